@@ -1,0 +1,207 @@
+"""What a run found out, as one typed value: `results.json` in the run folder; the report is drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lamina.data.schema import Json
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+    higher_is_better: bool = True
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """One baseline on the same rows.
+
+    Attributes:
+        name: e.g. "gradient-boosted trees".
+        scores: as the target's scores, by name.
+        seconds: time to fit and answer.
+        difference: primary score of the network minus the baseline's (positive: the network is better,
+            whatever the score's direction), with its paired bootstrap interval on the same test rows.
+    """
+
+    name: str
+    scores: Mapping[str, Interval]
+    seconds: float
+    difference: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The primary score on a subgroup of test rows."""
+
+    field: str
+    value: str
+    rows: int
+    score: Interval
+    gap: float
+    """Score minus the score of all other rows, in the score's unit."""
+    notable: bool
+    """The interval of the gap excludes zero after correction for the number of subgroups."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One of the worst test rows.
+
+    Attributes:
+        row: its row in the test data, counted from 0.
+        place: file and line or path, for the user to find it.
+        inputs: what was shown to the network, by field: {"modality", "value"}; an image or sound is
+            a data URI in "value", a text is quoted, numbers are as they were.
+        expected, answered: as decoded.
+        loss: how wrong.
+        probability: of the answer given, where there is one.
+        suspect_label: confident learning thinks that the label itself is wrong.
+    """
+
+    row: int
+    place: str
+    inputs: Mapping[str, Mapping[str, str]]
+    expected: str
+    answered: str
+    loss: float
+    probability: float | None = None
+    suspect_label: bool = False
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """All about one target on the test rows.
+
+    Attributes:
+        scores: score name to interval; the first is the primary one.
+        verdict: is deep learning the right tool here? One or two plain sentences.
+        verdict_kind: "network", "even" or "baseline": which is ahead.
+        confusion: {"labels": [...], "counts": [[expected][answered]]} for classes.
+        calibration: {"bins": [{"low","high","confidence","accuracy","count"}], "before": ece, "after": ece,
+            "temperature": t} for classes; {"points": [{"level", "coverage"}]} for numbers.
+        coverage: {"wanted": 0.9, "measured": Interval-like dict, "mean_size": float} of conformal sets/intervals.
+        scatter: {"expected": [...], "answered": [...]} at most 1,000 points, for numbers.
+        curves: {"roc": [[fpr, tpr], ...], "pr": [[recall, precision], ...]} for two classes.
+    """
+
+    target: str
+    task: str
+    scores: Mapping[str, Interval]
+    verdict: str
+    verdict_kind: str
+    baselines: tuple[BaselineResult, ...] = ()
+    confusion: Mapping[str, Json] | None = None
+    calibration: Mapping[str, Json] | None = None
+    coverage: Mapping[str, Json] | None = None
+    scatter: Mapping[str, Json] | None = None
+    curves: Mapping[str, Json] | None = None
+    slices: tuple[Slice, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+
+
+@dataclass(frozen=True)
+class AuditFinding:
+    """Something the audit found.
+
+    Attributes:
+        kind: "duplicates", "leak", "constant", "identifier", "unreadable", "suspect label", "group leak", ...
+        severity: "error", "warning" or "note".
+        text: one plain sentence.
+        rows: up to 20 example places.
+        count: how many rows or columns.
+        fix: what the user can do.
+    """
+
+    kind: str
+    severity: str
+    text: str
+    count: int = 0
+    rows: tuple[str, ...] = ()
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Model-free explanations on the sealed file.
+
+    Attributes:
+        importance: field name to the drop of the primary score when it is shuffled, with spread.
+        examples: [{"row", "field", "modality", "value" (text/data URI), "answer", "contributions": ...}].
+    """
+
+    target: str
+    importance: Mapping[str, Interval] = field(default_factory=dict)
+    examples: tuple[Mapping[str, Json], ...] = ()
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What was sealed, and the proof.
+
+    Attributes:
+        path: the sealed file's name.
+        bytes: its size.
+        rows: test rows compared.
+        same_answers: share of rows with the same decoded answer (must be 1).
+        largest_difference: of any probability (classes) or of a number in units of the target's spread.
+        rows_per_second: of the sealed model on this machine.
+    """
+
+    path: str
+    bytes: int
+    rows: int
+    same_answers: float
+    largest_difference: float
+    rows_per_second: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time and energy of the run.
+
+    Attributes:
+        seconds: by step: understand, prepare, choose, train, test.
+        energy_wh: watt-hours; `energy_how` says measured (RAPL, NVML) or estimated and from what.
+        peak_memory_mb: largest resident memory of the process.
+    """
+
+    seconds: Mapping[str, float]
+    energy_wh: float
+    energy_how: str
+    peak_memory_mb: float
+    rows_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the report shows.
+
+    Attributes:
+        data: {"rows", "train", "validation", "test", "dropped": [{"row","place","reason"}], "dropped_count",
+            "fields": [{"name","modality","role","reason","summary": {...}}], "fingerprint"}.
+        curves: {"train": [{"step","epoch","loss","learning_rate"}], "validation": [{"step","epoch", SCORE...}]}.
+        versions: lamina, torch, onnxruntime, python, machine, seed, command.
+    """
+
+    name: str
+    created: str
+    data: Mapping[str, Json]
+    targets: tuple[TargetResult, ...]
+    audit: tuple[AuditFinding, ...]
+    explanations: tuple[Explanation, ...]
+    seal: Seal | None
+    cost: Cost
+    curves: Mapping[str, Json]
+    network: Mapping[str, Json]
+    """{"parameters": n, "summary": str, "stages": [[name, parameters]]}."""
+    versions: Mapping[str, str]
+    stopped: str = ""
+    """Why training ended early, if it did."""

@@ -1,0 +1,1 @@
+"""The loop, the engine, optimizers, schedules and checkpoints. Knows no task."""

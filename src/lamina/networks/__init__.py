@@ -1,0 +1,51 @@
+"""The contract of a network family: one file here.
+
+A module `lamina/networks/NAME.py` offers
+
+- `ACCEPTS`: the feature kinds it reads, e.g. `("image", "spectrogram")`;
+- `Options`: a frozen dataclass of its sizes with defaults (width, depth, dropout, ...);
+- `build(features, options) -> Network`: features by field name, all of kinds in ACCEPTS. A family for
+  tables takes any number of fields at once; the others take exactly one.
+
+The network goes from encoded inputs (a dict of tensors by field name, as stored: images are uint8
+[batch, height, width, channel]) to a vector; scaling and casting of inputs are inside it, so that the
+exported graph needs nothing else. Heads and the fusion of several networks are in `assembly`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ShapeKind = Literal["vector", "sequence", "map"]
+
+
+@dataclass(frozen=True)
+class OutputShape:
+    """What a network's forward gives: always [batch, member, width]; member is 1 for most.
+
+    Attributes:
+        width: the last axis.
+        members: how many answers of an implicit ensemble.
+    """
+
+    width: int
+    members: int = 1
+
+
+class Network(Protocol):
+    """A torch.nn.Module with these besides."""
+
+    output: OutputShape
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[batch, member, width] from the batch's encoded inputs."""
+        ...
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Its parts from input to output: for gradual unfreezing, layer-wise rates and `layer(name)`."""
+        ...

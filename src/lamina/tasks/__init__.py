@@ -1,0 +1,100 @@
+"""The contract of a task: what is asked of a target, in one file.
+
+A module `lamina/tasks/NAME.py` offers
+
+- `suits(field, description) -> Recognition | None`: is this the task that a target of this modality asks for?
+- `Task`: a frozen dataclass, one per target, that keeps the protocol below.
+
+A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
+level; `loss` and `combine`, which only training and export call, import it inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from lamina.data.schema import Field, Json, Values
+from lamina.modalities import Chunks, Encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure of merit: its value, whether higher is better, and its unit ("" for shares)."""
+
+    value: float
+    higher_is_better: bool
+    unit: str = ""
+
+
+class Task(Protocol):
+    """One target's question: encoding, loss, decoding, scores, baselines.
+
+    `output` below is what the sealed network gives for this target: [row, width] float32 (for classes
+    log-probabilities or logits before calibration, for numbers standardised location and log-scale).
+    `target` is what `encode` gives.
+    """
+
+    task: ClassVar[str]
+    name: str
+    """The target's column."""
+
+    @property
+    def width(self) -> int:
+        """How many outputs the head needs for one row."""
+        ...
+
+    @classmethod
+    def fit(cls, field: Field, chunks: Chunks, options: Mapping[str, Json]) -> Self:
+        """Learn labels or scaling from the training part's target values.
+
+        Raises:
+            InputError: one class only, no usable number, more classes than rows / 2, ...
+        """
+        ...
+
+    def encode(self, values: Values, root: Path | None = None) -> Encoded:
+        """Targets as the loss wants them; a missing or unknown target is an error of that row."""
+        ...
+
+    def loss(self, output: Tensor, target: Tensor, options: Mapping[str, Json]) -> Tensor:
+        """Loss of each row: output [row, member, width], target as encoded, result [row].
+
+        options: "label_smoothing" (share), "class_weights" (list), "soft" (target is [row, width]
+        probabilities, from mixup). The mean over members is taken here.
+        """
+        ...
+
+    def combine(self, output: Tensor) -> Tensor:
+        """[row, member, width] to [row, width]: how an ensemble answers as one. Exported to ONNX."""
+        ...
+
+    def calibrated(self, output: Array, target: Array) -> Self:
+        """A task that also knows temperature, thresholds and conformal quantiles (validation part)."""
+        ...
+
+    def decode(self, output: Array) -> dict[str, Values]:
+        """Answers by column suffix, e.g. {"": answer, ".p": ..., ".p.yes": ...}; NumPy only."""
+        ...
+
+    def scores(self, output: Array, target: Array) -> dict[str, Score]:
+        """The usual scores of this task; the first is the one to report and to stop on."""
+        ...
+
+    def row_losses(self, output: Array, target: Array) -> Array:
+        """[row] how wrong each answer is (higher is worse): for worst mistakes and paired tests."""
+        ...
+
+    def state(self) -> dict[str, Json]: ...
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Json]) -> Self: ...
