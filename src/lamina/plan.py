@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import tomllib
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from lamina.data.schema import Field
 from lamina.errors import InputError, nearest
@@ -112,8 +110,8 @@ class TrainingPlan:
         augment: augmentations by field name, passed to `lamina.learn.augment`.
         balance: "none", "weights" or "sampling" against uneven classes.
         find_rate: run the learning-rate finder before training.
-        compile: compile the network.
-        average: "ema" to seal the averaged weights, "best" for the best evaluation's, "last".
+        keep: which weights are tested and sealed: "best" by validation score, or "last".
+        checkpoint_seconds: at most so much work is lost when the process dies.
     """
 
     epochs: float = 10.0
@@ -131,7 +129,7 @@ class TrainingPlan:
     augment: Mapping[str, Any] = field(default_factory=dict)
     balance: Literal["none", "weights", "sampling"] = "none"
     find_rate: bool = False
-    compile: bool = False
+    keep: Literal["best", "last"] = "best"
     checkpoint_seconds: float = 30.0
 
 
@@ -162,3 +160,204 @@ class Plan:
     training: TrainingPlan = field(default_factory=TrainingPlan)
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why: the decision's dotted key to a sentence for the user."""
+
+    def with_set(self, assignments: Iterable[str]) -> Plan:
+        """The plan after `--set key=value` assignments, e.g. `network.depth=6` or `optimizer.name=sgd`.
+
+        A value is read as TOML where it can be and as text otherwise. `network.KEY` without a network's
+        name goes to the only network there is, and a key that is none of its attributes to its options;
+        the same for `task`.
+
+        Raises:
+            InputError: an unknown key, a value of the wrong type, or no `=`.
+        """
+        document = to_document(self)
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals or not key.strip():
+                raise InputError(
+                    f"--set {assignment!r} is no assignment.", fix="Write key=value, e.g. --set training.epochs=5"
+                )
+            _assign(document, key.strip(), _value(text.strip()))
+        return from_document(document, where="--set")
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(document: dict[str, Any], key: str, value: Any) -> None:
+    path = key.split(".")
+    if path[0] in ("network", "task") and len(path) >= 2:
+        parts = document[path[0]]
+        if path[1] not in parts and len(parts) == 1:
+            path.insert(1, next(iter(parts)))
+        if path[1] not in parts:
+            known = "network inputs" if path[0] == "network" else "targets"
+            raise InputError(
+                f"--set {key}: there are several {known}.",
+                fix=f"Name one: {', '.join(f'{path[0]}.{name}.{".".join(path[1:])}' for name in parts)}",
+            )
+        attributes = {item.name for item in dataclasses.fields(NetworkPlan if path[0] == "network" else TaskPlan)}
+        if len(path) == 3 and path[2] not in attributes:
+            path.insert(2, "options")
+    if path[0] == "schema" and len(path) >= 3:
+        fields = {item["name"]: item for item in document["schema"]}
+        name = path[1]
+        if name not in fields:
+            raise InputError(f"--set {key}: there is no column {name!r}.", fix=nearest(name, fields))
+        document, path = fields[name], path[2:]
+        if path[0] not in {item.name for item in dataclasses.fields(Field)}:
+            path.insert(0, "options")
+    if path[0] in ("method", "schedule") and len(path) == 2:
+        kind = MethodPlan if path[0] == "method" else SchedulePlan
+        if path[1] not in {item.name for item in dataclasses.fields(kind)}:
+            path.insert(1, "options")
+    place = document
+    for step in path[:-1]:
+        following = place.setdefault(step, {})
+        if not isinstance(following, dict):
+            raise InputError(f"--set {key}: {step!r} has no parts.", fix=f"Write --set {step}=VALUE")
+        place = following
+    place[path[-1]] = value
+
+
+def to_document(value: Any) -> Any:
+    """Dataclasses to nested dicts and lists, as TOML has them; None is left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((item.name, getattr(value, item.name)) for item in dataclasses.fields(value))
+        return {name: to_document(part) for name, part in pairs if part is not None}
+    if isinstance(value, Mapping):
+        return {str(key): to_document(part) for key, part in value.items() if part is not None}
+    if isinstance(value, list | tuple):
+        return [to_document(part) for part in value]
+    return value
+
+
+def from_document(document: Mapping[str, Any], where: str = "plan.toml") -> Plan:
+    """The inverse of `to_document`, checked.
+
+    Raises:
+        InputError: an unknown key (with the nearest known one), a wrong type, or a newer version.
+    """
+    version = document.get("version", VERSION)
+    if isinstance(version, int) and version > VERSION:
+        raise InputError(
+            f"The plan has version {version}; this Lamina reads up to {VERSION}.", where=where, fix="Update Lamina."
+        )
+    plan = _build(Plan, document, where, "")
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def _build(kind: Any, value: Any, where: str, key: str) -> Any:
+    """`value` as the annotated type `kind`; `key` is the dotted place, for the error."""
+
+    def wrong(wanted: str) -> InputError:
+        return InputError(f"{key or 'the plan'} is {value!r}.", where=where, fix=f"It must be {wanted}.")
+
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise wrong("a table of keys and values")
+        hints = typing.get_type_hints(kind)
+        known = [item.name for item in dataclasses.fields(kind)]
+        for name in value:
+            if name not in known:
+                dotted = f"{key}.{name}" if key else name
+                raise InputError(f"There is no setting {dotted!r}.", where=where, fix=nearest(name, known))
+        parts = {
+            name: _build(hints[name], part, where, f"{key}.{name}" if key else name) for name, part in value.items()
+        }
+        return kind(**parts)
+    if origin is Literal:
+        if value not in arguments:
+            raise wrong("one of " + ", ".join(map(str, arguments)))
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise wrong("a list")
+        return tuple(_build(arguments[0], part, where, f"{key}[{number}]") for number, part in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise wrong("a table of keys and values")
+        return {name: _build(arguments[1], part, where, f"{key}.{name}") for name, part in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, bool, str):
+        if type(value) is not kind:
+            raise wrong({int: "a whole number", bool: "true or false", str: "text"}[kind])
+        return value
+    if kind is float:
+        raise wrong("a number")
+    return value
+
+
+def read(path: Path) -> Plan:
+    """Read `plan.toml`."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no plan at {path}.", fix="Give a run's plan.toml.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder, not a plan.", fix=f"Did you mean {path / 'plan.toml'}?") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"The plan is not valid TOML: {error}.", where=str(path), fix="Correct it there.") from None
+    return from_document(document, where=str(path))
+
+
+def to_toml(plan: Plan) -> str:
+    """The plan as TOML that a person can read and change; reasons stand beside the settings they are for."""
+    document = to_document(plan)
+    reasons = document.pop("reasons")
+    lines: list[str] = []
+    _write_table(document, "", reasons, lines)
+    if reasons:
+        lines += ["", "[reasons]", *(f"{_key(name)} = {_toml(text)}" for name, text in reasons.items())]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _write_table(table: Mapping[str, Any], prefix: str, reasons: Mapping[str, str], lines: list[str]) -> None:
+    def is_tables(part: Any) -> bool:
+        return isinstance(part, list) and bool(part) and all(isinstance(item, dict) for item in part)
+
+    for name, part in table.items():
+        if not isinstance(part, dict) and not is_tables(part):
+            lines.append(f"{_key(name)} = {_toml(part)}")
+    for name, part in table.items():
+        dotted = f"{prefix}.{_key(name)}" if prefix else _key(name)
+        if isinstance(part, dict) and part:
+            lines += ["", f"[{dotted}]"]
+            _write_table(part, dotted, reasons, lines)
+        elif is_tables(part):
+            for item in part:
+                lines += ["", f"[[{dotted}]]", *(f"{_key(inner)} = {_toml(value)}" for inner, value in item.items())]
+
+
+def _key(name: str) -> str:
+    return (
+        name
+        if name and all(letter.isascii() and (letter.isalnum() or letter in "_-") for letter in name)
+        else _quote(name)
+    )
+
+
+def _quote(text: str) -> str:
+    """A TOML basic string."""
+    named = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return '"' + "".join(named.get(c) or (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in text) + '"'
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(name)} = {_toml(part)}" for name, part in value.items()) + "}"
+    return repr(value)
