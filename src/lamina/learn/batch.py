@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -18,15 +19,45 @@ class Batch:
         inputs: encoded inputs by field name, [batch, ...].
         targets: encoded targets by target name, [batch] or [batch, width].
         weight: float32 [batch] or None: how much each example counts.
+        other: a second target of each example, where inputs are blends of two (mixup, cutmix).
+        share: float32 [batch], the first target's share in the blend.
     """
 
     rows: Tensor
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     weight: Tensor | None = None
+    other: Mapping[str, Tensor] | None = None
+    share: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def parts(self, number: int) -> Iterator[Batch]:
+        """The batch cut into `number` parts (fewer if it has fewer examples) of nearly equal size."""
+        if number <= 1:
+            yield self
+            return
+        size = -(-len(self) // number)
+        for start in range(0, len(self), size):
+            yield self._map(lambda tensor, start=start: tensor[start : start + size])  # type: ignore[misc]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        def every(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: change(tensor) for name, tensor in tensors.items()}
+
+        return Batch(
+            rows=change(self.rows),
+            inputs=every(self.inputs),
+            targets=every(self.targets),
+            weight=None if self.weight is None else change(self.weight),
+            other=None if self.other is None else every(self.other),
+            share=None if self.share is None else change(self.share),
+        )
 
 
 @dataclass(frozen=True)

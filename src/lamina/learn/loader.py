@@ -1,0 +1,121 @@
+"""Batches of encoded examples: a permutation and a gather, a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamina.data.examples import Examples
+from lamina.learn.batch import Batch
+
+Array = np.ndarray[Any, Any]
+WINDOW = 50
+"""Rows of so many batches are sorted by length together, so that a batch is padded little."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Examples of one part, shuffled anew every epoch.
+
+    Attributes:
+        examples: encoded arrays.
+        rows: int64, the rows of this part.
+        inputs, targets: which arrays are which.
+        batch_size: examples per batch; the last, smaller batch of an epoch is left out when training.
+        seed: of the shuffling.
+        lengths: int32 [row] of the whole table for padded sequences, or None.
+        sampling: float64, chance of each of `rows` to be drawn (with replacement), or None for each once.
+        weight: float32 [row] of the whole table, or None.
+    """
+
+    examples: Examples
+    rows: Array
+    inputs: Sequence[str]
+    targets: Sequence[str]
+    batch_size: int
+    seed: int = 0
+    lengths: Array | None = None
+    sampling: Array | None = None
+    weight: Array | None = None
+    padded: frozenset[str] = field(default_factory=frozenset)
+    """Inputs whose second axis ends in padding: cut to the longest example of a batch."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return max(1, len(self.rows) // self.batch_size)
+
+    def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) from `start`, for ever; the same from any start."""
+        step = start
+        while True:
+            epoch, position = divmod(step, self.steps)
+            order = self._order(epoch)
+            for number in range(position, self.steps):
+                yield step, self.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+                step += 1
+
+    def once(self) -> Iterator[Batch]:
+        """Every row once, in order: for evaluation."""
+        for start in range(0, len(self.rows), self.batch_size):
+            yield self.batch(self.rows[start : start + self.batch_size])
+
+    def batch(self, rows: Array) -> Batch:
+        """The examples at `rows` as tensors in memory."""
+        inputs = self.examples.take(self.inputs, rows)
+        if self.lengths is not None and len(rows):
+            # Multiples of 8 keep the number of different shapes, and so of allocations, small.
+            longest = max(8, -(-int(self.lengths[rows].max()) // 8) * 8)
+            inputs = {name: array[:, :longest] if name in self.padded else array for name, array in inputs.items()}
+        return Batch(
+            rows=torch.from_numpy(np.asarray(rows, np.int64)),
+            inputs=_tensors(inputs),
+            targets=_tensors(self.examples.take(self.targets, rows)),
+            weight=None if self.weight is None else torch.from_numpy(self.weight[rows]),
+        )
+
+    def _order(self, epoch: int) -> Array:
+        generator = np.random.default_rng([self.seed, epoch])
+        if self.sampling is not None:
+            order = generator.choice(self.rows, len(self.rows), p=self.sampling)
+        else:
+            order = generator.permutation(self.rows)
+        if len(order) < self.batch_size:
+            return np.resize(order, self.batch_size)
+        order = order[: self.steps * self.batch_size]
+        if self.lengths is None:
+            return order
+        return self._bucketed(order, generator)
+
+    def _bucketed(self, order: Array, generator: np.random.Generator) -> Array:
+        """Sort by length within windows, then shuffle the batches, so that order still says nothing about length."""
+        assert self.lengths is not None
+        span = WINDOW * self.batch_size
+        parts = [order[start : start + span] for start in range(0, len(order), span)]
+        parts = [part[np.argsort(self.lengths[part], kind="stable")] for part in parts]
+        batches = np.concatenate(parts).reshape(-1, self.batch_size)
+        return np.asarray(generator.permutation(batches, axis=0).reshape(-1))
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: every batch follows from the seed and the step."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        return None
+
+
+def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def token_lengths(array: Array) -> Array:
+    """int32 [row]: the position after the last value that is not 0 (padding stands at the end only)."""
+    lengths = np.empty(len(array), np.int32)
+    for start in range(0, len(array), 8192):
+        filled = np.asarray(array[start : start + 8192]) != 0
+        lengths[start : start + 8192] = array.shape[1] - filled[:, ::-1].argmax(1)
+    return lengths

@@ -1,0 +1,259 @@
+"""The loop: batches in, steps taken; logging, evaluation, saving follow in plain sight."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lamina.errors import InputError
+from lamina.learn import checkpoint
+from lamina.learn.batch import Batch, Source
+from lamina.learn.engine import Engine
+from lamina.learn.record import Record
+from lamina.learn.schedules import Schedule
+
+
+class Learns(Protocol):
+    """What the loop needs of a method."""
+
+    optimizers: list[Optimizer]
+
+    def update(self, batch: Batch, engine: Engine) -> Mapping[str, Tensor]: ...
+
+    def weights(self) -> dict[str, Tensor]: ...
+
+    def load(self, weights: Mapping[str, Tensor]) -> None: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+Evaluate = Callable[[], Mapping[str, float]]
+"""Scores of the method as it is now; the first is the one that counts, higher is better."""
+
+
+@dataclass
+class Limits:
+    """When to evaluate, save and stop.
+
+    Attributes:
+        every: steps from one evaluation to the next; 0 for only one at the end.
+        patience: evaluations without a new best before training stops; 0 for never.
+        seconds: time that training may take, counted over all its processes; 0 for no limit.
+        save_seconds: at most so much work is lost when the process dies.
+        log_steps: how often the loss is logged.
+        keep_best: end with the weights of the best evaluation rather than the last.
+    """
+
+    every: int = 0
+    patience: int = 0
+    seconds: float = 0.0
+    save_seconds: float = 30.0
+    log_steps: int = 20
+    keep_best: bool = True
+
+
+@dataclass
+class Status:
+    """Where training stands; all of it is in the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = float("-inf")
+    best_step: int = -1
+    waited: int = 0
+    stopped: str = ""
+    """Why training ended before its last step: "", "patience", "budget" or "interrupted"."""
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def fit(
+    method: Learns,
+    source: Source,
+    schedule: Schedule,
+    engine: Engine,
+    *,
+    limits: Limits | None = None,
+    evaluate: Evaluate | None = None,
+    record: Record | None = None,
+    folder: Path | None = None,
+) -> Status:
+    """Train `method` on `source` for `schedule.steps` steps.
+
+    With a folder that holds checkpoints, training goes on from the newest sound one, bit for bit (CPU) as if it had
+    never stopped. Ctrl-C ends it after the running step, with everything saved.
+
+    Args:
+        evaluate: scores on the validation part; called every `limits.every` steps and at the end.
+        record: where losses and scores are logged.
+        folder: where checkpoints are kept; None keeps none.
+
+    Returns:
+        Where training ended; the method holds the best weights (or the last, see Limits).
+    """
+    limits, record = limits or Limits(), record or Record(None)
+    status, best_weights = _resumed(folder, method, source, schedule)
+    run = _Run(method, source, schedule, engine, limits, evaluate, record, folder, status, best_weights)
+    with _interruptible() as interrupted:
+        run.train(interrupted)
+    if limits.keep_best and run.best_weights is not None:
+        method.load(run.best_weights)
+    return status
+
+
+@dataclass
+class _Run:
+    method: Learns
+    source: Source
+    schedule: Schedule
+    engine: Engine
+    limits: Limits
+    evaluate: Evaluate | None
+    record: Record
+    folder: Path | None
+    status: Status
+    best_weights: dict[str, Tensor] | None
+    saved: float = field(default_factory=time.monotonic)
+
+    def train(self, interrupted: threading.Event) -> None:
+        status, schedule = self.status, self.schedule
+        if status.step >= schedule.steps or status.stopped == "patience":
+            return
+        status.stopped = ""
+        self._clock = time.monotonic() - status.seconds
+        log_from, log_step = status.seconds, status.step
+        for step, batch in self.source.batches(status.step):
+            self.engine.step, self.engine.progress = step, schedule.progress(step)
+            rate = schedule.apply(step, self.method.optimizers)
+            metrics = self.method.update(batch, self.engine)
+            status.step, status.seconds = step + 1, time.monotonic() - self._clock
+            last = status.step >= schedule.steps
+            if last or status.step % self.limits.log_steps == 0:
+                pace = (status.step - log_step) / max(status.seconds - log_from, 1e-9)
+                examples = pace * len(batch)
+                self.record.write(
+                    "train", step=status.step, steps=schedule.steps, seconds=status.seconds, rate=rate,
+                    examples_per_second=examples, **metrics,
+                )  # fmt: skip
+                log_from, log_step = status.seconds, status.step
+                self._keep_budget(pace)
+                last = status.step >= schedule.steps
+            if last or (self.limits.every and status.step % self.limits.every == 0):
+                last = self._score() or last
+            if interrupted.is_set() and not last:
+                status.stopped, last = "interrupted", True
+            if last or time.monotonic() - self.saved > self.limits.save_seconds:
+                self._save()
+            if last:
+                return
+
+    def _score(self) -> bool:
+        """Evaluate; True if training should stop for want of progress."""
+        if self.evaluate is None:
+            return False
+        scores = dict(self.evaluate())
+        primary = next(iter(scores.values()))
+        self.schedule.observe(-primary)
+        better = primary > self.status.best
+        if better:
+            self.status.best, self.status.best_step, self.status.waited = primary, self.status.step, 0
+            self.status.scores = scores
+            self.best_weights = {name: value.detach().clone() for name, value in self.method.weights().items()}
+        else:
+            self.status.waited += 1
+        self.status.seconds = time.monotonic() - self._clock
+        self.record.write("validation", step=self.status.step, seconds=self.status.seconds, best=better, **scores)
+        if self.limits.patience and self.status.waited >= self.limits.patience:
+            self.status.stopped = "patience"
+            return True
+        return False
+
+    def _keep_budget(self, pace: float) -> None:
+        """Shorten the schedule if at this pace (steps a second) the time would not suffice."""
+        if not self.limits.seconds:
+            return
+        step, steps = self.status.step, self.schedule.steps
+        left = max(self.limits.seconds - self.status.seconds, 0.0)
+        possible = step + int(left * pace)
+        if possible < steps * 0.98:
+            self.schedule.shorten(step, possible)
+            self.status.stopped = ""
+            self.record.write("shortened", step=step, steps=self.schedule.steps, planned=steps)
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        state = {
+            "status": {**vars(self.status), "best": _finite(self.status.best)},
+            "method": self.method.state(),
+            "source": self.source.state(),
+            "schedule": self.schedule.state(),
+            "random": checkpoint.random_state(),
+            "best_weights": self.best_weights,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(self.folder / f"{self.status.step:09d}.safetensors", state)
+        for old in sorted(self.folder.glob("*.safetensors"))[:-2]:
+            old.unlink(missing_ok=True)
+        self.saved = time.monotonic()
+
+
+def _finite(value: float) -> float | None:
+    return None if value == float("-inf") else value
+
+
+def _resumed(
+    folder: Path | None, method: Learns, source: Source, schedule: Schedule
+) -> tuple[Status, dict[str, Tensor] | None]:
+    """The newest sound checkpoint's state, put into method, source and schedule; else a fresh start."""
+    state = newest(folder) if folder is not None else None
+    if state is None:
+        return Status(), None
+    method.restore(state["method"])
+    source.restore(state["source"])
+    schedule.restore(state["schedule"])
+    checkpoint.restore_random_state(state["random"])
+    status = Status(
+        **{**state["status"], "best": state["status"]["best"] if state["status"]["best"] is not None else float("-inf")}
+    )
+    return status, state["best_weights"]
+
+
+def newest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, or None; a damaged one is passed over for the one before it."""
+    for file in sorted(folder.glob("*.safetensors"), reverse=True):
+        try:
+            return checkpoint.read(file)
+        except InputError:
+            continue
+    return None
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Within, the first Ctrl-C sets the event and the second one raises as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

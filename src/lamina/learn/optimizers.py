@@ -1,0 +1,101 @@
+"""Optimizers by name: PyTorch's own, with fused or multi-tensor steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from lamina.errors import InputError, nearest
+from lamina.plan import OptimizerPlan
+
+Groups = Sequence[dict[str, Any]]
+"""Parameter groups with "params" and, where they differ, "lr" (a factor of the plan's) and "weight_decay"."""
+
+
+def _sgd(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+    return [torch.optim.SGD(groups, plan.learning_rate, momentum=plan.momentum, nesterov=False, foreach=True)]
+
+
+def _nesterov(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+    return [torch.optim.SGD(groups, plan.learning_rate, momentum=plan.momentum, nesterov=True, foreach=True)]
+
+
+def _adam_family(kind: type[Optimizer], **extra: Any) -> Callable[[Groups, OptimizerPlan], list[Optimizer]]:
+    def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+        return [kind(groups, lr=plan.learning_rate, betas=(plan.momentum, plan.beta2), **extra)]  # type: ignore[call-arg]
+
+    return build
+
+
+def _plain(kind: type[Optimizer]) -> Callable[[Groups, OptimizerPlan], list[Optimizer]]:
+    def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+        return [kind(groups, lr=plan.learning_rate)]  # type: ignore[call-arg]
+
+    return build
+
+
+def _muon(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+    """Muon (Jordan et al. 2024) for matrices, AdamW for all else (embeddings' groups are told by "matrix": False)."""
+
+    def matrices(group: dict[str, Any], wanted: bool) -> dict[str, Any]:
+        chosen = [p for p in group["params"] if (p.ndim == 2 and group.get("matrix", True)) is wanted]
+        return {**{key: value for key, value in group.items() if key != "matrix"}, "params": chosen}
+
+    hidden = [part for part in (matrices(group, True) for group in groups) if part["params"]]
+    other = [part for part in (matrices(group, False) for group in groups) if part["params"]]
+    optimizers: list[Optimizer] = []
+    if hidden:
+        optimizers.append(
+            torch.optim.Muon(
+                hidden, lr=plan.learning_rate, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    if other:
+        optimizers.append(torch.optim.AdamW(other, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=0.0))
+    return optimizers
+
+
+BUILDERS: dict[str, Callable[[Groups, OptimizerPlan], list[Optimizer]]] = {
+    "sgd": _sgd,
+    "nesterov": _nesterov,
+    "adam": _adam_family(torch.optim.Adam, fused=True, weight_decay=0.0),
+    "adamw": _adam_family(torch.optim.AdamW, fused=True, weight_decay=0.0),
+    "nadam": _adam_family(torch.optim.NAdam, weight_decay=0.0, decoupled_weight_decay=True),
+    "radam": _adam_family(torch.optim.RAdam, weight_decay=0.0, decoupled_weight_decay=True),
+    "adagrad": _plain(torch.optim.Adagrad),
+    "adadelta": _plain(torch.optim.Adadelta),
+    "rmsprop": _plain(torch.optim.RMSprop),
+    "muon": _muon,
+}
+
+
+def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+    """The optimizers for `groups` (several where one kind serves only some parameters).
+
+    Each group remembers its highest rate as "initial_lr"; a schedule multiplies that.
+
+    Raises:
+        InputError: the name is unknown, or the learning rate is not positive.
+    """
+    if plan.name not in BUILDERS:
+        raise InputError(
+            f"There is no optimizer called {plan.name!r}.", where="optimizer.name", fix=nearest(plan.name, BUILDERS)
+        )
+    if not plan.learning_rate > 0:
+        raise InputError(
+            f"The learning rate is {plan.learning_rate}.", where="optimizer.learning_rate", fix="Give a number above 0."
+        )
+    scaled = [
+        {**group, "lr": plan.learning_rate * group.get("lr", 1.0), "weight_decay": group.get("weight_decay", 0.0)}
+        for group in groups
+    ]
+    if plan.name != "muon":
+        scaled = [{key: value for key, value in group.items() if key != "matrix"} for group in scaled]
+    optimizers = BUILDERS[plan.name](scaled, plan)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers

@@ -1,0 +1,313 @@
+"""The loop's promises: exact resume, the finite check, exact accumulation, schedules, checkpoints without pickle."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lamina.data.examples import Examples
+from lamina.errors import InputError
+from lamina.learn import checkpoint, finder, optimizers
+from lamina.learn.batch import Batch, Loss
+from lamina.learn.engine import Engine, NonFiniteLossError
+from lamina.learn.loader import Loader, token_lengths
+from lamina.learn.loop import Limits, fit
+from lamina.learn.record import Record
+from lamina.learn.schedules import CURVES, Schedule
+from lamina.methods.supervised import Supervised
+from lamina.plan import OptimizerPlan, SchedulePlan
+
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.2), nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        result: torch.Tensor = self.body(inputs["x"])
+        return result
+
+
+def squared(output: torch.Tensor, batch: Batch) -> Loss:
+    error = (output[:, 0] - batch.targets["y"]) ** 2
+    weight = torch.ones_like(error) if batch.weight is None else batch.weight
+    return Loss((error * weight).sum(), weight.sum())
+
+
+def examples(rows: int = 64) -> Examples:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(rows, 4)).astype(np.float32)
+    return Examples({"x": x, "y": (x @ np.array([1.0, -2, 0.5, 0])).astype(np.float32)}, rows)
+
+
+def loader(batch_size: int = 16, rows: int = 64, **extra: Any) -> Loader:
+    return Loader(examples(rows), np.arange(rows), ["x"], ["y"], batch_size, seed=3, **extra)
+
+
+def method(optimizer: str = "adamw", ema: float = 0.9) -> Supervised:
+    torch.manual_seed(7)
+    network = Net()
+    plan = OptimizerPlan(name=optimizer, learning_rate=0.01)
+    groups = [{"params": list(network.parameters()), "weight_decay": 0.01}]
+    return Supervised(network, squared, optimizers.build(groups, plan), ema=ema)
+
+
+def score(learner: Supervised) -> Any:
+    def evaluate() -> dict[str, float]:
+        with learner.evaluating() as network:
+            batch = next(iter(loader(64).once()))
+            return {"negative_error": -float(squared(network(batch.inputs), batch).sum)}
+
+    return evaluate
+
+
+class StopError(Exception):
+    """Stands for a killed process."""
+
+
+class Killed(Loader):
+    """Gives batches up to a step, then dies as a killed process would: nothing after it runs."""
+
+    def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        for step, batch in super().batches(start):
+            if step == self.weight_stop:
+                raise StopError
+            yield step, batch
+
+    weight_stop = 23
+
+
+@pytest.mark.parametrize("name", sorted(optimizers.BUILDERS))
+def test_resume_after_a_kill_is_bit_exact(name: str, tmp_path: Path) -> None:
+    limits = Limits(every=10, save_seconds=0.0)
+
+    def train(source: Loader, folder: Path) -> Supervised:
+        learner = method(name)
+        schedule = Schedule.over(40, SchedulePlan())
+        torch.manual_seed(1)
+        fit(
+            learner, source, schedule, Engine(CPU, clip=1.0), limits=limits, evaluate=score(learner), folder=folder
+        )  # fmt: skip
+        return learner
+
+    whole = train(loader(), tmp_path / "whole")
+    with pytest.raises(StopError):
+        train(Killed(examples(), np.arange(64), ["x"], ["y"], 16, seed=3), tmp_path / "killed")
+    torch.manual_seed(99)
+    resumed = train(loader(), tmp_path / "killed")
+    final = [checkpoint.read(tmp_path / name / "000000040.safetensors") for name in ("whole", "killed")]
+    packed = [checkpoint.pack({key: state[key] for key in ("method", "random", "schedule")}) for state in final]
+    assert packed[0][1] == packed[1][1]
+    for key, value in packed[0][0].items():
+        assert torch.equal(value, packed[1][0][key]), key
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[key]), key
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    learner = method()
+    fit(
+        learner,
+        loader(),
+        Schedule.over(10, SchedulePlan()),
+        Engine(CPU),
+        limits=Limits(save_seconds=0),
+        folder=tmp_path,
+    )
+    newest = sorted(tmp_path.glob("*.safetensors"))[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    status = fit(method(), loader(), Schedule.over(12, SchedulePlan()), Engine(CPU), folder=tmp_path)
+    assert status.step == 10, "the schedule of the checkpoint before counts"
+
+
+def test_a_bad_batch_stops_before_the_update_and_names_its_rows() -> None:
+    data = examples()
+    data.arrays["x"][5] = np.inf
+    learner = method(ema=0)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    batch = Loader(data, np.arange(64), ["x"], ["y"], 16).batch(np.array([4, 5, 6]))
+    with pytest.raises(NonFiniteLossError) as caught:
+        learner.update(batch, Engine(CPU, step=12))
+    assert caught.value.rows == (4, 5, 6)
+    assert "step 12" in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5, 16])
+def test_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
+    generator = np.random.default_rng(1)
+    weights = generator.uniform(size=64).astype(np.float32)
+    batch = loader(weight=weights).batch(np.arange(16))
+    gradients = []
+    for accumulation in (1, parts):
+        learner = method(ema=0)
+        learner.network.eval()
+        Engine(CPU, accumulation=accumulation).descend(learner.loss, batch, learner.optimizers)
+        gradients.append([parameter.grad for parameter in learner.network.parameters()])
+    for one, many in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, many)
+
+
+def test_a_loss_that_compares_examples_refuses_accumulation() -> None:
+    learner = method(ema=0)
+
+    def contrast(batch: Batch) -> Loss:
+        value = learner.loss(batch)
+        return Loss(value.sum, value.weight, decomposes=False)
+
+    with pytest.raises(InputError, match="cannot be cut"):
+        Engine(CPU, accumulation=2).descend(contrast, loader().batch(np.arange(16)), learner.optimizers)
+
+
+@pytest.mark.parametrize("name", sorted(CURVES))
+def test_schedules_warm_up_and_never_exceed_one(name: str) -> None:
+    schedule = Schedule.over(100, SchedulePlan(name=name, warmup=0.1))
+    factors = [schedule.factor(step) for step in range(101)]
+    assert 0 < factors[0] < 0.2
+    assert factors[10] == pytest.approx(1.0, abs=0.05)
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(factors[10:]))
+
+
+def test_known_points_of_the_curves() -> None:
+    def at(name: str, step: int, **options: float) -> float:
+        return Schedule.over(90, SchedulePlan(name=name, warmup=0, options=options)).factor(step)
+
+    assert at("step", 29) == 1
+    assert at("step", 31) == pytest.approx(0.1)
+    assert at("step", 61) == pytest.approx(0.01)
+    assert at("exponential", 45) == pytest.approx(0.1)
+    assert at("inverse_time", 90) == pytest.approx(0.1)
+    assert at("inverse_time", 45, decay=1) == pytest.approx(1 / 1.5)
+    assert at("cosine", 45) == pytest.approx(0.5)
+    assert at("linear", 90) == 0
+
+
+def test_plateau_lowers_the_rate_when_nothing_improves() -> None:
+    schedule = Schedule.over(100, SchedulePlan(name="plateau", warmup=0, options={"patience": 1, "factor": 0.5}))
+    for loss in (1.0, 0.9, 0.95, 0.95):
+        schedule.observe(loss)
+    assert schedule.factor(50) == 0.5
+
+
+@given(st.integers(2, 1000), st.data())
+def test_a_shortened_schedule_still_ends_low_and_stays_continuous(steps: int, data: Any) -> None:
+    schedule = Schedule.over(steps, SchedulePlan(name="cosine", warmup=0))
+    now = data.draw(st.integers(0, steps - 1))
+    factor = schedule.factor(now)
+    schedule.shorten(now, data.draw(st.integers(0, steps)))
+    assert schedule.factor(now) == pytest.approx(factor)
+    assert schedule.factor(schedule.steps) == pytest.approx(0, abs=1e-9)
+
+
+def test_training_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(float(number) for number in range(100_000))
+    monkeypatch.setattr("lamina.learn.loop.time.monotonic", lambda: next(clock))
+    record = Record(None)
+    status = fit(
+        method(), loader(), Schedule.over(5000, SchedulePlan()), Engine(CPU),
+        limits=Limits(seconds=500.0, log_steps=5), record=record,
+    )  # fmt: skip
+    assert record.of("shortened")
+    assert status.step < 5000
+    assert status.seconds <= 500 * 1.05
+
+
+def test_early_stopping_keeps_the_best() -> None:
+    learner = method(ema=0)
+    scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def evaluate() -> dict[str, float]:
+        kept.append({name: value.clone() for name, value in learner.network.state_dict().items()})
+        return {"score": next(scores)}
+
+    limits = Limits(every=4, patience=2)
+    status = fit(learner, loader(), Schedule.over(100, SchedulePlan()), Engine(CPU), limits=limits, evaluate=evaluate)
+    assert (status.stopped, status.step, status.best) == ("patience", 16, 3.0)
+    assert all(torch.equal(value, kept[1][name]) for name, value in learner.network.state_dict().items())
+
+
+def test_batches_are_a_function_of_seed_and_step() -> None:
+    source = loader(rows=50)
+    first = [batch.rows.tolist() for _, batch in zip(range(9), (b for _, b in source.batches(0)), strict=False)]
+    later = next(source.batches(5))[1].rows.tolist()
+    assert later == first[5]
+    seen = [row for batch in first[:3] for row in batch]
+    assert len(seen) == len(set(seen)), "no row twice in an epoch"
+    assert first[0] != first[3], "epochs differ"
+
+
+def test_sequences_are_cut_to_the_longest_of_the_batch() -> None:
+    tokens = np.zeros((100, 64), np.int32)
+    for row in range(100):
+        tokens[row, : 1 + row // 2] = 5
+    lengths = token_lengths(tokens)
+    assert lengths.tolist() == [1 + row // 2 for row in range(100)]
+    source = Loader(
+        Examples({"t": tokens}, 100), np.arange(100), ["t"], [], 10, lengths=lengths, padded=frozenset({"t"})
+    )
+    widths = [
+        batch.inputs["t"].shape[1] for _, batch in zip(range(10), (b for _, b in source.batches(0)), strict=False)
+    ]
+    assert min(widths) == 8
+    assert max(widths) == 56
+    assert sum(widths) < 10 * 40
+
+
+leaves = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(allow_nan=False), st.text(max_size=5))
+trees = st.recursive(
+    leaves,
+    lambda part: st.one_of(
+        st.lists(part, max_size=3), st.dictionaries(st.one_of(st.text(max_size=3), st.integers(0, 3)), part, max_size=3)
+    ),
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), trees))
+def test_any_state_survives_packing(state: dict[str, Any]) -> None:
+    state = {**state, "tensor": torch.arange(3)}
+    result = checkpoint.unpack(*checkpoint.pack(state))
+    assert torch.equal(result.pop("tensor"), state.pop("tensor"))
+    assert result == state
+
+
+def test_the_finder_leaves_everything_as_it_was_and_finds_a_useful_rate() -> None:
+    learner = method("sgd", ema=0)
+    before = checkpoint.pack(learner.state())
+    rate, curve = finder.find_rate(learner, loader(), Engine(CPU), high=10.0)
+    after = checkpoint.pack(learner.state())
+    assert before[1] == after[1]
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert 1e-3 < rate < 1.0
+    assert curve[0][0] == pytest.approx(1e-6)
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError) as caught:
+        optimizers.build([], OptimizerPlan(name="adamww"))
+    assert "'adamw'" in caught.value.fix
+    with pytest.raises(InputError) as caught:
+        Schedule.over(3, SchedulePlan(name="cosin"))
+    assert "'cosine'" in caught.value.fix
+
+
+def test_training_learns() -> None:
+    learner = method()
+    start = -score(learner)()["negative_error"]
+    fit(learner, loader(), Schedule.over(400, SchedulePlan()), Engine(CPU, clip=1.0))
+    end = -score(learner)()["negative_error"]
+    assert end < start / 10
+    assert math.isfinite(end)
