@@ -1,3 +1,32 @@
-"""Raw data in; a trained, tested, explained and sealed neural network out."""
+"""Raw data in; a trained, tested, explained and sealed neural network out.
+
+    import lamina
+    trained = lamina.train("loans.csv", target="default", budget="5m")
+    model = lamina.load("runs/loans/model.lamina")
+    model.predict("new.csv")
+
+Nothing heavy is imported until it is needed; `load` and predicting never import PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["InputError", "LaminaError", "inspect", "load", "resume", "train"]
+
+if TYPE_CHECKING:
+    from lamina.api import inspect, load, resume, train
+    from lamina.errors import InputError, LaminaError
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("inspect", "train", "resume", "load"):
+        from lamina import api
+
+        return getattr(api, name)
+    if name in ("InputError", "LaminaError"):
+        from lamina import errors
+
+        return getattr(errors, name)
+    raise AttributeError(f"module 'lamina' has no attribute {name!r}")

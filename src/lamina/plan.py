@@ -178,11 +178,12 @@ class Plan:
                 raise InputError(
                     f"--set {assignment!r} is no assignment.", fix="Write key=value, e.g. --set training.epochs=5"
                 )
-            _assign(document, key.strip(), _value(text.strip()))
+            _assign(document, key.strip(), from_text(text.strip()))
         return from_document(document, where="--set")
 
 
-def _value(text: str) -> Any:
+def from_text(text: str) -> Any:
+    """A value from TOML text, or the text itself where it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -197,10 +198,9 @@ def _assign(document: dict[str, Any], key: str, value: Any) -> None:
             path.insert(1, next(iter(parts)))
         if path[1] not in parts:
             known = "network inputs" if path[0] == "network" else "targets"
-            raise InputError(
-                f"--set {key}: there are several {known}.",
-                fix=f"Name one: {', '.join(f'{path[0]}.{name}.{".".join(path[1:])}' for name in parts)}",
-            )
+            rest = ".".join(path[1:])
+            choices = ", ".join(f"{path[0]}.{name}.{rest}" for name in parts)
+            raise InputError(f"--set {key}: there are several {known}.", fix=f"Name one: {choices}")
         attributes = {item.name for item in dataclasses.fields(NetworkPlan if path[0] == "network" else TaskPlan)}
         if len(path) == 3 and path[2] not in attributes:
             path.insert(2, "options")
@@ -316,7 +316,7 @@ def to_toml(plan: Plan) -> str:
     lines: list[str] = []
     _write_table(document, "", reasons, lines)
     if reasons:
-        lines += ["", "[reasons]", *(f"{_key(name)} = {_toml(text)}" for name, text in reasons.items())]
+        lines += ["", "[reasons]", *(f"{_key(name)} = {as_toml(text)}" for name, text in reasons.items())]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
@@ -326,7 +326,7 @@ def _write_table(table: Mapping[str, Any], prefix: str, reasons: Mapping[str, st
 
     for name, part in table.items():
         if not isinstance(part, dict) and not is_tables(part):
-            lines.append(f"{_key(name)} = {_toml(part)}")
+            lines.append(f"{_key(name)} = {as_toml(part)}")
     for name, part in table.items():
         dotted = f"{prefix}.{_key(name)}" if prefix else _key(name)
         if isinstance(part, dict) and part:
@@ -334,7 +334,7 @@ def _write_table(table: Mapping[str, Any], prefix: str, reasons: Mapping[str, st
             _write_table(part, dotted, reasons, lines)
         elif is_tables(part):
             for item in part:
-                lines += ["", f"[[{dotted}]]", *(f"{_key(inner)} = {_toml(value)}" for inner, value in item.items())]
+                lines += ["", f"[[{dotted}]]", *(f"{_key(inner)} = {as_toml(value)}" for inner, value in item.items())]
 
 
 def _key(name: str) -> str:
@@ -351,13 +351,14 @@ def _quote(text: str) -> str:
     return '"' + "".join(named.get(c) or (c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}") for c in text) + '"'
 
 
-def _toml(value: Any) -> str:
+def as_toml(value: Any) -> str:
+    """A value as TOML text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(part) for part in value) + "]"
+        return "[" + ", ".join(as_toml(part) for part in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(name)} = {_toml(part)}" for name, part in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(name)} = {as_toml(part)}" for name, part in value.items()) + "}"
     return repr(value)

@@ -19,9 +19,7 @@ ROOT = Path(__file__).parent
 @cache
 def names(folder: str) -> tuple[str, ...]:
     """The names that `folder` of the package offers, in alphabetical order."""
-    return tuple(
-        sorted(file.stem for file in (ROOT / folder).glob("*.py") if not file.stem.startswith("_"))
-    )
+    return tuple(sorted(file.stem for file in (ROOT / folder).glob("*.py") if not file.stem.startswith("_")))
 
 
 def module(folder: str, name: str) -> ModuleType:

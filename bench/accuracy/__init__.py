@@ -1,0 +1,1 @@
+"""Accuracy: the whole job, from raw files to the sealed model, on real data."""

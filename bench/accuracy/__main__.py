@@ -1,0 +1,124 @@
+"""Whole jobs from raw files to sealed models, several seeds each, with the figures they must reach.
+
+    python -m bench accuracy --data DATA [NAME ...] [--seeds 3]
+
+DATA is a folder with the data sets; see docs/benchmarks.md for where each comes from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import _machine
+
+
+@dataclass(frozen=True)
+class Job:
+    """One data set, how it is trained, and what it must reach.
+
+    Attributes:
+        data: path below the data folder, or the name of a function here that prepares it.
+        arguments: of `lamina train`; {data} stands for the data folder.
+        score: which score counts.
+        must: the least (or, for errors, the most) it must be; None where it is only stated.
+        ahead: must the network be at least as good as the best baseline (or the verdict say it is not)?
+    """
+
+    data: str
+    arguments: tuple[str, ...]
+    score: str
+    must: float | None = None
+    ahead: bool = False
+
+
+TRAIN_TEST = ("--test", "{data}/{name}/test.csv")
+JOBS: dict[str, Job] = {
+    "fashion-mnist": Job("fashion-mnist", ("--budget", "15m"), "accuracy", 0.93),
+    "fashion-mnist-4m": Job("fashion-mnist", ("--budget", "4m"), "accuracy", 0.91),
+    "fashion-mnist-small": Job("fashion-mnist-small", ("--budget", "5m"), "accuracy", 0.875),
+    "spam": Job("spam/train.jsonl", ("--test", "{data}/spam/test.jsonl", "--target", "label", "--budget", "4m",
+        "--set", "schema.id.role=ignore"), "accuracy", 0.99),
+    "movie-sentences": Job("movie-sentences/train.csv", ("--test", "{data}/movie-sentences/test.csv",
+        "--target", "score", "--budget", "4m"), "mae", 1.163, True),
+    "movie-sentences-minilm": Job("movie-sentences/train.csv", ("--test", "{data}/movie-sentences/test.csv",
+        "--target", "score", "--budget", "15m", "--weights", "text={data}/weights-minilm"), "mae", 1.0, True),
+    "credit": Job("credit/train.csv", ("--test", "{data}/credit/test.csv", "--target", "Status",
+        "--budget", "4m"), "auc", None, True),
+    "hmda": Job("hmda/train.csv", ("--test", "{data}/hmda/test.csv", "--target", "deny", "--budget", "4m"),
+        "auc", None, True),
+    "lending-club": Job("lending-club/train.csv", ("--test", "{data}/lending-club/test.csv", "--target", "Class",
+        "--budget", "4m"), "auc", None, True),
+    "diamonds": Job("diamonds/train.csv", ("--test", "{data}/diamonds/test.csv", "--target", "price",
+        "--budget", "10m"), "rmse", None, True),
+    "flights": Job("flights/train.parquet", ("--test", "{data}/flights/test.parquet", "--target", "arr_delay",
+        "--budget", "10m", "--set", "schema.dep_time.role=ignore", "schema.dep_delay.role=ignore",
+        "schema.arr_time.role=ignore", "schema.air_time.role=ignore", "data.bad_rows=0.1"), "mae"),
+    "spoken-language": Job("spoken-language", ("--budget", "5m"), "accuracy", None, True),
+    "gunpoint": Job("gunpoint/train.csv", ("--test", "{data}/gunpoint/test.csv", "--target", "label",
+        "--budget", "2m"), "accuracy", None, True),
+    "osuleaf": Job("osuleaf/train.csv", ("--test", "{data}/osuleaf/test.csv", "--target", "label",
+        "--budget", "4m"), "accuracy", None, True),
+}  # fmt: skip
+
+
+def train(job: Job, name: str, data: Path, seed: int, keep: Path) -> dict[str, Any]:
+    """One run in a process of its own; its JSON summary with the wall time of the whole command."""
+    arguments = [argument.format(data=data, name=name) for argument in job.arguments]
+    command = [sys.executable, "-m", "lamina", "train", str(data / job.data), *arguments]
+    command += ["--seed", str(seed), "--out", str(keep / f"{name}-{seed}"), "--json", "--quiet"]
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    document["wall seconds"] = time.perf_counter() - begin
+    return document
+
+
+def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Median and spread of the score over seeds, the verdicts, the parity and the time."""
+    targets = [next(iter(run["targets"].values())) for run in runs]
+    values = [target["scores"][job.score]["value"] for target in targets]
+    higher = targets[0]["scores"][job.score]["higher_is_better"]
+    median = _machine.spread(values)["median"]
+    reached = job.must is None or (median >= job.must if higher else median <= job.must)
+    return {
+        "score": job.score,
+        "values": values,
+        **_machine.spread(values),
+        "must": job.must,
+        "reached": reached,
+        "verdicts": [target["verdict"] for target in targets],
+        "same answers as sealed": [run["seal"]["same_answers"] for run in runs],
+        "largest difference": max(run["seal"]["largest_difference"] for run in runs),
+        "wall seconds": [round(run["wall seconds"], 1) for run in runs],
+        "peak memory MB": [round(run["cost"]["peak_memory_mb"]) for run in runs],
+        "command": " ".join(("lamina train DATA", *job.arguments)),
+    }
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench accuracy", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(JOBS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args(words)
+    for name in arguments.names or JOBS:
+        keep = Path(tempfile.mkdtemp(prefix="lamina-bench-"))
+        runs = [train(JOBS[name], name, arguments.data.resolve(), seed, keep) for seed in range(arguments.seeds)]
+        found = summary(JOBS[name], runs)
+        shutil.rmtree(keep)
+        path = _machine.keep(f"accuracy-{name}", found)
+        mark = "reached" if found["reached"] else "NOT reached"
+        print(f"{name}: {found['score']} {found['median']:.4f} ({found['least']:.4f} to {found['most']:.4f}, "
+              f"n={found['n']}), must {found['must']}: {mark}; {path.name}")  # fmt: skip
+    return 0

@@ -1,0 +1,9 @@
+"""`python -m lamina`."""
+
+from __future__ import annotations
+
+import sys
+
+from lamina.cli import main
+
+sys.exit(main())

@@ -1,0 +1,319 @@
+"""What `import lamina` offers: inspect, train, resume, load. The five steps, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lamina import plan as plans
+from lamina import run as runs
+from lamina.errors import InputError
+from lamina.narrate import Narrator, Plain, Silent
+from lamina.run import Run
+from lamina.steps.request import Request, seconds
+
+if TYPE_CHECKING:
+    from lamina.demo import DemoSet
+    from lamina.evaluate.results import Results
+    from lamina.model.runtime import Model
+    from lamina.networks.assembly import Assembly
+    from lamina.steps.learner import Learner
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        run: its folder.
+        results: everything that was found out.
+        interrupted: training was ended by Ctrl-C; the best weights until then are sealed.
+    """
+
+    run: Run
+    results: Results
+    interrupted: bool = False
+
+    @property
+    def model(self) -> Model:
+        """The sealed model."""
+        return load(self.run.model)
+
+    @property
+    def network(self) -> Assembly:
+        """The trained PyTorch network, in evaluation mode; its insides by `.layer(name)`."""
+        return network(self.run.folder)
+
+    def summary(self) -> dict[str, Any]:
+        """What a script wants to know, as JSON."""
+        return {
+            "run": str(self.run.folder),
+            "model": str(self.run.model),
+            "report": str(self.run.report),
+            "interrupted": self.interrupted,
+            "targets": {
+                target.target: {
+                    "task": target.task,
+                    "scores": {name: asdict(interval) for name, interval in target.scores.items()},
+                    "verdict": target.verdict,
+                    "verdict_kind": target.verdict_kind,
+                }
+                for target in self.results.targets
+            },
+            "seal": None if self.results.seal is None else asdict(self.results.seal),
+            "cost": asdict(self.results.cost),
+        }
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in the data."""
+
+    content: Mapping[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return dict(self.content)
+
+
+def inspect(data: Any, target: str | tuple[str, ...] | list[str] = (), **options: Any) -> Inspection:
+    """Look at data without training: columns, modalities, tasks, parts, and what the audit finds.
+
+    Args:
+        data: a path, URL or data frame.
+        target: the target column or columns.
+        options: as in `train`.
+    """
+    return inspect_request(_request(data, target, options))
+
+
+def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspection:
+    """`inspect` for a Request."""
+    from lamina.data.audit import audit
+    from lamina.data.split import split
+    from lamina.steps.understand import understand
+
+    found = understand(request, narrator or Silent())
+    parts = split(found.table, found.schema, found.plan.data, request.seed, test_from=found.boundary)
+    findings = audit(found.table, found.schema, parts)
+    return Inspection(
+        {
+            "name": found.table.name,
+            "rows": len(found.table),
+            "columns": len(found.table.columns),
+            "fields": [
+                {
+                    "name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason,
+                    "summary": dict(found.summaries.get(field.name, {})),
+                }
+                for field in found.schema
+            ],
+            "tasks": {name: found.plan.reasons[f"task.{name}"] for name in found.plan.task},
+            "split": {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
+            "audit": [asdict(finding) for finding in findings],
+        }
+    )  # fmt: skip
+
+
+def train(data: Any, target: str | tuple[str, ...] | list[str] = (), *, quiet: bool = False, **options: Any) -> Trained:
+    """All five steps: understand, prepare, choose, train, test; ends with a sealed model and a report.
+
+    Args:
+        data: a path, URL or data frame.
+        target: the target column or columns; for a folder of class folders it is `label`.
+        quiet: tell nothing on standard error.
+        options: test, split, task, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
+            changes, e.g. {"network.depth": 6}).
+
+    Raises:
+        InputError: the data or the request is wrong; the text says what to do.
+    """
+    return train_request(_request(data, target, options), Silent() if quiet else Plain())
+
+
+def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapping[str, Any]) -> Request:
+    known = {"test", "split", "task", "budget", "seed", "out", "plan", "weights", "set"}
+    from lamina.errors import nearest
+
+    for name in options:
+        if name not in known:
+            raise InputError(f"There is no option {name!r}.", where="lamina.train", fix=nearest(name, known))
+    weights = options.get("weights", ())
+    sets = options.get("set", {})
+    return Request(
+        data=str(data) if isinstance(data, Path) else data,
+        test=str(options["test"]) if isinstance(options.get("test"), Path) else options.get("test"),
+        split=options.get("split", ""),
+        targets=(target,) if isinstance(target, str) else tuple(target),
+        task=options.get("task", ""),
+        budget=seconds(options["budget"]) if options.get("budget") else 0.0,
+        seed=options.get("seed", 0),
+        out=str(options["out"]) if options.get("out") else None,
+        sets=tuple(f"{key}={plans.as_toml(value)}" for key, value in sets.items()),
+        plan=str(options["plan"]) if options.get("plan") else None,
+        weights=(str(weights),) if isinstance(weights, str | Path) else tuple(weights),
+        command="lamina.train(...)",
+    )
+
+
+def train_request(request: Request, narrator: Narrator) -> Trained:
+    """`train` for a Request."""
+    from lamina.steps import choose, prepare, understand
+    from lamina.steps.request import apply_weights
+
+    begin = time.monotonic()
+    given = plans.read(Path(request.plan)) if request.plan else None
+    if given is not None:
+        request = _following(request, given)
+    request = apply_weights(request)
+    clock = _Clock(begin)
+    understood = understand.understand(request, narrator)
+    clock.lap("understand")
+    run = runs.create(request.out, request.name)
+    run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
+    prepared = prepare.prepare(understood, run, narrator)
+    baselines = prepare.fit_baselines(understood.plan, prepared, run, narrator, spent=time.monotonic() - begin)
+    clock.lap("prepare")
+    spent = time.monotonic() - begin
+    plan = choose.choose(request, prepared, understood.plan, narrator, spent=spent, given=given)
+    run.write_plan(plan)
+    clock.lap("choose")
+    allowed = choose.available(plan.budget, time.monotonic() - begin)
+    run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))
+    return _train_and_test(run, plan, prepared, baselines, narrator, clock, allowed, request.base)
+
+
+def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
+    """Go on with a run that was stopped, by a kill, a crash or Ctrl-C, bit for bit (CPU) as if it had not been.
+
+    A finished run is only tested and reported again.
+    """
+    from lamina.steps import prepare, understand
+
+    narrator = narrator or Plain()
+    begin = time.monotonic()
+    run = runs.find(folder)
+    plan, status = run.plan(), run.status()
+    clock = _Clock(begin, {step: float(value) for step, value in status.get("seconds", {}).items()})
+    narrator.step("Prepare")
+    table, boundary = understand.open_data(plan.data.train, plan.data.test or None)
+    if table.fingerprint != plan.data.fingerprint:
+        raise InputError(
+            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
+            fix="Put the old data back, or start a new run with `lamina train`.",
+        )
+    prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
+    baselines = prepare.read_baselines(run) or prepare.fit_baselines(plan, prepared, run, narrator, spent=0.0)
+    base = Path(status.get("base", "."))
+    return _train_and_test(run, plan, prepared, baselines, narrator, clock, float(status.get("allowed", 0)), base)
+
+
+def _train_and_test(
+    run: Run,
+    plan: plans.Plan,
+    prepared: Any,
+    baselines: Any,
+    narrator: Narrator,
+    clock: _Clock,
+    allowed: float,
+    base: Path,
+) -> Trained:
+    from lamina.steps import test
+    from lamina.steps.train import train as learn
+
+    learner, ended, record = learn(plan, prepared, run, narrator, seconds=allowed, base=base)
+    clock.seconds["train"] = ended.seconds
+    clock.last = time.monotonic()
+    run.write_status(state="trained", seconds=clock.seconds)
+    results = test.test(plan, prepared, learner, baselines, run, narrator, ended=ended, record=record, clock=clock)
+    interrupted = ended.stopped == "interrupted"
+    run.write_status(state="interrupted" if interrupted else "done", seconds=clock.seconds)
+    return Trained(run, results, interrupted)
+
+
+class _Clock:
+    """Seconds spent in each step."""
+
+    def __init__(self, begin: float, seconds: dict[str, float] | None = None) -> None:
+        self.last, self.seconds = begin, dict(seconds or {})
+
+    def lap(self, step: str) -> None:
+        """What has passed since the last lap belongs to `step`."""
+        now = time.monotonic()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self.last
+        self.last = now
+
+
+def _following(request: Request, given: plans.Plan) -> Request:
+    """The request with what it leaves open taken from the plan it follows."""
+    sets = [f"schema.{field.name}.modality={field.modality}" for field in given.schema if len(field.columns) == 1]
+    sets += [f"schema.{field.name}.role={field.role}" for field in given.schema if len(field.columns) == 1]
+    sets += [
+        f"schema.{field.name}.{key}={plans.as_toml(value)}"
+        for field in given.schema
+        for key, value in field.options.items()
+    ]
+    sets += [
+        f"task.{name}.{key}={plans.as_toml(value)}"
+        for name, part in given.task.items()
+        for key, value in part.options.items()
+    ]
+    return replace(
+        request,
+        targets=request.targets or tuple(given.task),
+        budget=request.budget or given.budget,
+        seed=request.seed or given.seed,
+        sets=(*sets, *request.sets),
+    )
+
+
+def load(path: str | Path) -> Model:
+    """A sealed model; needs no PyTorch."""
+    from lamina.model.runtime import load as load_model
+
+    file = Path(path)
+    return load_model(file / "model.lamina" if file.is_dir() else file)
+
+
+def learner(folder: str | Path) -> Learner:
+    """A run's network, method and batches, with its final weights: for looking inside and going on from there."""
+    import torch
+    from safetensors.torch import load_file
+
+    from lamina.steps import prepare, understand
+    from lamina.steps.learner import build
+
+    run = runs.find(folder)
+    plan = run.plan()
+    table, boundary = understand.open_data(plan.data.train, plan.data.test or None)
+    prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
+    found = build(plan, prepared, torch.device("cpu"), Path(run.status().get("base", ".")))
+    found.method.load(load_file(run.weights))
+    found.network.eval()
+    return found
+
+
+def network(folder: str | Path) -> Assembly:
+    """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`."""
+    return learner(folder).network
+
+
+def run_demo(
+    demo: DemoSet, budget: str, out: str | None, seed: int, narrator: Narrator
+) -> tuple[Trained, dict[str, Any]]:
+    """Train on a shipped data set; returns the run and one decoded prediction of its sealed model."""
+    folder = out or str(runs.free(Path("runs") / f"demo-{demo.name}"))
+    request = Request(
+        data=str(demo.path),
+        targets=(demo.target,) if demo.target else (),
+        budget=seconds(budget or demo.budget),
+        seed=seed,
+        out=folder,
+        sets=tuple(demo.sets),
+        command=f"lamina demo {demo.name}",
+    )
+    trained = train_request(request, narrator)
+    return trained, trained.model.golden_answer()

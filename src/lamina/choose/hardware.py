@@ -1,0 +1,82 @@
+"""What the machine offers, by measurement: device, precision, threads."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine as training sees it."""
+
+    device: torch.device
+    cores: int
+    fast_bf16: bool
+    description: str
+
+
+def detect() -> Hardware:
+    """Look at the machine: an accelerator if there is one, else the CPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if torch.cuda.is_available():
+        fast = torch.cuda.get_device_capability()[0] >= 8
+        return Hardware(torch.device("cuda"), cores, fast, f"{torch.cuda.get_device_name()}, {cores} CPU cores")
+    flags = _cpu_flags()
+    fast = bool({"amx_bf16", "avx512_bf16"} & flags)
+    return Hardware(torch.device("cpu"), cores, fast, f"{_cpu_name()}, {cores} cores")
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return set(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return set()
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return "CPU"
+
+
+def seconds_per_call(call: Callable[[], object], calls: int = 5, most: float = 3.0) -> float:
+    """The median time of `call` after one call to warm up; stops early after `most` seconds."""
+    call()
+    times: list[float] = []
+    begin = time.perf_counter()
+    while len(times) < calls and time.perf_counter() - begin < most:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int, float]]:
+    """The number of threads with which `call` is fastest: (threads, seconds by number tried).
+
+    On a busy machine two threads that wait for each other can be many times slower than one, so this is
+    measured rather than assumed; the larger number must win by 5%.
+    """
+    tried: dict[int, float] = {}
+    number = 1
+    while number <= cores:
+        torch.set_num_threads(number)
+        tried[number] = seconds_per_call(call)
+        number = cores if number < cores < number * 2 else number * 2
+    best = min(tried, key=lambda threads: tried[threads] * (1 + 0.02 * (threads > 1)))
+    torch.set_num_threads(best)
+    return best, tried

@@ -1,0 +1,98 @@
+"""Which network reads which inputs, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lamina import registry
+from lamina.errors import InputError
+from lamina.modalities import Feature
+from lamina.plan import NetworkPlan
+
+TABLE = "table"
+"""The name of the network that reads all plain columns together."""
+PLAIN = ("numbers", "category")
+
+
+def groups(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
+    """Network name to the fields it reads: all plain columns share one, every other field has its own."""
+    plain = tuple(name for name, feature in features.items() if feature.kind in PLAIN)
+    found: dict[str, tuple[str, ...]] = {}
+    if plain:
+        found[TABLE if TABLE not in features or TABLE in plain else f"{TABLE}_columns"] = plain
+    found.update({name: (name,) for name, feature in features.items() if feature.kind not in PLAIN})
+    return found
+
+
+def choose(
+    features: Mapping[str, Feature], rows: int, given: Mapping[str, NetworkPlan], seconds: float
+) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
+    """A network for each group of inputs, and the reasons by dotted key.
+
+    Args:
+        features: what the encoders give.
+        rows: training rows.
+        given: what the user has set already; a name, weights or options there are kept.
+        seconds: time for training, 0 for no limit.
+
+    Raises:
+        InputError: the user's network does not read this kind of input.
+    """
+    plans: dict[str, NetworkPlan] = {}
+    reasons: dict[str, str] = {}
+    for key, fields in groups(features).items():
+        kinds: set[str] = {features[name].kind for name in fields}
+        asked = given.get(key, NetworkPlan())
+        name, why = (asked.name, "you asked for it") if asked.name else _family(kinds, rows, asked.weights)
+        _check_accepts(key, name, kinds)
+        options, option_reason = _options(name, [features[field] for field in fields], rows, seconds)
+        plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})
+        if asked.weights and asked.frozen == "none" and not asked.name:
+            plans[key] = replace(plans[key], frozen="gradual" if rows < 2000 else "none")
+        reasons[f"network.{key}.name"] = f"{name}: {why}"
+        if option_reason:
+            reasons[f"network.{key}.options"] = option_reason
+    return plans, reasons
+
+
+def _check_accepts(key: str, name: str, kinds: set[str]) -> None:
+    accepts = registry.module("networks", name).ACCEPTS
+    if not kinds <= set(accepts):
+        fitting = [
+            other for other in registry.names("networks") if kinds <= set(registry.module("networks", other).ACCEPTS)
+        ]
+        raise InputError(
+            f"The network {name!r} does not read {', '.join(sorted(kinds - set(accepts)))}.",
+            where=f"network.{key}.name",
+            fix=f"Choose one of: {', '.join(fitting)}.",
+        )
+
+
+def _family(kinds: set[str], rows: int, weights: str) -> tuple[str, str]:
+    """(family, reason) for inputs of these kinds."""
+    if weights:
+        from lamina.networks.transfer.weights import family_of
+
+        return family_of(weights), f"it is what the weights in {weights} are for"
+    if kinds <= set(PLAIN):
+        if rows < 150:
+            return "mlp", "few rows: a small multilayer perceptron is as good as anything larger"
+        return "tabm", "an implicit ensemble of multilayer perceptrons is the most reliable network for tables"
+    if "image" in kinds:
+        return "resnet", "residual convolutions learn images well from scratch"
+    if "spectrogram" in kinds:
+        return "resnet", "a spectrogram is read well as an image: residual convolutions"
+    if "series" in kinds:
+        return "resnet", "residual convolutions along time find shapes wherever they occur"
+    return "bag", "words and word pairs decide most text classifications; this is the fastest network that sees them"
+
+
+def _options(name: str, features: list[Feature], rows: int, seconds: float) -> tuple[dict[str, Any], str]:
+    """Sizes that differ from the family's defaults, with the reason."""
+    if name == "tabm" and rows < 1000:
+        return {"dropout": 0.2}, "few rows: smaller and with more dropout"
+    if name == "resnet" and features[0].kind == "spectrogram" and rows < 5000:
+        return {"dropout": 0.3}, "few clips: more dropout"
+    return {}, ""

@@ -1,0 +1,153 @@
+"""Method, optimizer, schedule, batch size and number of epochs, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lamina.modalities import Feature
+from lamina.plan import NetworkPlan, OptimizerPlan, SchedulePlan, TrainingPlan
+
+DEFAULT_SECONDS = 600.0
+"""Training time that is aimed at where no budget is given."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that suit a family of networks.
+
+    Attributes:
+        optimizer, schedule: how it is trained.
+        seen: how many examples (epochs * rows) it profits from, at most.
+        epochs: the least and the most passes over the data that make sense.
+        batch: batch size for enough rows.
+    """
+
+    optimizer: OptimizerPlan
+    schedule: SchedulePlan
+    seen: float
+    epochs: tuple[float, float]
+    batch: int
+    ema: float = 0.0
+    label_smoothing: float = 0.0
+    patience: int = 0
+    reason: str = ""
+
+
+RECIPES: dict[str, Recipe] = {
+    "tabm": Recipe(
+        OptimizerPlan("adamw", 2e-3, 3e-4), SchedulePlan("one_cycle", 0.05, 0.02), 3e6, (10, 120), 256, 0.998, 0.0, 16,
+        "AdamW at 0.002 with light weight decay, as TabM's authors found",
+    ),
+    "mlp": Recipe(
+        OptimizerPlan("adamw", 1e-3, 1e-2), SchedulePlan("one_cycle", 0.1), 3e6, (10, 150), 256, 0.998, 0.0, 16,
+        "AdamW, the usual choice for perceptrons",
+    ),
+    "resnet": Recipe(
+        OptimizerPlan("adamw", 4e-3, 0.05), SchedulePlan("one_cycle", 0.2, 0.01), 1.5e6, (8, 60), 128, 0.998, 0.1, 0,
+        "AdamW with a high one-cycle rate reaches a good score in few epochs (super-convergence)",
+    ),
+    "efficientnet": Recipe(
+        OptimizerPlan("adamw", 1e-3, 0.01, layer_decay=0.8), SchedulePlan("one_cycle", 0.15), 1e5, (8, 40), 32,
+        0.99, 0.1, 0,
+        "pretrained: smaller rates for earlier layers",
+    ),
+    "huggingface": Recipe(
+        OptimizerPlan("adamw", 2e-4, 0.01, layer_decay=0.8), SchedulePlan("one_cycle", 0.1), 6e4, (3, 20), 32,
+        0.0, 0.0, 0,
+        "pretrained: small rates, smaller still for earlier layers",
+    ),
+    "transformer": Recipe(
+        OptimizerPlan("adamw", 1e-3, 0.05, beta2=0.98), SchedulePlan("one_cycle", 0.1), 1e6, (8, 60), 64, 0.998, 0.1, 0,
+        "AdamW with warm-up, which transformers need",
+    ),
+    "recurrent": Recipe(
+        OptimizerPlan("adamw", 2e-3, 0.01), SchedulePlan("one_cycle", 0.1), 1e6, (8, 60), 64, 0.998, 0.05, 0,
+        "AdamW with clipped gradients, which recurrent networks need",
+    ),
+    "bag": Recipe(
+        OptimizerPlan("adamw", 5e-3, 0.01), SchedulePlan("one_cycle", 0.05), 4e5, (8, 30), 64, 0.998, 0.05, 0,
+        "embeddings of words learn with high rates",
+    ),
+}  # fmt: skip
+
+
+def recipe(networks: Mapping[str, NetworkPlan]) -> Recipe:
+    """The recipe of the network that is hardest to train (pretrained before large before small)."""
+    order = ["huggingface", "efficientnet", "transformer", "recurrent", "resnet", "bag", "tabm", "mlp"]
+    names = [plan.name for plan in networks.values()]
+    known = [name for name in order if name in names]
+    return RECIPES[known[0] if known else "mlp"]
+
+
+def choose(
+    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, classify: bool
+) -> tuple[OptimizerPlan, SchedulePlan, TrainingPlan, dict[str, str]]:
+    """Settings for these networks and so many training rows, before time is considered.
+
+    Returns:
+        optimizer, schedule, training (with the most epochs that make sense) and reasons by dotted key.
+    """
+    chosen = recipe(networks)
+    batch = _batch_size(chosen.batch, rows)
+    low, high = chosen.epochs
+    epochs = float(min(high, max(low, round(chosen.seen / rows, 1))))
+    single = len({plan.name for plan in networks.values()}) == 1
+    training = TrainingPlan(
+        epochs=epochs,
+        batch_size=batch,
+        clip=1.0,
+        ema=chosen.ema,
+        patience=chosen.patience,
+        evaluations=60 if chosen.patience else 12,
+        label_smoothing=chosen.label_smoothing if classify else 0.0,
+        augment=_augmentation(features, rows),
+    )
+    usual = "as usual for this network" if batch == chosen.batch else "suits the number of rows"
+    reasons = {
+        "optimizer": chosen.reason + ("" if single else "; the setting of the network that is hardest to train"),
+        "schedule": f"{chosen.schedule.name}: the rate rises for {chosen.schedule.warmup:.0%} of the steps, then falls",
+        "training.batch_size": f"{batch}: {usual}",
+        "training.epochs": f"{epochs:g}: about {epochs * rows:,.0f} examples seen",
+    }
+    if training.augment:
+        reasons["training.augment"] = "changes that keep the meaning, so that the network sees more than there is"
+    if training.ema:
+        reasons["training.ema"] = "a running average of the weights is steadier than the last step's"
+    return chosen.optimizer, chosen.schedule, training, reasons
+
+
+def _batch_size(usual: int, rows: int) -> int:
+    """At least some 30 steps an epoch where rows are few; larger batches where they are very many."""
+    if rows > 100_000 and usual >= 256:
+        return usual * 4
+    size = usual
+    while size > 8 and rows / size < 30:
+        size //= 2
+    return size
+
+
+def _augmentation(features: Mapping[str, Feature], rows: int) -> dict[str, Any]:
+    from lamina.learn.augment import defaults
+
+    found = {name: defaults(feature, rows) for name, feature in features.items()}
+    return {name: plan for name, plan in found.items() if plan}
+
+
+def fit_epochs(training: TrainingPlan, rows: int, step_seconds: float, seconds: float) -> tuple[TrainingPlan, str]:
+    """As many epochs as fit into `seconds` at the measured pace, at most those wanted; and the reason.
+
+    Ten percent are kept back: the pace of a shared machine changes.
+    """
+    steps_per_epoch = max(1, rows // training.batch_size)
+    wanted = training.epochs * steps_per_epoch * step_seconds
+    if wanted <= seconds * 0.9:
+        return training, f"{training.epochs:g} epochs take about {wanted:.0f} s at the measured pace"
+    epochs = max(seconds * 0.9 / (steps_per_epoch * step_seconds), 1 / steps_per_epoch)
+    epochs = round(epochs, 3 if epochs < 1 else 2)
+    pace = training.batch_size / step_seconds
+    return replace(training, epochs=epochs), (
+        f"{epochs:g} epochs are what fits into {seconds:.0f} s at the measured {pace:,.0f} examples a second "
+        f"({training.epochs:g} would be of use)"
+    )

@@ -1,0 +1,41 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from typing import Any
+
+from lamina.narrate import Narrator, Plain, Silent
+
+
+def data_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the data is and what is asked of it."""
+    parser.add_argument("data", metavar="DATA", help="a file, folder, archive, database or URL")
+    parser.add_argument("--test", metavar="DATA", help="more data, only for testing")
+    parser.add_argument("--split", metavar="COLUMN", default="", help="column that says train, validation or test")
+    parser.add_argument("--target", metavar="NAME", nargs="+", action="extend", default=[], help="what to predict")
+    parser.add_argument("--task", default="", help="classify, regress, ... (default: from the target's values)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], dest="sets",
+        help="change the plan, e.g. network.depth=6 or schema.age.modality=number",
+    )  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="tell nothing on standard error")
+
+
+def narrator(arguments: argparse.Namespace) -> Narrator:
+    """Progress for this call."""
+    return Silent() if getattr(arguments, "quiet", False) else Plain()
+
+
+def command_line() -> str:
+    """How the user called us."""
+    return "lamina " + shlex.join(sys.argv[1:])
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(document, default=str))

@@ -1,0 +1,41 @@
+"""`lamina predict`: answers from a sealed model; needs no PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lamina.cli import _options
+
+ABOUT = "answer new data with a sealed model"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
+    parser.add_argument("data", metavar="DATA", help="a table, a folder or one file")
+    parser.add_argument(
+        "--out", metavar="FILE", default="-", help=".csv, .jsonl or .parquet (default: CSV on the screen)"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lamina.model.predict import predict_to_file
+    from lamina.model.runtime import load
+
+    model = load(model_file(arguments.model), threads=arguments.threads)
+    counts = predict_to_file(model, arguments.data, arguments.out)
+    if arguments.json:
+        _options.print_json(counts)
+    elif arguments.out != "-":
+        rest = f", {counts['errors']:,} could not be answered (see the column `error`)" if counts["errors"] else ""
+        print(f"{counts['rows']:,} rows answered in {arguments.out}{rest}", file=sys.stderr)
+    return 0
+
+
+def model_file(given: str) -> str:
+    """The sealed model: the file itself, or the one in a run folder."""
+    from pathlib import Path
+
+    path = Path(given)
+    return str(path / "model.lamina") if path.is_dir() else given

@@ -1,0 +1,46 @@
+"""`lamina train`: all five steps."""
+
+from __future__ import annotations
+
+import argparse
+
+from lamina.cli import _options
+
+ABOUT = "train a network on your data: understand, prepare, choose, train, test"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    _options.data_arguments(parser)
+    parser.add_argument("--budget", metavar="TIME", help="time for all five steps, e.g. 90s, 5m, 1h30m")
+    parser.add_argument("--out", metavar="RUNDIR", help="the run folder (default: runs/NAME)")
+    parser.add_argument("--plan", metavar="FILE", help="follow this plan.toml")
+    parser.add_argument(
+        "--weights", metavar="[FIELD=]PATH", nargs="+", action="extend", default=[],
+        help="first weights: a Lamina run, a Hugging Face folder, or a backbone's state dict",
+    )  # fmt: skip
+    parser.add_argument("--yes", action="store_true", help="go on where a question would be asked")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lamina.api import train_request
+    from lamina.steps.request import Request, seconds
+
+    request = Request(
+        data=arguments.data,
+        test=arguments.test,
+        split=arguments.split,
+        targets=tuple(arguments.target),
+        task=arguments.task,
+        budget=seconds(arguments.budget) if arguments.budget else 0.0,
+        seed=arguments.seed,
+        out=arguments.out,
+        sets=tuple(arguments.sets),
+        plan=arguments.plan,
+        weights=tuple(arguments.weights),
+        yes=arguments.yes,
+        command=_options.command_line(),
+    )
+    trained = train_request(request, _options.narrator(arguments))
+    if arguments.json:
+        _options.print_json(trained.summary())
+    return 130 if trained.interrupted else 0

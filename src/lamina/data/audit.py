@@ -1,0 +1,68 @@
+"""Look for what makes a test score lie: copies, leaks, drift, odd labels. Every finding comes with a fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.data.audit_columns import idle_columns, repeated_columns, shifted_columns
+from lamina.data.audit_images import near_duplicates
+from lamina.data.audit_labels import class_balance, outliers, suspect_labels
+from lamina.data.audit_leaks import group_leaks, leaks, time_leaks
+from lamina.data.audit_rows import conflicting_labels, duplicates, missing_targets, unreadable_rows
+from lamina.data.content import equal_rows
+from lamina.data.findings import SEVERITIES, AuditFinding
+from lamina.data.schema import Schema
+from lamina.data.split import Split
+from lamina.data.target_values import read_target
+
+if TYPE_CHECKING:
+    from lamina.data.tables import Table
+
+Array = np.ndarray[Any, Any]
+
+__all__ = ["AuditFinding", "audit", "suspect_labels"]
+
+MOST_ROWS = 50_000
+MOST_CELLS = 4_000_000
+"""Columns are compared on a random sample of at most so many rows, and so many values in all."""
+
+
+def audit(table: Table, schema: Schema, split: Split, *, seed: int = 0) -> tuple[AuditFinding, ...]:
+    """Everything found, the gravest first; memory stays flat, and the same data and seed give the same findings.
+
+    Rows are compared over the whole table (by hash); columns on a sample. Of the test part only the inputs are
+    looked at, to compare them with the training part, and which classes occur.
+    """
+    targets = [read_target(table, field) for field in schema.targets]
+    equal = equal_rows(table, schema.inputs) if split.equal is None else split.equal
+    generator = np.random.default_rng([seed & 0xFFFFFFFF, 2])
+    learned = np.sort(np.concatenate([split.train, split.validation]))
+    columns = sum(len(field.columns) for field in schema)
+    most = max(1_000, min(MOST_ROWS, MOST_CELLS // max(columns, 1)))
+    seen = _some(learned, most, generator)
+    held_out = _some(split.test, most // 2, generator)
+    found = [
+        *unreadable_rows(table),
+        *missing_targets(table, split),
+        *duplicates(table, schema, split, equal),
+        *near_duplicates(table, schema, split, equal, generator),
+        *conflicting_labels(table, schema, targets, learned, equal),
+        *leaks(table, schema, targets, seen, generator),
+        *group_leaks(table, schema, split),
+        *time_leaks(table, schema, split, seen),
+        *idle_columns(schema),
+        *repeated_columns(table, schema, seen),
+        *shifted_columns(table, schema, seen, held_out),
+        *class_balance(table, targets, split),
+        *outliers(table, targets, split),
+    ]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def _some(rows: Array, most: int, generator: np.random.Generator) -> Array:
+    if len(rows) <= most:
+        return rows
+    chosen: Array = rows[np.sort(generator.choice(len(rows), most, replace=False))]
+    return chosen

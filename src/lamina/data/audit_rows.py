@@ -1,0 +1,129 @@
+"""Rows that are equal, contradict each other, or could not be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.data.content import few_values, numbered
+from lamina.data.findings import SHOWN, AuditFinding, counted, places
+from lamina.data.schema import Schema
+from lamina.data.split import Split
+from lamina.data.target_values import TargetValues
+
+if TYPE_CHECKING:
+    from lamina.data.tables import Table
+
+Array = np.ndarray[Any, Any]
+
+MANY = 0.01
+"""Repeated rows above this share of the training part are a warning."""
+
+
+def unreadable_rows(table: Table) -> list[AuditFinding]:
+    """What the reader could not read at all."""
+    if not table.unreadable:
+        return []
+    shown = tuple(f"{place}: {reason}" for place, reason in table.unreadable[:SHOWN])
+    what = counted(len(table.unreadable), "place")
+    return [
+        AuditFinding(
+            "unreadable",
+            "warning",
+            f"{what} in the data could not be read and {'is' if len(table.unreadable) == 1 else 'are'} left out.",
+            len(table.unreadable),
+            shown,
+            "Correct them or remove them from the data.",
+        )
+    ]
+
+
+def missing_targets(table: Table, split: Split) -> list[AuditFinding]:
+    """Rows that are in no part because their answer is missing."""
+    rows = [row for row, reason in split.dropped if reason.startswith("the target ")]
+    if not rows:
+        return []
+    share = len(rows) / max(len(table), 1)
+    return [
+        AuditFinding(
+            "missing target",
+            "warning" if share > 0.05 else "note",
+            f"{counted(len(rows), 'row')} ({share:.1%}) have no answer in the target and are left out.",
+            len(rows),
+            places(table, rows),
+            "If their absence means something, write that as a value of its own.",
+        )
+    ]
+
+
+def duplicates(table: Table, schema: Schema, split: Split, equal: Array) -> list[AuditFinding]:
+    """Rows with equal inputs in two parts, and within the training part."""
+    common = few_values(equal[np.concatenate([split.train, split.validation, split.test])], schema.inputs)
+    found = []
+    learned = np.concatenate([split.train, split.validation])
+    for name, part, others in (("test", split.test, learned), ("validation", split.validation, split.train)):
+        copies = part[np.isin(equal[part], equal[others])]
+        if not len(copies):
+            continue
+        if common:
+            severity, fix = "note", "The inputs take few different values, so equal rows are no copies: nothing to do."
+        elif split.how == "given":
+            severity, fix = "warning", "Remove them from the training or the test data: the test score is too good."
+        else:
+            severity, fix = "warning", "Divide at random (copies then stay on one side), or remove the copies."
+        learned_from = "training or validation rows" if name == "test" else "training rows"
+        text = f"{counted(len(copies), f'{name} row')} ({len(copies) / len(part):.1%}) have the same inputs as {learned_from}."
+        found.append(AuditFinding("duplicates", severity, text, len(copies), places(table, copies), fix))
+    _, first = np.unique(equal[split.train], return_index=True)
+    repeated = np.delete(split.train, first)
+    if len(repeated):
+        share = len(repeated) / len(split.train)
+        found.append(
+            AuditFinding(
+                "duplicates",
+                "warning" if share > MANY and not common else "note",
+                f"{counted(len(repeated), 'training row')} ({share:.1%}) repeat the inputs of others.",
+                len(repeated),
+                places(table, repeated),
+                "They count twice or more in training: remove copies that are there by mistake.",
+            )
+        )
+    return found
+
+
+def conflicting_labels(
+    table: Table, schema: Schema, targets: list[TargetValues], rows: Array, equal: Array
+) -> list[AuditFinding]:
+    """Rows with equal inputs and different classes: no model can be right on all of them."""
+    found = []
+    common = few_values(equal[rows], schema.inputs)
+    for target in targets:
+        if target.codes is None:
+            continue
+        codes, groups = target.codes[rows], numbered(equal[rows])
+        pairs, counts = np.unique(np.stack([groups, codes], axis=1), axis=0, return_counts=True)
+        conflicting = np.flatnonzero(np.bincount(pairs[:, 0]) > 1)
+        bad = rows[np.isin(groups, conflicting)]
+        if not len(bad):
+            continue
+        best = np.zeros(int(groups.max()) + 1, dtype=np.int64)
+        np.maximum.at(best, pairs[:, 0], counts)
+        found.append(
+            AuditFinding(
+                "conflicting labels",
+                "note" if common or len(bad) < 0.001 * len(rows) else "warning",
+                f"{counted(len(bad), 'row')} have the same inputs as others but another `{target.field.name}`: "
+                f"at most {best.sum() / len(rows):.2%} of the training rows can be answered right.",
+                len(bad),
+                places(table, _side_by_side(bad, equal)),
+                "Correct the labels, or add a column that tells these rows apart.",
+            )
+        )
+    return found
+
+
+def _side_by_side(rows: Array, equal: Array) -> Array:
+    """Rows that contradict each other next to each other."""
+    ordered: Array = rows[np.argsort(equal[rows], kind="stable")]
+    return ordered

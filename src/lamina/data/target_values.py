@@ -1,0 +1,66 @@
+"""A target's values over all rows, as small arrays: for splitting and auditing, before any task is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.data.schema import Field
+from lamina.modalities._canonical import canonical
+from lamina.modalities._number_text import decimal_of, read_numbers
+
+if TYPE_CHECKING:
+    from lamina.data.tables import Table
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class TargetValues:
+    """One target.
+
+    Attributes:
+        field: which.
+        missing: bool [row].
+        codes: int64 [row], the class as an index into `labels`, -1 where missing; None for numbers.
+        labels: canonical texts of the classes, in the order of first appearance.
+        numbers: float64 [row], NaN where there is none; None for classes.
+    """
+
+    field: Field
+    missing: Array
+    codes: Array | None = None
+    labels: tuple[str, ...] = ()
+    numbers: Array | None = None
+
+
+def read_target(table: Table, field: Field) -> TargetValues:
+    """Stream a target's column once (numbers: twice, first for the decimal sign)."""
+    if field.modality == "number":
+        return _numbers(table, field)
+    return _codes(table, field)
+
+
+def _numbers(table: Table, field: Field) -> TargetValues:
+    (column,) = field.columns
+    decimal = field.options.get("decimal") or decimal_of(chunk[column] for _, chunk in table.chunks(None, [column]))
+    numbers = np.full(len(table), np.nan)
+    missing = np.zeros(len(table), dtype=bool)
+    for rows, chunk in table.chunks(None, [column]):
+        numbers[rows], unreadable = read_numbers(chunk[column], decimal)
+        # A value that cannot be read is no missing one: it is reported as an error of its row later.
+        missing[rows] = np.isnan(numbers[rows])
+        missing[rows[list(unreadable)]] = False
+    return TargetValues(field, missing, numbers=numbers)
+
+
+def _codes(table: Table, field: Field) -> TargetValues:
+    known: dict[str | None, int] = {None: -1}
+    codes = np.empty(len(table), dtype=np.int64)
+    for rows, chunk in table.chunks(None, list(field.columns)):
+        texts = canonical(field.values(chunk))
+        codes[rows] = [known.setdefault(text, len(known) - 1) for text in texts]
+    labels = tuple(text for text in known if text is not None)
+    return TargetValues(field, codes < 0, codes=codes, labels=labels)

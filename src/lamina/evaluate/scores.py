@@ -1,0 +1,86 @@
+"""How a score is called and said in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lamina.evaluate.intervals import percentile, wilson
+from lamina.evaluate.results import Interval
+from lamina.tasks import Score
+
+Array = np.ndarray[Any, Any]
+
+TITLES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "average_precision": "average precision",
+    "mean_ap": "mean average precision",
+    "exact_match": "exact match",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "median_ae": "median absolute error",
+    "r2": "R²",
+    "mape": "mean absolute percentage error",
+}
+POINTS = frozenset(
+    ("accuracy", "auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap")
+    + ("exact_match", "mape")
+)
+"""Shares, whose differences are said in percentage points."""
+COUNTED = frozenset(("accuracy", "exact_match"))
+"""Shares of rows that are right or wrong: Wilson's interval holds for them."""
+
+
+def title(score: str) -> str:
+    """The score's name for a reader; an unknown one as it is, with spaces."""
+    return TITLES.get(score, score.replace("_", " "))
+
+
+def interval(name: str, score: Score, drawn: Array, rows: int) -> Interval:
+    """A score with the interval of its bootstrap replicates.
+
+    A share of right rows without any spread (all right, all wrong) gets Wilson's interval instead.
+    """
+    low, high = percentile(score.value, drawn)
+    if name in COUNTED and low == high:
+        low, high = wilson(score.value, rows)
+    return Interval(score.value, low, high, score.higher_is_better, score.unit)
+
+
+def better_by(name: str, score: Score, other: Score, drawn: Array, other_drawn: Array) -> Interval:
+    """How much better `score` is than `other` on the same rows: positive is better, whatever the direction."""
+    sign = 1.0 if score.higher_is_better else -1.0
+    value = sign * (score.value - other.value)
+    low, high = percentile(value, sign * (drawn - other_drawn))
+    return Interval(value, low, high, True, "" if name in POINTS else score.unit)
+
+
+def amount(name: str, value: float, unit: str = "") -> str:
+    """A score's value or difference as a person says it: "2.1 points" for shares, three digits otherwise."""
+    if not math.isfinite(value):
+        return "unknown"
+    if name in POINTS:
+        shown = f"{100 * value:.1f}" if abs(value) >= 0.001 or value == 0 else f"{100 * value:.2f}"
+        return f"{shown.replace('-0.0', '0.0') if float(shown) == 0 else shown} points"
+    return digits(value) + (f" {unit}" if unit else "")
+
+
+def digits(value: float) -> str:
+    """Three significant digits, without an exponent where that reads well."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "unknown"
+    magnitude = math.floor(math.log10(abs(value)))
+    if magnitude >= 6 or magnitude < -5:
+        return f"{value:.2e}"
+    return f"{value:,.{max(0, 2 - magnitude)}f}"

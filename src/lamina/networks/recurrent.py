@@ -1,0 +1,106 @@
+"""Recurrent network (LSTM or GRU) for text, sound and series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lamina.modalities import Feature
+from lamina.networks import OutputShape
+from lamina.networks.blocks.fields import lengths, only_field, trimmed, within
+from lamina.networks.blocks.options import share, whole
+from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
+from lamina.networks.blocks.steps import StepInput
+
+ACCEPTS = ("tokens", "spectrogram", "series")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes of a recurrent network.
+
+    Attributes:
+        cell: "lstm" (Hochreiter & Schmidhuber 1997) or "gru" (Cho et al. 2014).
+        width: units of each layer and direction.
+        depth: number of layers.
+        bidirectional: read from the end as well.
+        embedding: width of the tokens' embedding, or of the linear map of frames and steps.
+        patch: how many steps of a spectrogram or series are read as one.
+        dropout: on the embedding, between layers and on the pooled vector.
+        pooling: how the steps become a vector.
+    """
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    width: int = whole(96)
+    depth: int = whole(1)
+    bidirectional: bool = True
+    embedding: int = whole(96)
+    patch: int = whole(1)
+    dropout: float = share(0.2)
+    pooling: SequencePooling = "mean_maximum"
+
+
+class Layer(nn.Module):
+    """One layer in one or both directions; [batch, step, inner] to [batch, step, self.width].
+
+    The backward direction starts at each row's last step that is no padding: the steps are reversed by
+    index within each row's length, which exports to ONNX as packed sequences do not.
+    """
+
+    def __init__(self, cell: str, inner: int, width: int, bidirectional: bool) -> None:
+        super().__init__()
+        kind = nn.LSTM if cell == "lstm" else nn.GRU
+        self.onward = kind(inner, width, batch_first=True)
+        self.backward = kind(inner, width, batch_first=True) if bidirectional else None
+        self.width = width * (2 if bidirectional else 1)
+
+    def forward(self, values: Tensor, length: Tensor) -> Tensor:
+        onward: Tensor = self.onward(values)[0]
+        if self.backward is None:
+            return onward
+        position = torch.arange(values.shape[1], device=values.device).unsqueeze(0)
+        end = length.unsqueeze(1)
+        mirror = torch.where(position < end, end - 1 - position, position).unsqueeze(2)
+        backward = self.backward(values.gather(1, mirror.expand(-1, -1, values.shape[2])))[0]
+        return torch.cat([onward, backward.gather(1, mirror.expand(-1, -1, backward.shape[2]))], dim=2)
+
+
+class Recurrent(nn.Module):
+    """Embedding or linear map of the steps, recurrent layers, masked pooling; one field."""
+
+    def __init__(self, name: str, feature: Feature, options: Options) -> None:
+        super().__init__()
+        self.field, self.kind = name, feature.kind
+        self.entry = StepInput(feature, options.embedding, options.patch)
+        self.dropout = nn.Dropout(options.dropout)
+        self.layers = nn.ModuleList()
+        inner = options.embedding
+        for _ in range(options.depth):
+            layer = Layer(options.cell, inner, options.width, options.bidirectional)
+            self.layers.append(layer)
+            inner = layer.width
+        self.pool = PoolSequence(inner, options.pooling)
+        self.output = OutputShape(self.pool.width)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[batch, 1, width]."""
+        steps = trimmed(self.kind, inputs[self.field])
+        values, length = self.entry(steps, lengths(self.kind, steps))
+        for layer in self.layers:
+            values = layer(self.dropout(values), length)
+        pooled: Tensor = self.dropout(self.pool(values, within(length, values.shape[1])))
+        return pooled.unsqueeze(1)
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """entry, layer1, layer2, ..., pool."""
+        layers = [(f"layer{number}", layer) for number, layer in enumerate(self.layers, 1)]
+        return [("entry", self.entry), *layers, ("pool", self.pool)]
+
+
+def build(features: Mapping[str, Feature], options: Options) -> Recurrent:
+    """A recurrent network for the one field of tokens, frames or steps in `features`."""
+    return Recurrent(*only_field("recurrent", ACCEPTS, features), options)

@@ -1,0 +1,168 @@
+"""Step 3: network, optimizer, schedule, batch size, threads and epochs, each with its reason, into plan.toml."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+
+from lamina.choose import hardware
+from lamina.choose import networks as choose_networks
+from lamina.choose import training as choose_training
+from lamina.learn import checkpoint
+from lamina.learn.finder import find_rate
+from lamina.narrate import Narrator
+from lamina.plan import NetworkPlan, Plan
+from lamina.steps.learner import Learner, build
+from lamina.steps.prepare import Prepared
+from lamina.steps.request import Request
+from lamina.tasks import classify
+
+TEST_SHARE = 0.12
+"""Share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
+SEALING_SECONDS = 15.0
+
+
+def choose(
+    request: Request, prepared: Prepared, plan: Plan, narrator: Narrator, *, spent: float, given: Plan | None = None
+) -> Plan:
+    """Fill in all that the plan leaves open.
+
+    Args:
+        plan: with data, schema and task decided.
+        spent: seconds of the budget that are gone.
+        given: a whole plan of the user's to follow; only what depends on the machine is decided anew.
+    """
+    narrator.step("Choose")
+    machine = hardware.detect()
+    training_seconds = available(plan.budget, spent)
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    rows = len(prepared.split.train)
+    reasons = dict(plan.reasons)
+    if given is not None:
+        plan = replace(
+            given,
+            data=plan.data,
+            schema=plan.schema,
+            task=plan.task,
+            budget=plan.budget,
+            seed=plan.seed,
+            name=plan.name,
+        )
+    else:
+        asked = _networks_asked(request, list(choose_networks.groups(features)))
+        networks, why = choose_networks.choose(features, rows, asked, training_seconds)
+        classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
+        optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes)
+        reasons.update(why)
+        reasons.update(more)
+        plan = replace(plan, network=networks, optimizer=optimizer, schedule=schedule, training=training)
+    early = {"data", "task", "seed", "schema"}
+    sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in early]
+    plan = plan.with_set(sets)
+    reasons.update({item.partition("=")[0]: "you asked for it" for item in sets})
+    learner = build(plan, prepared, machine.device, request.base)
+    for note in learner.notes:
+        narrator.say(note)
+    plan, measured = _measure(plan, learner, machine, training_seconds, fixed="training.epochs" in _keys(sets))
+    reasons.update(measured)
+    plan = replace(plan, reasons=reasons)
+    _tell(narrator, plan, learner, reasons)
+    return plan
+
+
+def available(budget: float, spent: float) -> float:
+    """Seconds for training; 0 for no limit."""
+    if not budget:
+        return 0.0
+    left = budget - spent
+    return max(left - SEALING_SECONDS - TEST_SHARE * budget, 0.2 * left, 1.0)
+
+
+def _keys(sets: list[str]) -> set[str]:
+    return {item.partition("=")[0].strip() for item in sets}
+
+
+def _networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]:
+    """What the user says about networks: `--set network...` and `--weights`."""
+    plan = Plan(network={key: NetworkPlan() for key in keys})
+    plan = plan.with_set(item for item in request.sets if item.startswith("network."))
+    asked: dict[str, NetworkPlan] = dict(plan.network)
+    for item in request.weights:
+        key, path = weights_for(item, keys)
+        asked[key] = replace(asked[key], weights=path)
+    return asked
+
+
+def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
+    """(network, path) of one --weights argument: "FIELD=PATH", or "PATH" for the only network that is no table's."""
+    from lamina.errors import InputError, nearest
+
+    name, equals, path = item.partition("=")
+    if equals:
+        if name not in keys:
+            raise InputError(f"There is no network {name!r}.", where="--weights", fix=nearest(name, keys))
+        return name, path
+    rich = [key for key in keys if not key.startswith(choose_networks.TABLE)] or keys
+    if len(rich) != 1:
+        raise InputError(
+            f"Several networks could take the weights in {item}.",
+            where="--weights",
+            fix=f"Say which: --weights {rich[0]}={item}",
+        )
+    return rich[0], item
+
+
+def _measure(
+    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, *, fixed: bool
+) -> tuple[Plan, dict[str, str]]:
+    """Threads, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards."""
+    import torch
+
+    reasons: dict[str, str] = {}
+    saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
+    numbers = count()
+
+    def step() -> None:
+        # Different batches: sequences differ in length, and so in cost.
+        _, batch = next(learner.source.batches(next(numbers)))
+        learner.method.update(batch, learner.engine)
+
+    for optimizer in learner.method.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+    threads = plan.training.threads
+    if not threads:
+        threads, tried = hardware.best_threads(step, machine.cores)
+        times = ", ".join(f"{number}: {time * 1000:.0f} ms" for number, time in tried.items())
+        reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
+    torch.set_num_threads(threads)
+    pace = hardware.seconds_per_call(step, calls=7, most=4.0)
+    state = checkpoint.unpack(*saved)
+    learner.method.restore(state["method"])
+    checkpoint.restore_random_state(state["random"])
+    training = replace(plan.training, threads=threads)
+    if training.find_rate:
+        begin = time.monotonic()
+        rate, _ = find_rate(learner.method, learner.source, learner.engine)
+        plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
+        reasons["optimizer.learning_rate"] = "found by the range test: a third of the rate where the loss is lowest"
+        seconds = max(seconds - (time.monotonic() - begin), 1.0) if seconds else 0.0
+    rows = len(learner.source.rows)
+    limit = seconds or choose_training.DEFAULT_SECONDS
+    if not fixed:
+        # Scoring the validation part takes time as well: about a third of a training step's per example.
+        share = 1 + training.evaluations * len(learner.validation.rows) * 0.35 / max(training.epochs * rows, 1)
+        training, reasons["training.epochs"] = choose_training.fit_epochs(training, rows, pace * min(share, 1.5), limit)
+    return replace(plan, training=training), reasons
+
+
+def _tell(narrator: Narrator, plan: Plan, learner: Learner, reasons: Mapping[str, str]) -> None:
+    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    for key, part in plan.network.items():
+        narrator.say(f"network for {key}: {reasons.get(f'network.{key}.name', part.name)}")
+    narrator.say(f"{parameters:,} weights")
+    for key in ("optimizer", "schedule", "training.batch_size", "training.threads", "training.epochs"):
+        if key in reasons:
+            narrator.say(f"{key.removeprefix('training.').replace('_', ' ')}: {reasons[key]}")

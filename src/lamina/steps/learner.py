@@ -1,0 +1,218 @@
+"""From a plan and prepared examples to a method and its batches: the same for training, resuming and measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamina.learn import augment, optimizers
+from lamina.learn.batch import Batch, Loss
+from lamina.learn.engine import Engine
+from lamina.learn.loader import Loader, token_lengths
+from lamina.methods.supervised import Supervised
+from lamina.modalities import Feature
+from lamina.networks.assembly import Assembly, build_assembly
+from lamina.networks.transfer.freezing import apply_freezing, parameter_groups, unfreeze
+from lamina.networks.transfer.weights import load_weights
+from lamina.plan import Plan
+from lamina.steps.prepare import Prepared
+from lamina.tasks import Task
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Learner:
+    """What learns, on what, and how it is scored."""
+
+    network: Assembly
+    method: Supervised
+    engine: Engine
+    source: Loader
+    validation: Loader
+    tasks: Mapping[str, Task]
+    notes: tuple[str, ...] = ()
+    """What was taken from given weights."""
+
+    def steps_in(self, epochs: float) -> int:
+        """How many steps so many passes over the data are."""
+        return max(1, round(epochs * self.source.steps))
+
+    def validation_scores(self) -> dict[str, float]:
+        """The primary score first (higher is better), then every target's scores."""
+        with self.method.evaluating():
+            found = answers(self.network, self.validation, self.tasks, self.engine)
+        return scores(self.tasks, found, self.validation)
+
+
+def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> Learner:
+    """Assemble networks, method, engine and batches as the plan says; random only through the plan's seed."""
+    torch.manual_seed(plan.seed)
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    network = build_assembly(plan.network, features, {name: task.width for name, task in prepared.tasks.items()})
+    notes = load_weights(network, plan.network, base)
+    network = network.to(device)
+    for name, part in plan.network.items():
+        apply_freezing(network, name, part.frozen)
+    groups = parameter_groups(network, layer_decay=plan.optimizer.layer_decay, weight_decay=plan.optimizer.weight_decay)
+    training = plan.training
+    method = Supervised(
+        network,
+        task_loss(prepared, plan),
+        optimizers.build(groups, plan.optimizer),
+        prepare=preparation(plan, features),
+        ema=training.ema,
+        thaw=_thaw(network, plan),
+    )
+    engine = Engine(device, training.precision, training.accumulation, training.clip)
+    return Learner(
+        network,
+        method,
+        engine,
+        _loader(plan, prepared, prepared.split.train, training.batch_size, training.balance == "sampling"),
+        _loader(plan, prepared, prepared.split.validation, max(training.batch_size, 256)),
+        prepared.tasks,
+        notes,
+    )
+
+
+def _loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sampled: bool = False) -> Loader:
+    padded = frozenset(name for name, encoder in prepared.encoders.items() if encoder.feature.kind == "tokens")
+    lengths = None
+    if padded:
+        lengths = np.max([token_lengths(prepared.examples.arrays[name]) for name in padded], axis=0)
+    return Loader(
+        prepared.examples,
+        rows,
+        list(prepared.encoders),
+        list(prepared.tasks),
+        min(batch_size, max(len(rows), 1)),
+        plan.seed,
+        lengths=lengths,
+        sampling=_even_chances(prepared, rows) if sampled else None,
+        weight=prepared.weight,
+        padded=padded,
+    )
+
+
+def loader(plan: Plan, prepared: Prepared, rows: Array) -> Loader:
+    """All `rows` in order, for evaluation."""
+    return _loader(plan, prepared, rows, max(plan.training.batch_size, 256))
+
+
+def _even_chances(prepared: Prepared, rows: Array) -> Array | None:
+    """Chances that draw every class of the first target equally often."""
+    labels = prepared.examples.arrays[next(iter(prepared.tasks))][rows]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return None
+    counts = np.bincount(labels, minlength=labels.max() + 1)
+    chances = 1.0 / counts[labels]
+    return np.asarray(chances / chances.sum())
+
+
+def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor], Batch], Loss]:
+    """The sum over targets of each task's mean loss; a missing target of a row does not count."""
+    options: dict[str, dict[str, Any]] = {}
+    for name in prepared.tasks:
+        options[name] = {"label_smoothing": plan.training.label_smoothing}
+        if plan.training.balance == "weights":
+            options[name]["class_weights"] = _class_weights(prepared, name)
+    tasks = prepared.tasks
+
+    def loss(outputs: Mapping[str, Tensor], batch: Batch) -> Loss:
+        weight = batch.weight if batch.weight is not None else torch.ones(len(batch), device=batch.rows.device)
+        total = torch.zeros((), device=weight.device)
+        metrics = {}
+        for name, task in tasks.items():
+            output = outputs[name].float()
+            rows = task.loss(output, batch.targets[name], options[name])
+            if batch.other is not None and batch.share is not None:
+                rows = batch.share * rows + (1 - batch.share) * task.loss(output, batch.other[name], options[name])
+            known = weight * _known(batch.targets[name])
+            # Each target is normalised by its own known rows, then brought to the batch's weight.
+            part = (torch.nan_to_num(rows) * known).sum() * (weight.sum() / known.sum().clamp_min(1e-9))
+            total = total + part
+            if len(tasks) > 1:
+                metrics[f"loss.{name}"] = part.detach() / weight.sum()
+        return Loss(total, weight.sum(), metrics)
+
+    return loss
+
+
+def _known(target: Tensor) -> Tensor:
+    """float32 [row]: 1 where the row's target is known."""
+    known = ~torch.isnan(target) if target.is_floating_point() else target >= 0
+    return (known if known.ndim == 1 else known.all(dim=1)).float()
+
+
+def _class_weights(prepared: Prepared, name: str) -> list[float] | None:
+    labels = prepared.examples.arrays[name][prepared.split.train]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return None
+    counts = np.bincount(labels[labels >= 0], minlength=prepared.tasks[name].width).clip(1)
+    weights = counts.sum() / (len(counts) * counts)
+    return [float(value) for value in weights]
+
+
+def preparation(plan: Plan, features: Mapping[str, Feature]) -> Callable[[Batch], Batch] | None:
+    """Augmentation and blending of training batches, or None where there is none."""
+    training = plan.training
+    if not training.augment and not training.mixup and not training.cutmix:
+        return None
+
+    def prepare(batch: Batch) -> Batch:
+        inputs = dict(batch.inputs)
+        if training.augment:
+            inputs = augment.augment(inputs, training.augment, features, None)
+        changed = Batch(batch.rows, inputs, batch.targets, batch.weight)
+        if training.mixup or training.cutmix:
+            return augment.blend(changed, features, mixup=training.mixup, cutmix=training.cutmix)
+        return changed
+
+    return prepare
+
+
+def _thaw(network: Assembly, plan: Plan) -> Callable[[float], None] | None:
+    gradual = [name for name, part in plan.network.items() if part.frozen == "gradual"]
+    if not gradual:
+        return None
+
+    def thaw(progress: float) -> None:
+        for name in gradual:
+            unfreeze(network, name, progress)
+
+    return thaw
+
+
+def answers(network: Assembly, source: Loader, tasks: Mapping[str, Task], engine: Engine) -> dict[str, Array]:
+    """The network's combined outputs for every row of `source`, [row, width] float32 by target."""
+    found: dict[str, list[Array]] = {name: [] for name in tasks}
+    network.eval()
+    with torch.inference_mode():
+        for batch in source.once():
+            outputs = network(batch.to(engine.device).inputs)
+            for name, task in tasks.items():
+                found[name].append(task.combine(outputs[name].float()).cpu().numpy())
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def scores(tasks: Mapping[str, Task], outputs: Mapping[str, Array], source: Loader) -> dict[str, float]:
+    """The score to stop on first (mean over targets, higher is better), then all scores as they are."""
+    primary: list[float] = []
+    all_scores: dict[str, float] = {}
+    for name, task in tasks.items():
+        target = source.examples.arrays[name][source.rows]
+        known = ~np.isnan(target) if np.issubdtype(target.dtype, np.floating) else target >= 0
+        known = known if known.ndim == 1 else known.all(axis=1)
+        found = task.scores(outputs[name][known], target[known])
+        first = next(iter(found.values()))
+        primary.append(first.value if first.higher_is_better else -first.value)
+        prefix = f"{name}." if len(tasks) > 1 else ""
+        all_scores.update({f"{prefix}{score}": value.value for score, value in found.items()})
+    return {"score": float(np.mean(primary)), **all_scores}

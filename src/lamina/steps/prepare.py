@@ -1,0 +1,207 @@
+"""Step 2: divide the rows, look for trouble, fit encoders on the training part, encode everything once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lamina import registry
+from lamina.data import examples as encoded
+from lamina.data.audit import AuditFinding, audit
+from lamina.data.examples import Examples
+from lamina.data.schema import Field, Json, Schema
+from lamina.data.split import Split, split
+from lamina.data.tables import Table
+from lamina.errors import InputError
+from lamina.modalities import Encoder
+from lamina.narrate import Narrator
+from lamina.plan import Plan
+from lamina.run import Run
+from lamina.steps.understand import Understood
+from lamina.tasks import Task
+
+Array = np.ndarray[Any, Any]
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything training and testing need of the data.
+
+    Attributes:
+        table: all rows, raw.
+        split: row numbers of the three parts; rows that could not be encoded are in none.
+        encoders: by input field.
+        tasks: by target.
+        examples: all rows, encoded.
+        findings: of the audit.
+        dropped: (row, reason) of every row that is in no part.
+        weight: float32 [row], or None.
+    """
+
+    table: Table
+    schema: Schema
+    split: Split
+    encoders: Mapping[str, Encoder]
+    tasks: Mapping[str, Task]
+    examples: Examples
+    findings: tuple[AuditFinding, ...]
+    dropped: tuple[tuple[int, str], ...]
+    weight: Array | None = None
+
+
+def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
+    """Split, audit, fit, encode; the fitted parts are kept in the run folder."""
+    narrator.step("Prepare")
+    table, plan = understood.table, understood.plan
+    schema = understood.schema
+    parts = split(table, schema, plan.data, plan.seed, test_from=understood.boundary)
+    narrator.say(
+        f"{len(parts.train):,} rows to train, {len(parts.validation):,} to validate, {len(parts.test):,} to test "
+        f"({parts.how}: {parts.reason})"
+    )
+    findings = audit(table, schema, parts)
+    for finding in findings:
+        if finding.severity != "note":
+            narrator.say(f"{finding.severity}: {finding.text}" + (f" {finding.fix}" if finding.fix else ""))
+    encoders, tasks = _fit(table, schema, plan, parts)
+    document = {
+        "version": VERSION,
+        "encoders": {name: encoder.state() for name, encoder in encoders.items()},
+        "tasks": {name: task.state() for name, task in tasks.items()},
+        "findings": [vars(finding) for finding in findings],
+        "summaries": dict(understood.summaries),
+    }
+    run.write_json(run.prepared, document)
+    return _finish(table, schema, plan, parts, encoders, tasks, tuple(findings), narrator)
+
+
+def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, narrator: Narrator) -> Prepared:
+    """What `prepare` gave when the run was started, from the run folder and the same data."""
+    document = read(run)
+    schema = Schema(plan.schema)
+    parts = split(table, schema, plan.data, plan.seed, test_from=boundary)
+    encoders = {
+        name: registry.module("modalities", schema[name].modality).Encoder.restore(state)
+        for name, state in document["encoders"].items()
+    }
+    tasks = {
+        name: registry.module("tasks", plan.task[name].name).Task.restore(state)
+        for name, state in document["tasks"].items()
+    }
+    findings = tuple(AuditFinding(**{**item, "rows": tuple(item["rows"])}) for item in document["findings"])
+    return _finish(table, schema, plan, parts, encoders, tasks, findings, narrator)
+
+
+def read(run: Run) -> dict[str, Json]:
+    """The run's prepared.json."""
+    try:
+        document = json.loads(run.prepared.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"The run's prepared.json cannot be read: {error}.",
+            where=str(run.folder),
+            fix="The run was stopped before it was prepared: start it again with `lamina train`.",
+        ) from None
+    assert isinstance(document, dict)
+    return document
+
+
+def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[str, Encoder], dict[str, Task]]:
+    """Encoders and tasks, fitted on the training rows only."""
+    encoders: dict[str, Encoder] = {}
+    for field in schema.inputs:
+        kind = registry.module("modalities", field.modality).Encoder
+        encoders[field.name] = _named(
+            field, lambda kind=kind, field=field: kind.fit(
+                encoded.stream(table, field, parts.train), field.options, table.root
+            )
+        )  # fmt: skip
+    tasks: dict[str, Task] = {}
+    for field in schema.targets:
+        asked = plan.task[field.name]
+        module = registry.module("tasks", asked.name)
+        tasks[field.name] = _named(
+            field, lambda module=module, field=field, asked=asked: module.Task.fit(
+                field, encoded.stream(table, field, parts.train), asked.options
+            )
+        )  # fmt: skip
+    return encoders, tasks
+
+
+def _named(field: Field, fit: Any) -> Any:
+    """`fit()`, with the field's name put into an InputError that lacks it."""
+    try:
+        return fit()
+    except InputError as error:
+        if error.where and field.name in error.where:
+            raise
+        raise InputError(
+            error.what, where=f"column {field.name}" + (f", {error.where}" if error.where else ""), fix=error.fix
+        ) from None
+
+
+def _finish(
+    table: Table,
+    schema: Schema,
+    plan: Plan,
+    parts: Split,
+    encoders: Mapping[str, Encoder],
+    tasks: Mapping[str, Task],
+    findings: tuple[AuditFinding, ...],
+    narrator: Narrator,
+) -> Prepared:
+    folder = encoded.cache_folder() / "examples"
+    everything: dict[str, tuple[Field, Any]] = {name: (schema[name], part) for name, part in encoders.items()}
+    everything.update({name: (schema[name], part) for name, part in tasks.items()})
+    found = encoded.encode(table, everything, folder, lambda done, total: narrator.progress("encoded", done, total))
+    encoded.trim_cache(folder)
+    parts, dropped = _without_errors(parts, found, table, plan)
+    if dropped:
+        narrator.say(f"{len(dropped):,} rows are left out; the report lists them with their reasons")
+    return Prepared(table, schema, parts, encoders, tasks, found, findings, dropped, _weights(table, schema))
+
+
+def _without_errors(
+    parts: Split, found: Examples, table: Table, plan: Plan
+) -> tuple[Split, tuple[tuple[int, str], ...]]:
+    """The split without rows that could not be encoded; too many of them stop the run."""
+    used = np.concatenate([parts.train, parts.validation, parts.test])
+    bad = np.intersect1d(used, np.fromiter(found.errors, np.int64, len(found.errors)))
+    if len(bad) > plan.data.bad_rows * len(used):
+        first = "; ".join(f"{table.place(int(row))}: {found.errors[int(row)]}" for row in bad[:3])
+        raise InputError(
+            f"{len(bad):,} of {len(used):,} rows cannot be used, more than the {plan.data.bad_rows:.1%} allowed.",
+            where=first,
+            fix="Correct them, leave the column out (--set schema.COLUMN.role=ignore), "
+            "or allow more with --set data.bad_rows=0.2",
+        )
+    dropped = [*parts.dropped, *((int(row), found.errors[int(row)]) for row in bad)]
+    kept = replace(
+        parts,
+        train=np.setdiff1d(parts.train, bad),
+        validation=np.setdiff1d(parts.validation, bad),
+        test=np.setdiff1d(parts.test, bad),
+    )
+    return kept, tuple(sorted(dropped))
+
+
+def _weights(table: Table, schema: Schema) -> Array | None:
+    """float32 [row] from the column with role "weight", or None."""
+    fields = schema.with_role("weight")
+    if not fields:
+        return None
+    number = registry.module("modalities", "number")
+    parts = [number.parse(values) for values in encoded.stream(table, fields[0])()]
+    weight = np.nan_to_num(np.concatenate(parts)).astype(np.float32)
+    if (weight < 0).any() or not weight.any():
+        raise InputError(
+            "A weight must not be negative, and some must be above zero.",
+            where=f"column {fields[0].name}",
+            fix=f"Correct it, or leave it out with --set schema.{fields[0].name}.role=ignore",
+        )
+    return weight

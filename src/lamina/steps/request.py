@@ -1,0 +1,103 @@
+"""What the user asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lamina.errors import InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """A training request, as given on the command line or from Python.
+
+    Attributes:
+        data: a path, URL or data frame.
+        test: a second source that is for testing only.
+        split: a column that says which part a row belongs to.
+        targets: the target columns.
+        task: the task's name for all targets, or "" to choose.
+        budget: seconds for all five steps; 0 for no limit.
+        seed: of everything random.
+        out: the run folder, or None for `runs/NAME`.
+        sets: `key=value` changes to the plan.
+        plan: a plan.toml to follow, or None.
+        weights: first weights: "PATH" or "FIELD=PATH".
+        yes: go on where one would be asked.
+        command: how the user said it, for the report.
+    """
+
+    data: Any
+    test: Any = None
+    split: str = ""
+    targets: tuple[str, ...] = ()
+    task: str = ""
+    budget: float = 0.0
+    seed: int = 0
+    out: str | None = None
+    sets: tuple[str, ...] = ()
+    plan: str | None = None
+    weights: tuple[str, ...] = ()
+    yes: bool = False
+    command: str = ""
+    base: Path = field(default_factory=Path.cwd)
+
+    @property
+    def name(self) -> str:
+        """A name for the run: the data's."""
+        if isinstance(self.data, str | Path):
+            path = Path(str(self.data).split("#")[0].split("?")[0].rstrip("/"))
+            stem = path.name.split(".")[0] or path.resolve().name
+            if stem in ("train", "metadata", "data", "training") and path.resolve().parent.name:
+                return path.resolve().parent.name
+            return stem
+        return "data"
+
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(text: str | float) -> float:
+    """A duration such as "90s", "5m", "1h30m" or a number of seconds.
+
+    >>> seconds("1h30m")
+    5400.0
+
+    Raises:
+        InputError: it is none, or not above zero.
+    """
+    if isinstance(text, int | float):
+        value = float(text)
+    else:
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
+        whole = re.fullmatch(r"(\s*\d+(?:\.\d+)?\s*[smhd]?)+", text.strip().lower())
+        if not whole:
+            raise InputError(f"The budget {text!r} is no duration.", where="--budget", fix="Write 90s, 5m or 1h30m.")
+        value = sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
+    if not value > 0:
+        raise InputError(f"The budget {text!r} leaves no time.", where="--budget", fix="Write 90s, 5m or 1h30m.")
+    return value
+
+
+def apply_weights(request: Request) -> Request:
+    """The request with the settings that given weights need of the encoders (a pretrained text network's tokenizer)."""
+    sets = list(request.sets)
+    for item in request.weights:
+        name, equals, path = item.rpartition("=")
+        folder = Path(path) if Path(path).is_absolute() else request.base / path
+        if not folder.exists():
+            raise InputError(
+                f"There are no weights at {path}.", where="--weights", fix="Give a folder or file that exists."
+            )
+        if (folder / "tokenizer.json").exists():
+            if not equals:
+                raise InputError(
+                    f"Which column shall the weights in {path} read?",
+                    where="--weights",
+                    fix=f"Name the text column: --weights COLUMN={path}",
+                )
+            sets += [f"schema.{name}.modality=text", f'schema.{name}.tokenizer="{folder / "tokenizer.json"}"']
+    return replace(request, sets=tuple(sets))

@@ -1,0 +1,191 @@
+"""Step 1: what is in the data, and what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lamina import registry
+from lamina.data.examples import cache_folder
+from lamina.data.recognise import recognise
+from lamina.data.schema import Field, Json, Schema
+from lamina.data.tables import Table, concatenate, open_table
+from lamina.errors import InputError, nearest
+from lamina.narrate import Narrator
+from lamina.plan import DataPlan, Plan, TaskPlan, from_text
+from lamina.steps.request import Request
+
+SAMPLE = 20_000
+"""Rows that summaries are made of."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The table, what its columns are, and the task of each target.
+
+    Attributes:
+        table: all rows, test data given separately at the end.
+        boundary: the first row of the test data given separately, or None.
+        plan: with data, schema and task decided.
+        summaries: what is in each field, by name.
+    """
+
+    table: Table
+    boundary: int | None
+    plan: Plan
+    summaries: Mapping[str, Mapping[str, Json]]
+
+    @property
+    def schema(self) -> Schema:
+        return Schema(self.plan.schema)
+
+
+def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
+    """The table of all rows, and where the separate test rows begin."""
+    cache = cache_folder() / "tables"
+    table = open_table(data, cache)
+    if test is None or test == "":
+        return table, None
+    held_out = open_table(test, cache)
+    return concatenate(table, held_out), len(table)
+
+
+def understand(request: Request, narrator: Narrator) -> Understood:
+    """Read the data, recognise columns and tasks; nothing is fitted yet."""
+    narrator.step("Understand")
+    table, boundary = open_data(request.data, request.test)
+    narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
+    if table.unreadable:
+        narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
+    schema = recognise(table, request.targets, overrides(request))
+    early = Plan(
+        name=request.name,
+        seed=request.seed,
+        budget=request.budget,
+        data=_data_plan(request, table, schema, boundary),
+        schema=schema.fields,
+    )
+    summaries = summarise(table, schema)
+    tasks, reasons = _tasks(request, schema, table)
+    plan = replace(early, task=tasks, reasons=reasons)
+    plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
+    _tell(narrator, plan, summaries)
+    return Understood(table, boundary, plan, summaries)
+
+
+def overrides(request: Request) -> dict[str, dict[str, Any]]:
+    """`--set schema.NAME.KEY=VALUE` and `--split COLUMN` as the recogniser takes them."""
+    document: dict[str, dict[str, Any]] = {}
+    attributes = {"modality", "role"}
+    for item in request.sets:
+        key, equals, value = item.partition("=")
+        if not equals or not key.startswith("schema."):
+            continue
+        name, _, attribute = key.removeprefix("schema.").rpartition(".")
+        if not name:
+            raise InputError(f"--set {item!r} names no column's setting.", fix="Write schema.COLUMN.modality=category")
+        name, attribute = name.removesuffix(".options"), attribute
+        entry = document.setdefault(name, {})
+        if attribute in attributes:
+            entry[attribute] = value.strip().strip('"')
+        else:
+            entry.setdefault("options", {})[attribute] = from_text(value.strip())
+    if request.split:
+        document.setdefault(request.split, {})["role"] = "split"
+    return document
+
+
+def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | None) -> DataPlan:
+    """How rows will be divided, from what the user gave and what the columns are."""
+    train = request.data if isinstance(request.data, str) else type(request.data).__name__
+    test = request.test if isinstance(request.test, str) else ("" if request.test is None else "a data frame")
+    plan = DataPlan(train=str(train), test=test, fingerprint=table.fingerprint)
+    for role, way in (("split", "column"), ("group", "group"), ("time", "time")):
+        fields = schema.with_role(role)  # type: ignore[arg-type]
+        if fields and boundary is None:
+            return replace(plan, split=way, column=fields[0].name)
+    if boundary is not None:
+        return replace(plan, split="given")
+    categorical = any(field.modality in ("category", "set") for field in schema.targets)
+    return replace(plan, split="stratified" if categorical else "random")
+
+
+def summarise(table: Table, schema: Schema) -> dict[str, Mapping[str, Json]]:
+    """What is in each field, from a sample of rows."""
+    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
+    found: dict[str, Mapping[str, Json]] = {}
+    media = {"image", "audio"}
+    for field in schema:
+        if field.role == "ignore":
+            continue
+        # Headers of files are read for a summary: a few hundred tell enough.
+        chosen = rows[:: max(1, len(rows) // 300)] if field.modality in media else rows
+        values = field.values(table.take(chosen, list(field.columns)))
+        if field.modality in media and table.root is not None:
+            values = np.array([_absolute(value, table) for value in values], object)
+        found[field.name] = registry.module("modalities", field.modality).describe(values)
+    return found
+
+
+def _absolute(value: Any, table: Table) -> Any:
+    return str(table.root / value) if isinstance(value, str) and table.root is not None else value
+
+
+def _tasks(request: Request, schema: Schema, table: Table) -> tuple[dict[str, TaskPlan], dict[str, str]]:
+    """The task of each target, with the reason."""
+    if request.task:
+        registry.module("tasks", request.task)
+    tasks: dict[str, TaskPlan] = {}
+    reasons: dict[str, str] = {}
+    for field in schema.targets:
+        asked = "tag" if request.task == "classify" and field.modality == "set" else request.task
+        name, reason = (asked, "you asked for it") if asked else _suited(field, table)
+        tasks[field.name] = TaskPlan(name)
+        reasons[f"task.{field.name}"] = f"{name}: {reason}"
+    return tasks, reasons
+
+
+def _suited(field: Field, table: Table) -> tuple[str, str]:
+    rows = np.arange(min(len(table), SAMPLE))
+    description = registry.module("modalities", field.modality).describe(
+        field.values(table.take(rows, list(field.columns)))
+    )
+    suited = []
+    for name in registry.names("tasks"):
+        recognition = registry.module("tasks", name).suits(field, description)
+        if recognition is not None:
+            suited.append((recognition.confidence, name, recognition.reason))
+    if not suited:
+        raise InputError(
+            f"No task answers a target like {field.name!r}, which holds {field.modality} values.",
+            where=field.name,
+            fix="Choose another --target, or say what it is with --set schema."
+            + f"{field.name}.modality=category (or number).",
+        )
+    _, name, reason = max(suited)
+    return name, reason
+
+
+def check_columns(wanted: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise InputError for the first wanted column that is not known."""
+    names = list(known)
+    for name in wanted:
+        if name not in names:
+            raise InputError(f"There is no column {name!r}.", where=where, fix=nearest(name, names))
+
+
+def _tell(narrator: Narrator, plan: Plan, summaries: Mapping[str, Mapping[str, Json]]) -> None:
+    shown = [field for field in plan.schema if field.role != "ignore"]
+    for field in shown[:25]:
+        role = "" if field.role == "input" else f"  [{field.role}]"
+        narrator.say(f"{field.name}: {field.modality}{role} - {field.reason}")
+    if len(shown) > 25:
+        narrator.say(f"... and {len(shown) - 25} more; `lamina inspect` shows all")
+    left_out = [field for field in plan.schema if field.role == "ignore"]
+    for field in left_out[:10]:
+        narrator.say(f"{field.name}: left out - {field.reason}")
+    for target in plan.task:
+        narrator.say(f"task for {target}: {plan.reasons[f'task.{target}']}")

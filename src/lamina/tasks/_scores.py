@@ -1,0 +1,223 @@
+"""Figures of merit, each for many reweightings of the same rows at once. NumPy only.
+
+A score is asked with `weight` [replicate, row], how often each row counts, and answers [replicate].
+One row of ones gives the plain score; bootstrap counts give its replicates without touching the
+answers again: sorting and comparing are done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Weighted = Callable[[Array], Array]
+"""weight [replicate, row] to scores [replicate]."""
+
+Scorer = Callable[[Array], dict[str, Array]]
+"""weight [replicate, row] to every score by name, [replicate] each."""
+
+SMALLEST_PROBABILITY = 1e-12
+
+
+def together(scores: dict[str, Weighted]) -> Scorer:
+    """Several scores as one scorer, in the given order."""
+    return lambda weight: {name: score(weight) for name, score in scores.items()}
+
+
+def plain(scorer: Scorer, rows: int) -> dict[str, float]:
+    """Every score with each row counted once."""
+    return {name: float(value[0]) for name, value in scorer(np.ones((1, rows))).items()}
+
+
+def mean_of(values: Array) -> Weighted:
+    """The mean of `values` [row]: accuracy, log loss, absolute error, ..."""
+    values = np.asarray(values, dtype=np.float64)
+    return lambda weight: _divided(weight @ values, weight.sum(axis=1))
+
+
+def class_counts(answer: Array, target: Array, classes: int) -> Callable[[Array], tuple[Array, Array, Array]]:
+    """Hits, occurrences and answers of each class: three [replicate, class] arrays for a weight."""
+
+    def count(weight: Array) -> tuple[Array, Array, Array]:
+        replicates = weight.shape[0]
+        offset = classes * np.arange(replicates)[:, None]
+
+        def tally(codes: Array, amounts: Array) -> Array:
+            flat = np.bincount((codes[None, :] + offset).ravel(), amounts.ravel(), classes * replicates)
+            return flat.reshape(replicates, classes)
+
+        return tally(target, weight * (answer == target)), tally(target, weight), tally(answer, weight)
+
+    return count
+
+
+def balanced_accuracy(answer: Array, target: Array, classes: int) -> Weighted:
+    """Mean recall over the classes that occur."""
+    count = class_counts(answer, target, classes)
+
+    def score(weight: Array) -> Array:
+        hit, true, _ = count(weight)
+        return np.asarray(np.nanmean(_or_nan(_divided(hit, true)), axis=1))
+
+    return score
+
+
+def macro_f1(answer: Array, target: Array, classes: int) -> Weighted:
+    """Mean F1 over the classes that occur or are answered."""
+    count = class_counts(answer, target, classes)
+
+    def score(weight: Array) -> Array:
+        hit, true, said = count(weight)
+        return np.asarray(np.nanmean(_or_nan(_divided(2 * hit, true + said)), axis=1))
+
+    return score
+
+
+def f1(answer: Array, target: Array, positive: int, classes: int) -> Weighted:
+    """F1 of one class; 0 where it is neither present nor answered."""
+    count = class_counts(answer, target, classes)
+
+    def score(weight: Array) -> Array:
+        hit, true, said = (part[:, positive] for part in count(weight))
+        return np.nan_to_num(_divided(2 * hit, true + said))
+
+    return score
+
+
+def matthews(answer: Array, target: Array, classes: int) -> Weighted:
+    """Matthews correlation for any number of classes (Gorodkin 2004); 0 where it is undefined."""
+    count = class_counts(answer, target, classes)
+
+    def score(weight: Array) -> Array:
+        hit, true, said = count(weight)
+        total = weight.sum(axis=1)
+        agreement = hit.sum(axis=1) * total - (true * said).sum(axis=1)
+        spread = (total**2 - (said**2).sum(axis=1)) * (total**2 - (true**2).sum(axis=1))
+        return np.nan_to_num(_divided(agreement, np.sqrt(np.maximum(spread, 0))))
+
+    return score
+
+
+def roc_auc(score: Array, positive: Array) -> Weighted:
+    """Share of (positive, negative) pairs in the right order, a tie counting half; NaN with one class only."""
+    ranked = _ranked(score, positive)
+
+    def area(weight: Array) -> Array:
+        right, wrong = ranked(weight)
+        below = np.cumsum(wrong, axis=1) - wrong / 2
+        return _divided((right * below).sum(axis=1), right.sum(axis=1) * wrong.sum(axis=1))
+
+    return area
+
+
+def average_precision(score: Array, positive: Array) -> Weighted:
+    """Area under the precision-recall steps, ties taken together; NaN without a positive row."""
+    ranked = _ranked(-np.asarray(score), positive)
+
+    def area(weight: Array) -> Array:
+        right, wrong = ranked(weight)
+        hits = np.cumsum(right, axis=1)
+        precision = np.nan_to_num(_divided(hits, hits + np.cumsum(wrong, axis=1)))
+        return _divided((precision * right).sum(axis=1), right.sum(axis=1))
+
+    return area
+
+
+def mean_average_precision(score: Array, positive: Array) -> Weighted:
+    """Average precision of each column of [row, label], averaged over labels that occur."""
+    columns = [average_precision(score[:, label], positive[:, label]) for label in range(score.shape[1])]
+
+    def mean(weight: Array) -> Array:
+        each = np.stack([column(weight) for column in columns], axis=1)
+        present = np.isfinite(each)
+        return _divided(np.where(present, each, 0).sum(axis=1), present.sum(axis=1))
+
+    return mean
+
+
+def label_f1(answer: Array, target: Array, average: str) -> Weighted:
+    """F1 of [row, label] booleans: "micro" over all decisions, or "macro", the mean over labels."""
+    hit_rows, both_rows = (answer & target).astype(np.float64), answer.astype(np.float64) + target
+
+    def score(weight: Array) -> Array:
+        hit, both = weight @ hit_rows, weight @ both_rows
+        if average == "micro":
+            return np.nan_to_num(_divided(2 * hit.sum(axis=1), both.sum(axis=1)))
+        return np.asarray(np.nan_to_num(_divided(2 * hit, both)).mean(axis=1))
+
+    return score
+
+
+def root_mean_square(error: Array) -> Weighted:
+    """Square root of the mean squared error."""
+    mean = mean_of(np.asarray(error, dtype=np.float64) ** 2)
+    return lambda weight: np.asarray(np.sqrt(mean(weight)))
+
+
+def r_squared(answer: Array, target: Array) -> Weighted:
+    """Share of the variance explained; NaN where the target does not vary."""
+    # Centering first: the difference of two large sums would lose the digits that matter.
+    centered = target - target.mean() if len(target) else target
+    square, squared_error = mean_of(centered**2), mean_of((answer - target) ** 2)
+    mean = mean_of(centered)
+
+    def score(weight: Array) -> Array:
+        return 1 - _divided(squared_error(weight), square(weight) - mean(weight) ** 2)
+
+    return score
+
+
+def median_of(values: Array) -> Weighted:
+    """The median of `values` [row]."""
+    order = np.argsort(values, kind="stable")
+    ascending = np.asarray(values, dtype=np.float64)[order]
+
+    def score(weight: Array) -> Array:
+        reached = np.cumsum(weight[:, order], axis=1)
+        half = reached[:, -1:] / 2
+        # A median between two rows is their mean, as usual.
+        first, second = (reached >= half).argmax(axis=1), (reached > half).argmax(axis=1)
+        return np.asarray((ascending[first] + ascending[second]) / 2)
+
+    return score
+
+
+def log_softmax(logits: Array) -> Array:
+    """[row, class] logits to log-probabilities, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def sigmoid(logits: Array) -> Array:
+    """Logits to probabilities, in float64, without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))))
+
+
+def _ranked(score: Array, positive: Array) -> Callable[[Array], tuple[Array, Array]]:
+    """Weights of positive and negative rows by ascending score, tied rows added up."""
+    order = np.argsort(score, kind="stable")
+    ascending = np.asarray(score)[order]
+    starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+    right = np.asarray(positive)[order].astype(np.float64)
+
+    def counts(weight: Array) -> tuple[Array, Array]:
+        sorted_weight = weight[:, order]
+        hits = np.add.reduceat(sorted_weight * right, starts, axis=1)
+        return hits, np.add.reduceat(sorted_weight * (1 - right), starts, axis=1)
+
+    return counts
+
+
+def _divided(numerator: Array, denominator: Array) -> Array:
+    """The quotient, NaN where the denominator is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(denominator != 0, np.divide(numerator, denominator), np.nan)
+
+
+def _or_nan(values: Array) -> Array:
+    """0 for rows with nothing to average, so that they score 0 without a warning."""
+    empty = np.isnan(values).all(axis=1)
+    return np.where(empty[:, None], 0.0, values) if empty.any() else values

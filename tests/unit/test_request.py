@@ -1,0 +1,59 @@
+"""What users type: durations, run folders, and the plain errors they get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lamina import run
+from lamina.errors import InputError
+from lamina.steps.request import Request, seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("90s", 90), ("5m", 300), ("1h30m", 5400), ("2h", 7200), ("45", 45), ("1.5m", 90), (" 3 m ", 180), (30, 30)],
+)
+def test_durations(text: str, wanted: float) -> None:
+    assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-5m", "0", "m5", "5x"])
+def test_a_wrong_duration_names_the_fix(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        seconds(text)
+    assert "5m" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("loans.csv", "loans"),
+        ("photos/", "photos"),
+        ("clips/metadata.csv", "clips"),
+        ("x/data.db#people", "x"),
+        ("a.tar.gz", "a"),
+    ],
+)
+def test_a_run_is_named_after_its_data(data: str, name: str) -> None:
+    assert Request(data).name == name
+
+
+def test_run_folders_are_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = run.create(None, "loans"), run.create(None, "loans")
+    assert (first.folder, second.folder) == (Path("runs/loans"), Path("runs/loans-2"))
+    (first.folder / "plan.toml").write_text("")
+    with pytest.raises(InputError, match="already"):
+        run.create("runs/loans", "x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.doc").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        run.create("full", "x")
+    assert (tmp_path / "full" / "thesis.doc").read_text() == "precious"
+    with pytest.raises(InputError, match="is a file"):
+        run.create("full/thesis.doc", "x")
+    with pytest.raises(InputError) as caught:
+        run.find("runs/loan")
+    assert "'runs/loans'" in caught.value.fix
