@@ -73,6 +73,12 @@ def test_canonical_text(values: tuple[Any, ...], text: str | None) -> None:
     assert [canonical(object_array([value]))[0] for value in values] == [text] * len(values)
 
 
+def test_single_precision_is_read_as_it_is_written() -> None:
+    column = np.array([0.1, 2.5, np.nan], dtype=np.float32)
+    assert canonical(column).tolist() == ["0.1", "2.5", None]
+    assert number.parse(column)[:2].tolist() == [0.1, 2.5]
+
+
 def test_booleans_and_integers_stay_apart_in_one_column() -> None:
     assert canonical(object_array([True, 1, False, 0, 1.0])).tolist() == ["true", "1", "false", "0", "1"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from os.path import getsize, isfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +150,9 @@ def first_parts(texts: Values) -> Values | None:
     ['a-1', 'a-1', 'b', 'b']
     """
     parts = np.empty(len(texts), dtype=object)
-    parts[:] = [None if text is None else re.sub(r"(?:(?:^|[/\\:_\-. ])[^/\\:_\-. ]*|[0-9]+)$", "", text) for text in texts]
+    parts[:] = [
+        None if text is None else re.sub(r"(?:(?:^|[/\\:_\-. ])[^/\\:_\-. ]*|[0-9]+)$", "", text) for text in texts
+    ]
     distinct = {part for part in parts if part}
     return parts if 2 <= len(distinct) <= len(parts) / 2 else None
 
@@ -164,7 +167,7 @@ def _file_leaks(
     if len(some) < FEWEST or not any(path is not None for path in paths):
         return
     suffixes = np.array(["" if path is None else path.suffix.casefold() for path in paths], dtype=object)
-    sizes = np.array([float(path.stat().st_size) if path and path.is_file() else np.nan for path in paths])
+    sizes = np.array([float(getsize(path)) if path and isfile(path) else np.nan for path in paths])
     for what, bins in (("type", level_bins(suffixes)), ("size", number_bins(sizes))):
         for target in targets:
             score = alone(bins, sizes if what == "size" else None, target, some, fold)
@@ -184,7 +187,11 @@ def group_leaks(table: Table, schema: Schema, split: Split) -> list[AuditFinding
     """The same people, devices or places in training and test."""
     found = []
     for field in schema:
-        if field.role not in ("input", "ignore", "group") or len(field.columns) > 1 or field.modality in (*FILES, "set"):
+        if (
+            field.role not in ("input", "ignore", "group")
+            or len(field.columns) > 1
+            or field.modality in (*FILES, "set")
+        ):
             continue
         if (field.role == "group" and split.how == "group") or not (
             field.role == "group" or is_id_name(field.name) or _PEOPLE.search(field.name)
@@ -214,7 +221,7 @@ def _shared(table: Table, field: Field, kind: str, train: Array, others: Array, 
     both = np.array([text in known for text in others], dtype=bool)
     if both.mean() < 0.05:
         return None
-    values = len({text for text in others[both]})
+    values = len(set(others[both]))
     column = field.name
     fix = (
         f"If the model will meet new ones, keep each on one side: --set schema.{column}.role=group"

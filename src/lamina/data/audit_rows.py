@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+FEW = 0.005
+"""Rows on both sides below this share change no score that can be told."""
 MANY = 0.01
 """Repeated rows above this share of the training part are a warning."""
 
@@ -66,14 +68,16 @@ def duplicates(table: Table, schema: Schema, split: Split, equal: Array) -> list
         copies = part[np.isin(equal[part], equal[others])]
         if not len(copies):
             continue
+        share = len(copies) / len(part)
+        severity = "warning" if share >= FEW and not common else "note"
         if common:
-            severity, fix = "note", "The inputs take few different values, so equal rows are no copies: nothing to do."
+            fix = "The inputs take few different values, so equal rows are no copies: nothing to do."
         elif split.how == "given":
-            severity, fix = "warning", "Remove them from the training or the test data: the test score is too good."
+            fix = "If they are copies, remove them from one side: they make the score too good."
         else:
-            severity, fix = "warning", "Divide at random (copies then stay on one side), or remove the copies."
+            fix = "If they are copies, remove them, or divide at random: copies then stay on one side."
         learned_from = "training or validation rows" if name == "test" else "training rows"
-        text = f"{counted(len(copies), f'{name} row')} ({len(copies) / len(part):.1%}) have the same inputs as {learned_from}."
+        text = f"{counted(len(copies), f'{name} row')} ({share:.1%}) have the same inputs as {learned_from}."
         found.append(AuditFinding("duplicates", severity, text, len(copies), places(table, copies), fix))
     _, first = np.unique(equal[split.train], return_index=True)
     repeated = np.delete(split.train, first)

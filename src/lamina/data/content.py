@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,9 @@ def file_path(value: Any, root: Path | None) -> Path | None:
     if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
         return None
     path = Path(value) if root is None else root / value
-    return path if "\\" not in value or path.exists() or root is None else root / value.replace("\\", "/")
+    if "\\" in value and root is not None and not exists(path):
+        return root / value.replace("\\", "/")  # as Windows writes paths
+    return path
 
 
 def _size(path: Path | None) -> int:

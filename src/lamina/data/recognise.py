@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import isfile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +46,12 @@ Overrides = Mapping[str, Mapping[str, Json]]
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some training rows: their numbers, raw values by column, and the rows they were chosen from."""
+    """Some training rows: their numbers, raw values by column, the rows they were chosen from, and split columns."""
 
     rows: Array
     values: Mapping[str, Values]
     among: Array
+    split_reasons: Mapping[str, str]
 
 
 def recognise(
@@ -96,14 +98,15 @@ def _sample(table: Table, among: Array, overrides: Overrides) -> _Sample:
     """The rows to look at; rows that a split column marks for testing are not among them."""
     chosen = _choose(among)
     values = table.take(chosen, list(table.columns))
+    reasons = {column: reason for column in table.columns if (reason := split_reason(column, values[column]))}
     for column in table.columns:
         role = overrides.get(column, {}).get("role")
-        if role == "split" or (role is None and split_reason(column, values[column])):
+        if role == "split" or (role is None and column in reasons):
             among = _without_test(table, column, among)
             chosen = _choose(among)
             values = table.take(chosen, list(table.columns))
             break
-    return _Sample(chosen, values, among)
+    return _Sample(chosen, values, among, reasons)
 
 
 def _choose(among: Array) -> Array:
@@ -264,9 +267,8 @@ def _role(
     if field.modality in _MEDIA:
         return "input", ""
     name = field.name
-    reason = split_reason(name, sample.values[name])
-    if reason:
-        return "split", reason
+    if name in sample.split_reasons:
+        return "split", sample.split_reasons[name]
     unchanging = _unchanging(table, name, texts, sample.among)
     if unchanging:
         return "ignore", unchanging
@@ -275,8 +277,7 @@ def _role(
     if field.modality == "number" and is_weight(name, texts):
         return "weight", "weights of the rows by its name"
     if not modality_asked and field.modality in ("number", "category", "text"):
-        reason = identifier_reason(name, texts, sample.rows)
-        if reason:
+        if reason := identifier_reason(name, texts, sample.rows):
             return "ignore", reason
     if field.reason == "no modality recognises its values":
         return "ignore", field.reason
@@ -304,7 +305,7 @@ def _as_files(values: Values, table: Table) -> Values:
     if not some or not all(_may_be_path(value) for value in some):
         return values
     root = table.root
-    if sum((root / value.replace("\\", "/")).is_file() for value in some) < len(some) / 2:
+    if sum(isfile(root / value.replace("\\", "/")) for value in some) < len(some) / 2:
         return values
     found = np.empty(len(values), dtype=object)
     found[:] = [str(root / value.replace("\\", "/")) if isinstance(value, str) and value else value for value in values]

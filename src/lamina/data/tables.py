@@ -9,7 +9,9 @@ would not be exact; truth values with gaps and lists are object arrays.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection as Names
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.data.readers.collect import collect
+from lamina.data.readers.collect import collect, is_unpacked
 from lamina.data.readers.source import Collection, RowChunk, object_array, place
 from lamina.data.schema import Values
-from lamina.errors import InputError, nearest
+from lamina.errors import InputError, LaminaError, nearest
 
 if TYPE_CHECKING:
     from lamina.data.readers.store import Store
@@ -322,9 +324,15 @@ def read_chunks(data: object, size: int = 1024, cache: Path | None = None) -> Ch
         InputError: the data is missing, damaged, unclear or has no rows.
         MissingDependencyError: a library for this format is not installed.
     """
-    keep = None
-    if cache is None:
-        keep = tempfile.TemporaryDirectory(prefix="lamina-", ignore_cleanup_errors=True)
-        cache = Path(keep.name)
-    found = replace(collect(data, cache, labelled=False), keep=keep)
-    return ChunkReader(found.name, found.columns, found.root, found.notes, size, found)
+    if cache is not None or not is_unpacked(data):
+        found = collect(data, cache or Path(), labelled=False)
+        return ChunkReader(found.name, found.columns, found.root, found.notes, size, found)
+    temporary = Path(tempfile.mkdtemp(prefix="lamina-"))
+    try:
+        found = collect(data, temporary, labelled=False)
+    except LaminaError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    reader = ChunkReader(found.name, found.columns, found.root, found.notes, size, found)
+    weakref.finalize(reader, shutil.rmtree, temporary, ignore_errors=True)
+    return reader

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 
 from lamina.data.schema import Json
+from lamina.tasks import classify, tag
 
 Array = np.ndarray[Any, Any]
-
-
-class GivesProbabilities(Protocol):
-    """What is needed of a task that answers with one class."""
-
-    scale: float
-
-    def probabilities(self, output: Array) -> Array: ...
-
-    def answers(self, output: Array) -> Array: ...
-
-    def uncalibrated(self) -> Self: ...
 
 
 def reliability(confidence: Array, right: Array, bins: int = 15) -> list[dict[str, float]]:
@@ -52,10 +41,10 @@ def calibration_error(bins: list[dict[str, float]]) -> float:
     return sum(item["count"] * abs(item["confidence"] - item["accuracy"]) for item in bins) / rows if rows else 0.0
 
 
-def class_calibration(task: GivesProbabilities, output: Array, target: Array) -> dict[str, Json]:
+def class_calibration(task: classify.Task, output: Array, target: Array) -> dict[str, Json]:
     """Reliability of the answers after temperature scaling, and the error before and after it."""
 
-    def measure(fitted: GivesProbabilities) -> list[dict[str, float]]:
+    def measure(fitted: classify.Task) -> list[dict[str, float]]:
         answer, rows = fitted.answers(output), np.arange(len(target))
         return reliability(fitted.probabilities(output)[rows, answer], answer == target)
 
@@ -64,10 +53,10 @@ def class_calibration(task: GivesProbabilities, output: Array, target: Array) ->
     return {"bins": bins, "before": before, "after": calibration_error(bins), "temperature": task.scale}
 
 
-def label_calibration(task: Any, output: Array, target: Array) -> dict[str, Json]:
+def label_calibration(task: tag.Task, output: Array, target: Array) -> dict[str, Json]:
     """The same for sets of labels: every (row, label) is a yes-or-no answer."""
 
-    def measure(fitted: Any) -> list[dict[str, float]]:
+    def measure(fitted: tag.Task) -> list[dict[str, float]]:
         probability = fitted.probabilities(output).ravel()
         return reliability(probability, np.asarray(target).ravel() > 0.5)
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+
+from lamina.data.findings import AuditFinding as AuditFinding
 from lamina.data.schema import Json
+from lamina.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,12 +38,14 @@ class BaselineResult:
         seconds: time to fit and answer.
         difference: primary score of the network minus the baseline's (positive: the network is better,
             whatever the score's direction), with its paired bootstrap interval on the same test rows.
+        note: what was simplified to save time, e.g. "fitted on 20,000 of 337,000 rows", or "".
     """
 
     name: str
     scores: Mapping[str, Interval]
     seconds: float
     difference: Interval | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,27 +116,6 @@ class TargetResult:
     curves: Mapping[str, Json] | None = None
     slices: tuple[Slice, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
-
-
-@dataclass(frozen=True)
-class AuditFinding:
-    """Something the audit found.
-
-    Attributes:
-        kind: "duplicates", "leak", "constant", "identifier", "unreadable", "suspect label", "group leak", ...
-        severity: "error", "warning" or "note".
-        text: one plain sentence.
-        rows: up to 20 example places.
-        count: how many rows or columns.
-        fix: what the user can do.
-    """
-
-    kind: str
-    severity: str
-    text: str
-    count: int = 0
-    rows: tuple[str, ...] = ()
-    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,3 +195,78 @@ class Results:
     versions: Mapping[str, str]
     stopped: str = ""
     """Why training ended early, if it did."""
+
+
+def to_json(results: Any) -> Any:
+    """A result type as JSON: nested dicts and lists; NumPy numbers become Python's, NaN and infinity None."""
+    if dataclasses.is_dataclass(results) and not isinstance(results, type):
+        return {item.name: to_json(getattr(results, item.name)) for item in dataclasses.fields(results)}
+    if isinstance(results, Mapping):
+        return {str(key): to_json(value) for key, value in results.items()}
+    if isinstance(results, list | tuple):
+        return [to_json(item) for item in results]
+    if isinstance(results, np.ndarray | np.generic):
+        return to_json(results.tolist())
+    if isinstance(results, float) and not math.isfinite(results):
+        return None
+    return results
+
+
+def from_json(document: Mapping[str, Json]) -> Results:
+    """The inverse of `to_json`; a figure that was not finite is NaN.
+
+    Raises:
+        InputError: something is missing, unknown or of the wrong type.
+    """
+    results = _typed(Results, document, "results")
+    assert isinstance(results, Results)
+    return results
+
+
+def _typed(kind: Any, value: Any, place: str) -> Any:
+    """`value` as the annotated type `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _typed_dataclass(kind, value, place)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:
+        if value is None and type(None) in arguments:
+            return None
+        return _typed(arguments[0], value, place)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(arguments[0], item, f"{place}[{number}]") for number, item in enumerate(value))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: _typed(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
+    if kind is float and value is None:
+        return math.nan
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind):
+        return value
+    raise _damaged(f"{place} is {value!r}")
+
+
+def _typed_dataclass(kind: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise _damaged(f"{place} is {value!r}")
+    hints = typing.get_type_hints(kind)
+    unknown = [name for name in value if name not in hints]
+    if unknown:
+        raise _damaged(f"{place} has {unknown[0]!r}, which is unknown")
+    missing = [
+        item.name
+        for item in dataclasses.fields(kind)
+        if item.name not in value
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise _damaged(f"{place} has no {missing[0]!r}")
+    return kind(**{name: _typed(hints[name], part, f"{place}.{name}") for name, part in value.items()})
+
+
+def _damaged(what: str) -> InputError:
+    return InputError(
+        f"The results cannot be read: {what}.", where="results.json", fix="Run the test step again: lamina test RUN"
+    )

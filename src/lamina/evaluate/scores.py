@@ -33,13 +33,12 @@ TITLES: Mapping[str, str] = {
     "r2": "R²",
     "mape": "mean absolute percentage error",
 }
-POINTS = frozenset(
-    ("accuracy", "auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap")
-    + ("exact_match", "mape")
-)
-"""Shares, whose differences are said in percentage points."""
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""
+POINTS = COUNTED | frozenset(
+    ("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape")
+)
+"""Shares, whose differences are said in percentage points."""
 
 
 def title(score: str) -> str:

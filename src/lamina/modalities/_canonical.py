@@ -61,7 +61,8 @@ def map_distinct(values: Values, function: Callable[[Any], Any], dtype: Any = ob
     array = column(values)
     if array.dtype.kind != "O":
         distinct, inverse = np.unique(array, return_inverse=True)
-        items = distinct if array.dtype.kind in "mM" else distinct.tolist()
+        typed = array.dtype.kind in "mM" or (array.dtype.kind == "f" and array.dtype.itemsize < 8)
+        items = distinct if typed else distinct.tolist()  # 0.1 as float32 must not become 0.10000000149
         return np.fromiter((function(item) for item in items), dtype=dtype, count=len(distinct))[inverse]
     items = array.tolist()
     memo = _Memo(function)

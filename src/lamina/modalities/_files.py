@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lamina.data.schema import Json, Values
-from lamina.errors import InputError, nearest
+from lamina.data.schema import Values
+from lamina.errors import InputError
 from lamina.modalities import Chunks, Recognition
 
 Array = np.ndarray[Any, Any]
@@ -19,35 +19,6 @@ Array = np.ndarray[Any, Any]
 
 class Unreadable(Exception):
     """One value that cannot be read, and why; becomes the row's error entry."""
-
-
-def settings(options: Mapping[str, Json], defaults: Mapping[str, Json]) -> dict[str, Json]:
-    """`defaults` with the field's options over them.
-
-    Raises:
-        InputError: an option that is not among the defaults.
-    """
-    for key in options:
-        if key not in defaults:
-            raise InputError(f"There is no option {key!r} for this field.", where=str(key), fix=nearest(key, defaults))
-    return {**defaults, **options}
-
-
-def one_of(key: str, value: Json, allowed: Sequence[str]) -> str:
-    """`value` if it is allowed, else InputError with the nearest allowed one."""
-    if value not in allowed:
-        raise InputError(f"The option {key!r} cannot be {value!r}.", where=key, fix=nearest(str(value), allowed))
-    return str(value)
-
-
-def within(key: str, value: Json, low: float, high: float) -> float:
-    """`value` as a number between `low` and `high`, else InputError."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
-    if not low <= number <= high:
-        raise InputError(
-            f"The option {key!r} cannot be {value!r}.", where=key, fix=f"give a number from {low:g} to {high:g}"
-        )
-    return number
 
 
 def is_missing(value: object) -> bool:

@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -21,22 +21,21 @@ import numpy as np
 from lamina.data.schema import Json, Values
 from lamina.errors import InputError, MissingDependencyError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
+from lamina.modalities._auto import settings, whole
 from lamina.modalities._files import (
     Array,
     Unreadable,
     each,
     is_missing,
     objects,
-    one_of,
     present,
     recognise_files,
     sample,
-    settings,
     some_of,
     source,
     spread,
-    within,
 )
+from lamina.modalities._options import choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -74,7 +73,7 @@ class Header:
     format: str
 
 
-def recognise(values: Values, name: str, root: Path | None = None) -> Recognition | None:  # noqa: ARG001
+def recognise(values: Values, name: str, root: Path | None = None) -> Recognition | None:
     """Pictures by the ends of their names, their first bytes, or their type."""
     some = some_of(values, 50)
     if some and all(_is_picture(value) or (isinstance(value, np.ndarray) and value.ndim in (2, 3)) for value in some):
@@ -152,20 +151,22 @@ class Encoder:
 
     @property
     def feature(self) -> Feature:
-        """`details`: mean and std of each channel on the scale 0 to 255, and the share of pixels nearly black or white."""
+        """`details`: each channel's mean and std on the scale 0 to 255; the share of pixels nearly black or white."""
         details = {"mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share}
         return Feature("image", (self.height, self.width, self.channels), "uint8", details=details)
 
     @classmethod
     def fit(cls, chunks: Chunks, options: Mapping[str, Json], root: Path | None = None) -> Self:
         """Look at the headers of at most 500 training pictures and at the pixels of at most 2,000."""
-        chosen = settings(options, DEFAULTS)
-        missing = one_of("missing", chosen["missing"], ("error", "fill"))
+        chosen = settings("image", options, DEFAULTS)
+        missing = choice("image", "missing", chosen["missing"], ("error", "fill"))
         total = present(chunks)
         headers = _headers(chunks, total, root)
         height, width = _size(chosen["size"], headers)
         auto = chosen["resize"] == "auto"
-        resize = _resize(headers, height, width) if auto else one_of("resize", chosen["resize"], (*RESIZES, "auto"))
+        resize = (
+            _resize(headers, height, width) if auto else choice("image", "resize", chosen["resize"], (*RESIZES, "auto"))
+        )
         channels = 1 if all(item.mode in GREY_MODES for item in headers) else 3
         if chosen["channels"] != "auto":
             channels = _channels(chosen["channels"])
@@ -271,14 +272,14 @@ class Encoder:
             return picture.resize((self.width, self.height), bicubic, reducing_gap=3.0)
         ratios = (self.width / picture.width, self.height / picture.height)
         ratio = min(ratios) if self.resize == "pad" else max(ratios)
-        size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
         if self.resize == "crop":
             # The wanted part only is resized: a long strip would otherwise grow without limit.
             width, height = self.width / ratio, self.height / ratio
             left, top = (picture.width - width) / 2, (picture.height - height) / 2
-            box = (max(left, 0.0), max(top, 0.0))
-            end = (min(left + width, float(picture.width)), min(top + height, float(picture.height)))
-            return picture.resize((self.width, self.height), bicubic, box=(*box, *end), reducing_gap=3.0)
+            right, bottom = min(left + width, float(picture.width)), min(top + height, float(picture.height))
+            box = (max(left, 0.0), max(top, 0.0), right, bottom)
+            return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
+        size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
         border: Any = WHITE[: self.channels] if transparent else _border(picture)
         canvas = images.new(picture.mode, (self.width, self.height), border if self.channels == 3 else border[0])
         canvas.paste(
@@ -309,9 +310,9 @@ def _headers(chunks: Chunks, total: int, root: Path | None) -> list[Header]:
 def _size(option: Json, headers: list[Header]) -> tuple[int, int]:
     """Height and width of the encoding."""
     if isinstance(option, list | tuple) and len(option) == 2:
-        return int(within("size", option[0], 1, LARGEST_SIDE)), int(within("size", option[1], 1, LARGEST_SIDE))
+        return whole("image", "size", option[0], 1, LARGEST_SIDE), whole("image", "size", option[1], 1, LARGEST_SIDE)
     if option != "auto":
-        side = int(within("size", option, 1, LARGEST_SIDE))
+        side = whole("image", "size", option, 1, LARGEST_SIDE)
         return side, side
     first = headers[0]
     if all((item.height, item.width) == (first.height, first.width) for item in headers) and (
@@ -338,7 +339,8 @@ def _open(value: object, root: Path | None) -> Picture:
     """A picture of which only the header has been read."""
     if _is_picture(value):
         picture: Any = value
-        return picture.copy()  # type: ignore[no-any-return]
+        copy: Picture = picture.copy()
+        return copy
     file = source(value, root)
     picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
     if picture.width * picture.height > PIXEL_LIMIT:
@@ -449,7 +451,3 @@ def _reason(error: Exception) -> str:
     if type(error).__name__ == "UnidentifiedImageError":
         return "not a picture in a known format, or its first bytes are damaged"
     return f"the picture cannot be decoded: {error or type(error).__name__}"
-
-
-def _chunked(values: list[Any], size: int) -> Iterator[list[Any]]:
-    return (values[start : start + size] for start in range(0, len(values), size))

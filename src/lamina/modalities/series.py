@@ -200,7 +200,7 @@ def _moments(chunks: Chunks, width: int) -> tuple[tuple[float, ...], tuple[float
             gap = np.where(fresh > 0, middle - mean, 0)
             with np.errstate(over="ignore"):
                 within = (np.where(known, row - middle, 0) ** 2).sum(axis=0)
-                squares = squares + within + gap**2 * count * fresh / total
+                squares = squares + within + gap * (gap * (count * fresh / total))
             mean = mean + gap * fresh / total
             count = count + fresh
     spread = np.sqrt(np.minimum(squares, 1e308) / np.maximum(count, 1))

@@ -72,8 +72,7 @@ class GramMean(nn.Module):
             index = index % self.table.num_embeddings
         weight = used.unsqueeze(2).to(self.table.weight.dtype)
         total = torch.bmm(weight.transpose(1, 2), self.table(index)).squeeze(1)
-        # The square root keeps some of a text's length; a mean alone makes long texts all alike.
-        return total / weight.sum(1).clamp_min(1.0) ** 0.75
+        return total / weight.sum(1).clamp_min(1.0)
 
 
 class Bag(nn.Module):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -91,7 +92,7 @@ class TabM(nn.Module):
         widths = [self.columns.width, *[options.width] * options.depth]
         self.blocks = nn.ModuleList(
             Layer(options.members, inner, outer, options.dropout, adapted and number > 0)
-            for number, (inner, outer) in enumerate(zip(widths, widths[1:], strict=False))
+            for number, (inner, outer) in enumerate(pairwise(widths))
         )
         self.output = OutputShape(options.width, options.members)
 

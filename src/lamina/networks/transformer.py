@@ -154,7 +154,8 @@ class Transformer(nn.Module):
             values = layer(values, mask, self.rotary)
         values = self.norm(values)
         if self.pool is None:
-            return values[:, :1]
+            first: Tensor = values[:, :1]
+            return first
         if mask is None:
             mask = torch.ones_like(values[:, :, 0], dtype=torch.bool)
         pooled: Tensor = self.pool(values, mask)

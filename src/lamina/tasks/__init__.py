@@ -11,7 +11,7 @@ level; `loss` and `combine`, which only training and export call, import it insi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -82,12 +82,23 @@ class Task(Protocol):
         """A task that also knows temperature, thresholds and conformal quantiles (validation part)."""
         ...
 
+    def uncalibrated(self) -> Self:
+        """Without what `calibrated` learned: for the outputs of another model."""
+        ...
+
     def decode(self, output: Array) -> dict[str, Values]:
         """Answers by column suffix, e.g. {"": answer, ".p": ..., ".p.yes": ...}; NumPy only."""
         ...
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
         """The usual scores of this task; the first is the one to report and to stop on."""
+        ...
+
+    def scorer(self, output: Array, target: Array) -> Callable[[Array], dict[str, Array]]:
+        """The same scores as a function of weight [replicate, row], how often each row counts: [replicate] each.
+
+        Intervals, paired differences and subgroups ask it: sorting and comparing are done once.
+        """
         ...
 
     def row_losses(self, output: Array, target: Array) -> Array:

@@ -219,5 +219,5 @@ def _divided(numerator: Array, denominator: Array) -> Array:
 
 def _or_nan(values: Array) -> Array:
     """0 for rows with nothing to average, so that they score 0 without a warning."""
-    empty = np.isnan(values).all(axis=1)
-    return np.where(empty[:, None], 0.0, values) if empty.any() else values
+    empty = np.asarray(np.isnan(values).all(axis=1))
+    return np.where(empty[:, None], 0.0, values)

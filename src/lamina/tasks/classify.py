@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -110,9 +110,12 @@ class Task:
             InputError: no value, one class only, nearly as many classes as rows, or a wrong option.
         """
         if field.modality == "set":
-            from lamina.tasks import tag
-
-            return cast(Self, tag.Task.fit(field, chunks, options))
+            raise InputError(
+                f"The target {field.name!r} holds sets of labels: a row may have several.",
+                where=f"task.{field.name}.name",
+                fix="Use the task tag, or say that every value is one class: "
+                f"--set schema.{field.name}.modality=category",
+            )
         check_names(options, ("primary", "threshold"), field.name)
         counts = _count(field, chunks)
         labels = _in_order(counts)
@@ -132,7 +135,7 @@ class Task:
     def _codes(self) -> dict[str | None, int]:
         return {label: code for code, label in enumerate(self.labels)}
 
-    def encode(self, values: Values, root: Path | None = None) -> Encoded:  # noqa: ARG002
+    def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """int64 [row], the class's number; -1 and an error where it is missing or no class of the training part."""
         codes, errors = self._codes, {}
         array = map_distinct(values, lambda value: codes.get(canonical_value(value), -1), np.int64)
@@ -294,7 +297,7 @@ def _count(field: Field, chunks: Chunks) -> Counter[str]:
         )
     if len(counts) > max(2, rows / 2):
         raise InputError(
-            f"The target {field.name!r} has {len(counts)} classes in {rows} training rows: nothing can be learned of each.",
+            f"The target {field.name!r} has {len(counts)} classes in {rows} training rows: too few rows of each.",
             fix="Choose another target, predict a number with --task regress, or give more rows of each class.",
         )
     return counts

@@ -112,7 +112,7 @@ class Task:
             field.name, "log" if log else "none", loss, center, spread, low, high, primary, unit, relative, decimal
         )
 
-    def encode(self, values: Values, root: Path | None = None) -> Encoded:  # noqa: ARG002
+    def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """float32 [row], standardised; 0 and an error where there is no number."""
         numbers = parse(values, self.decimal)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -127,7 +127,7 @@ class Task:
             )
         return Encoded(np.where(np.isfinite(standard), standard, 0).astype(np.float32), errors)
 
-    def loss(self, output: Tensor, target: Tensor, options: Mapping[str, Json]) -> Tensor:  # noqa: ARG002
+    def loss(self, output: Tensor, target: Tensor, options: Mapping[str, Json]) -> Tensor:
         """Loss of the location [row], mean over members, and a small share for the scale.
 
         The scale is fitted to the residual with a Laplace likelihood that gets no gradient into the location.

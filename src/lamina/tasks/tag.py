@@ -29,7 +29,7 @@ SCORES = ("micro_f1", "macro_f1", "exact_match", "mean_ap", "log_loss")
 LOWER_IS_BETTER = ("log_loss",)
 
 
-def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:  # noqa: ARG001
+def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
     """Sets of labels."""
     if field.modality == "set":
         return Recognition(0.9, "the target is a set of labels: which of them?")

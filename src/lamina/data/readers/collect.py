@@ -67,6 +67,14 @@ def collect(data: object, cache: Path, *, labelled: bool) -> Collection:
     return Collection(source.name, (Part(source),), path.parent, fingerprint, notes=source.notes)
 
 
+def is_unpacked(data: object) -> bool:
+    """Whether reading `data` writes to the cache: archives and URLs."""
+    if not isinstance(data, str | os.PathLike):
+        return False
+    text = os.fsdecode(data)
+    return remote.is_url(text) or suffix(Path(text)) in ARCHIVES
+
+
 def _read_file(path: Path, selection: str = "") -> Source:
     ending = suffix(path)
     if ending in DELIMITED:
@@ -90,7 +98,8 @@ def _folder(path: Path, labelled: bool) -> Collection:
     root = path.resolve() if path.name in ("", "..") else path
     found = folder.read(root, _read_file, labelled=labelled)
     parts = tuple(replace(part, source=_with_forward_slashes(part.source, root)) for part in found.parts)
-    return replace(found, parts=parts)
+    notes = tuple(note for part in parts for note in part.source.notes)
+    return replace(found, parts=parts, notes=(*notes, *found.notes))
 
 
 def _archive(path: Path, cache: Path, labelled: bool) -> Collection:
@@ -141,7 +150,8 @@ def _with_forward_slashes(source: Source, root: Path) -> Source:
 def _slashed(value: object, root: Path) -> bool:
     if not isinstance(value, str) or "\\" not in value or len(value) > 1000 or "\n" in value:
         return False
-    return not os.path.lexists(root / value) and os.path.lexists(root / value.replace("\\", "/"))
+    turned = value.replace("\\", "/")
+    return not turned.startswith("/") and not os.path.lexists(root / value) and os.path.isfile(root / turned)
 
 
 def _turned(values: Values, root: Path) -> Values:

@@ -139,7 +139,7 @@ def _tables(
     files = _walk(root) if any(item.is_dir() for item in _entries(root)) else []
     for file in files:
         digest.update(f"{file.path} {file.stamp}\n".encode())
-    return Collection(root.name, tuple(parts), root, digest.hexdigest(), notes=(*_notes(parts), *notes))
+    return Collection(root.name, tuple(parts), root, digest.hexdigest(), notes=tuple(notes))
 
 
 def same_columns(parts: list[Part], notes: list[str]) -> list[Part]:
@@ -184,10 +184,6 @@ def _narrowed(source: Source, columns: tuple[str, ...]) -> Source:
             yield batch.select(list(columns))
 
     return replace(source, columns=columns, chunks=chunks, batches=batches if source.batches else None)
-
-
-def _notes(parts: Sequence[Part]) -> tuple[str, ...]:
-    return tuple(note for part in parts for note in part.source.notes)
 
 
 def _walk(root: Path) -> list[_File]:

@@ -87,6 +87,8 @@ def find(text: str) -> tuple[Path, str]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
+    except PermissionError:
+        raise InputError(f"{path} may not be opened.", fix="Give yourself permission to its folder.") from None
     except (OSError, ValueError):
         return False
 

@@ -6,9 +6,7 @@ import hashlib
 import importlib
 import os
 import shutil
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,7 +32,7 @@ def download(url: str, cache: Path) -> tuple[Path, str]:
     url, mark, fragment = url.partition("#")
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "file":
-        return Path(urllib.request.url2pathname(parts.path)), mark + fragment
+        return Path(urllib.parse.unquote(parts.path)), mark + fragment
     name = PurePosixPath(urllib.parse.unquote(parts.path)).name or parts.netloc or "data"
     folder = cache / "downloads" / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +59,9 @@ def _remove(path: Path) -> None:
 
 
 def _fetch_http(url: str, target: Path) -> None:
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(url, headers={"User-Agent": "lamina"})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer, target.open("wb") as file:

@@ -89,7 +89,6 @@ class Collection:
         fingerprint: hash of the raw data.
         unreadable: (place, reason) of what is no row at all, e.g. a folder that may not be opened.
         notes: what the user should know about how it was read.
-        keep: whatever must live as long as the files are read, e.g. a temporary folder.
     """
 
     name: str
@@ -98,7 +97,6 @@ class Collection:
     fingerprint: str
     unreadable: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-    keep: object = None
 
     @property
     def columns(self) -> tuple[str, ...]:

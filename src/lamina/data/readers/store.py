@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,7 +66,8 @@ def stored(collection: Collection, cache: Path) -> Store:
                 fix="Free disk space, or choose another folder.",
             ) from None
         finally:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink()
         content = {"version": VERSION, "bytes": path.stat().st_size, **vars(listing)}
         write_text(_listing_path(path), json.dumps(content))
     return Store(path, listing)

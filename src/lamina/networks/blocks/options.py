@@ -13,17 +13,17 @@ from lamina.errors import InputError, nearest
 
 def whole(default: int, least: int = 1) -> int:
     """A whole-number option of at least `least`."""
-    return typing.cast(int, dataclasses.field(default=default, metadata={"least": least}))
+    return dataclasses.field(default=default, metadata={"least": least})
 
 
 def share(default: float) -> float:
     """An option from 0 to below 1, such as a dropout chance."""
-    return typing.cast(float, dataclasses.field(default=default, metadata={"least": 0.0, "below": 1.0}))
+    return dataclasses.field(default=default, metadata={"least": 0.0, "below": 1.0})
 
 
 def positive(default: float) -> float:
     """An option above 0."""
-    return typing.cast(float, dataclasses.field(default=default, metadata={"above": 0.0}))
+    return dataclasses.field(default=default, metadata={"above": 0.0})
 
 
 def read_options(kind: type[Any], given: Mapping[str, Any], where: str) -> Any:

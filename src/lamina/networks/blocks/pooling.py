@@ -58,7 +58,8 @@ class PoolSequence(nn.Module):
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         if self.score is not None:
             score = self.score(values).masked_fill(~mask.unsqueeze(2), torch.finfo(values.dtype).min)
-            return (values * score.softmax(dim=1)).sum(1)
+            answer: Tensor = (values * score.softmax(dim=1)).sum(1)
+            return answer
         if self.how == "mean":
             return masked_mean(values, mask)
         if self.how == "maximum":

@@ -16,7 +16,7 @@ NumericEmbedding = Literal["auto", "piecewise", "periodic", "none"]
 
 def embedding_width(size: int) -> int:
     """Width of a category's embedding: 1.6 * size ** 0.56, from 2 to 64 (the rule that fastai found to work)."""
-    return min(64, max(2, round(1.6 * size**0.56)))
+    return min(64, max(2, round(1.6 * math.pow(size, 0.56))))
 
 
 class Categories(nn.Module):

@@ -1,0 +1,299 @@
+"""Free text: mails, sentences, notes. Encoded as token ids, int32 [row, length], padded at the end."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, time
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from lamina.data.schema import Json, Values
+from lamina.errors import InputError
+from lamina.modalities import Chunks, Encoded, Feature, Recognition, _tokens
+from lamina.modalities._auto import settings, whole
+from lamina.modalities._canonical import canonical_value
+from lamina.modalities._files import Array, Unreadable, objects, present, sample, some_of, spread
+
+TRAINING_TEXTS = 200_000
+TRAINING_CHARACTERS = 100_000_000
+LENGTH_TEXTS = 10_000
+LARGEST_VOCABULARY = 8192
+LENGTH_CAP = 256
+LONGEST = 8192
+HEAD_SHARE = 0.75
+TEXTS_AT_ONCE = 1000
+LONG_TEXT = 100_000
+DEFAULTS: dict[str, Json] = {
+    "length": "auto",
+    "vocabulary": "auto",
+    "tokenizer": "bpe",
+    "lowercase": True,
+    "start": False,
+}
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_NOT_PROSE = re.compile(r"\s*[\[{(].*[\])}]\s*|[\d\s.,:;/+\-%$€£TZ]*|\S+://\S+|\S+@\S+", re.DOTALL)
+
+
+def recognise(values: Values, name: str) -> Recognition | None:
+    """Free text: several words, and hardly a value twice."""
+    texts = [value for value in some_of(values, 1000) if isinstance(value, str) and value.strip()]
+    if not texts or len(texts) < 0.8 * len(some_of(values, 1000)):
+        return None
+    words = float(np.median([len(text.split()) for text in texts]))
+    characters = float(np.median([len(text) for text in texts]))
+    prose = sum(_NOT_PROSE.fullmatch(text[:1000]) is None for text in texts) / len(texts)
+    letters = sum(1 for text in texts if _WORD.search(text)) / len(texts)
+    if prose < 0.7 or letters < 0.5:
+        return None
+    distinct = len(set(texts)) / len(texts)
+    wordy = f"{words:g} words and {characters:g} characters in the middle value, {distinct:.0%} of the values distinct"
+    # Chinese, Japanese and Thai put no spaces between words.
+    dense = characters >= 12 and sum(ord(letter) > 0x0E00 for text in texts for letter in text[:50]) > 5 * len(texts)
+    if distinct < 0.1 or len(set(texts)) < 3:
+        return Recognition(0.2, f"words, but few different values: {wordy}")
+    if (words >= 5 or dense) and distinct >= 0.3:
+        return Recognition(0.95, wordy)
+    if words >= 3 and distinct >= 0.5:
+        return Recognition(0.7, wordy)
+    if words >= 2 and distinct >= 0.8:
+        return Recognition(0.5, f"short text: {wordy}")
+    return Recognition(0.25, f"short or repeated text: {wordy}")
+
+
+def describe(values: Values) -> dict[str, Json]:
+    """Lengths in characters and words, different words, the commonest ones, and an example."""
+    texts, odd = [], 0
+    for value in values:
+        try:
+            text = as_text(value)
+        except Unreadable:
+            odd += 1
+            continue
+        if text is not None:
+            texts.append(text)
+    counts = Counter(word.lower() for text in texts[:20_000] for word in _WORD.findall(text[:LONG_TEXT]))
+    return {
+        "count": len(values),
+        "missing": len(values) - len(texts) - odd,
+        "unreadable": odd,
+        "empty": sum(not text.strip() for text in texts),
+        "distinct": len(set(texts)),
+        "characters": spread([len(text) for text in texts]),
+        "words": spread([len(text.split()) for text in texts]),
+        "different_words": len(counts),
+        "commonest": {word: count for word, count in counts.most_common(10)},
+        "example": next((text.strip()[:200] for text in texts if text.strip()), ""),
+    }
+
+
+def as_text(value: object) -> str | None:
+    """The text that a value stands for; None if it is missing. 3, 3.0 and "3" are the same text.
+
+    Raises:
+        Unreadable: a value that is no text, such as a list, or bytes that are not UTF-8.
+    """
+    if isinstance(value, str):
+        # Half a surrogate pair is no character, and no tokenizer takes it.
+        text = value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+        if len(text) <= 30 and text[-1:].isdigit() and text.count(".") == 1:
+            return canonical_value(text) or text
+        return text or None
+    if value is None:
+        return None
+    if isinstance(value, bytes | bytearray):
+        try:
+            return bytes(value).decode("utf-8") or None
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"the bytes are no UTF-8 text: {error.reason} at byte {error.start}") from error
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, int | float | np.number | np.datetime64 | date | datetime | time):
+        return canonical_value(value) if str(value) != "NaT" else None
+    raise Unreadable(f"a value of type {type(value).__name__} is no text")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """int32 [row, length], padding at the end only; fitted on the training texts.
+
+    Options:
+        tokenizer: "bpe" (default: a byte-level BPE trained on the training texts) or the path of a Hugging Face
+            tokenizer.json or its folder: then the ids are exactly that network's, special tokens included.
+        vocabulary: tokens to learn; default 8,192, fewer where the training texts have under 160,000 words.
+        length: tokens kept; default the 95th percentile of the training texts, rounded up to a multiple of 8, at
+            most 256. Of a longer text the first three quarters and the last quarter of `length` are kept
+            (head and tail: Sun et al. 2019). Texts over 100,000 characters are cut likewise beforehand.
+        lowercase: fold letter case (default true; the BPE only).
+        start: begin every text with token 2 (default false; the BPE only).
+
+    Own ids: 0 padding, 1 unknown, 2 start. A missing or empty text is one unknown token (with a Hugging Face
+    tokenizer: what that makes of an empty text).
+    """
+
+    modality: ClassVar[str] = "text"
+    kind: str
+    length: int
+    tokenizer: str = field(repr=False)
+    padding: int = _tokens.PADDING
+    unknown: int = _tokens.UNKNOWN
+    start: bool = False
+
+    @property
+    def feature(self) -> Feature:
+        """`details`: the kind of tokenizer, the ids of padding and unknown, and the ids that stand for no text."""
+        special = list(range(3)) if self.kind == "bpe" else _tokens.special_ids(self.tokenizer)
+        details = {"tokenizer": self.kind, "padding": self.padding, "unknown": self.unknown, "special": special}
+        size = int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+        return Feature("tokens", (self.length,), "int32", size, details)
+
+    @classmethod
+    def fit(cls, chunks: Chunks, options: Mapping[str, Json], root: Path | None = None) -> Self:
+        """Train on at most 200,000 texts (100 million characters), evenly drawn, or take a finished tokenizer."""
+        chosen = settings("text", options, DEFAULTS)
+        for name in ("lowercase", "start"):
+            if not isinstance(chosen[name], bool):
+                raise InputError(f"The option {name!r} is {chosen[name]!r}.", where=name, fix="Give true or false.")
+        total = present(chunks)
+        if chosen["tokenizer"] == "bpe":
+            draft = cls._trained(chunks, total, chosen)
+            longest = LONGEST
+        else:
+            given = Path(str(chosen["tokenizer"]))
+            found = _tokens.pretrained(given if given.exists() or root is None else Path(root) / given)
+            draft = cls("huggingface", LONGEST, found.json, found.padding, found.unknown)
+            longest = min(found.longest or LONGEST, LONGEST)
+        least = 1 + draft._room
+        if chosen["length"] != "auto":
+            length = whole("text", "length", chosen["length"], least, longest)
+        else:
+            length = max(least, min(LENGTH_CAP, longest, draft._usual_length(chunks, total)))
+        return cls(draft.kind, length, draft.tokenizer, draft.padding, draft.unknown, draft.start)
+
+    @classmethod
+    def _trained(cls, chunks: Chunks, total: int, chosen: Mapping[str, Json]) -> Self:
+        if chosen["vocabulary"] == "auto":
+            words = sum(len(text.split()) for text in _texts(chunks, total, 10_000)) * max(1.0, total / 10_000)
+            size = int(min(LARGEST_VOCABULARY, max(_tokens.SMALLEST_VOCABULARY, words / 20)))
+        else:
+            size = whole("text", "vocabulary", chosen["vocabulary"], 300, 200_000)
+        texts = _limited(_texts(chunks, total, TRAINING_TEXTS), TRAINING_CHARACTERS)
+        trained = _tokens.train(texts, size, bool(chosen["lowercase"]))
+        return cls("bpe", LONGEST, trained, start=bool(chosen["start"]))
+
+    def encode(self, values: Values, root: Path | None = None) -> Encoded:
+        """Tokenise on all cores; a value that is no text gives an error entry."""
+        array = np.full((len(values), self.length), self.padding, dtype=np.int32)
+        errors: dict[int, str] = {}
+        for begin in range(0, len(values), TEXTS_AT_ONCE):
+            texts = []
+            for row, value in enumerate(values[begin : begin + TEXTS_AT_ONCE], begin):
+                try:
+                    texts.append(self._shortened(as_text(value) or ""))
+                except Unreadable as error:
+                    texts.append("")
+                    errors[row] = str(error)
+            for row, ids in enumerate(self._ids(texts), begin):
+                array[row, : len(ids)] = ids
+        return Encoded(array, errors)
+
+    def decode(self, array: Array) -> Values:
+        """The texts, normalised and without what was cut off or unknown."""
+        rows = [[int(number) for number in row if number != self.padding] for row in array]
+        if self.kind == "bpe":
+            rows = [[number for number in row if number >= len(_tokens.SPECIALS)] for row in rows]
+        texts = self._tokenizer.decode_batch(rows, skip_special_tokens=True)
+        return objects([text.removeprefix(" ") if self.kind == "bpe" else text for text in texts])
+
+    def state(self) -> dict[str, Json]:
+        """All of it as JSON; the tokenizer is a JSON text within."""
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Json]) -> Self:
+        """The inverse of `state`."""
+        return cls(**state)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return _tokens.load(self.tokenizer)
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """The ids that come before and after the content of every text."""
+        if self.kind == "bpe":
+            return [_tokens.START] * self.start, []
+        around = self._tokenizer.encode("").ids
+        # What stands around a text is found by putting one between.
+        ids = self._tokenizer.encode("a").ids
+        before = next((i for i, (one, two) in enumerate(zip(around, ids, strict=False)) if one != two), len(around))
+        return around[:before], around[before:]
+
+    @property
+    def _room(self) -> int:
+        return len(self._frame[0]) + len(self._frame[1])
+
+    def _ids(self, texts: list[str]) -> Iterator[list[int]]:
+        """At most `length` ids of each text, at least one."""
+        before, after = self._frame
+        room = self.length - len(before) - len(after)
+        head = ceil(room * HEAD_SHARE)
+        for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+            ids = encoding.ids
+            if len(ids) > room:
+                ids = ids[:head] + ids[len(ids) - (room - head) :]
+            framed = [*before, *ids, *after]
+            yield framed or [self.unknown]
+
+    def _shortened(self, text: str) -> str:
+        limit = max(LONG_TEXT, 32 * self.length)
+        if len(text) <= limit:
+            return text
+        head = int(limit * HEAD_SHARE)
+        return text[:head] + text[len(text) - (limit - head) :]
+
+    def _usual_length(self, chunks: Chunks, total: int) -> int:
+        counts: list[int] = []
+        some: list[str] = []
+        for text in _texts(chunks, total, LENGTH_TEXTS):
+            some.append(text)
+            if len(some) == TEXTS_AT_ONCE:
+                counts += [len(ids) for ids in self._ids(some)]
+                some = []
+        counts += [len(ids) for ids in self._ids(some)]
+        return 8 * ceil(float(np.quantile(counts, 0.95)) / 8)
+
+
+def _texts(chunks: Chunks, total: int, limit: int) -> Iterator[str]:
+    """At most `limit` training texts, evenly drawn, each at most 100,000 characters long.
+
+    Raises:
+        InputError: none of them is a text.
+    """
+    found = False
+    for values in sample(chunks, total, limit, seed=2):
+        for value in values:
+            try:
+                text = as_text(value)
+            except Unreadable:
+                continue
+            if text is not None:
+                found = True
+                yield text[:LONG_TEXT]
+    if not found:
+        raise InputError("No value of this field is text.", fix="ignore the field (role = ignore)")
+
+
+def _limited(texts: Iterator[str], characters: int) -> Iterator[str]:
+    for text in texts:
+        yield text
+        characters -= len(text)
+        if characters <= 0:
+            return

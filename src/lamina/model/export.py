@@ -1,0 +1,158 @@
+"""From the trained network to ONNX bytes that hold nothing but the network (training side; needs PyTorch)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lamina.errors import LaminaError
+from lamina.model import graph
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+
+    from lamina.modalities import Feature
+    from lamina.tasks import Task
+
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The network as ONNX bytes, and how its inputs and outputs are called in there."""
+
+    network: bytes
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[str, Task]) -> Exported:
+    """Export `assembly` with each task's `combine` at its end.
+
+    The graph's inputs are the encoded arrays [batch, *feature.shape] in their own dtypes, its outputs
+    [batch, width] float32, one for each target. The assembly itself is left as it was.
+
+    Raises:
+        LaminaError: the network cannot be exported, or fixes the batch size.
+    """
+    import onnx
+    import torch
+
+    inputs = {name: _safe("input", number, name) for number, name in enumerate(features)}
+    outputs = {name: _safe("output", number, name) for number, name in enumerate(tasks)}
+    network = _sealable(assembly, tuple(features), tasks)
+    # Two rows: some exporters treat one row as a fixed size.
+    examples = tuple(
+        torch.zeros((2, *feature.shape), dtype=getattr(torch, feature.dtype)) for feature in features.values()
+    )
+    batch = torch.export.Dim("batch")
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                network,
+                examples,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs.values()),
+                output_names=list(outputs.values()),
+                dynamic_shapes=(tuple({0: batch} for _ in examples),),
+                optimize=True,
+                verbose=False,
+                external_data=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+            raise LaminaError(
+                f"The network cannot be exported to ONNX: {_first_line(error)}",
+                fix="Use only operations that torch.onnx.export(dynamo=True) knows, with a free batch axis.",
+            ) from error
+    assert program is not None
+    model = program.model_proto
+    _clean(model)
+    _check_axes(model, inputs, outputs)
+    onnx.checker.check_model(model)
+    network_bytes: bytes = model.SerializeToString(deterministic=True)
+    graph.check(network_bytes, "the exported network")
+    return Exported(network_bytes, inputs, outputs)
+
+
+def _safe(kind: str, number: int, name: str) -> str:
+    """A name that every ONNX tool takes; the number keeps it unique."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:40]
+    return f"{kind}_{number}_{plain}" if plain else f"{kind}_{number}"
+
+
+def _sealable(assembly: nn.Module, fields: tuple[str, ...], tasks: Mapping[str, Task]) -> nn.Module:
+    import torch
+
+    class Sealable(torch.nn.Module):
+        """Positional inputs to positional outputs, members combined."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.assembly = copy.deepcopy(assembly).cpu().float().eval()
+
+        def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+            answers = self.assembly(dict(zip(fields, arrays, strict=True)))
+            return tuple(task.combine(answers[name]).float() for name, task in tasks.items())
+
+    return Sealable().eval()
+
+
+def _clean(model: onnx.ModelProto) -> None:
+    """Drop what the exporter remembers of this machine: stack traces hold paths, and differ by machine."""
+    for holder in (model, model.graph, *_graphs(model.graph)):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+    for part in (model.graph, *_graphs(model.graph)):
+        for item in (*part.node, *part.initializer, *part.input, *part.output, *part.value_info):
+            del item.metadata_props[:]
+            item.doc_string = ""
+
+
+def _graphs(outer: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    for node in outer.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield inner
+                yield from _graphs(inner)
+
+
+def _check_axes(model: onnx.ModelProto, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    names = {safe: name for name, safe in (*inputs.items(), *outputs.items())}
+    for value in (*model.graph.input, *model.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        if not axes or not axes[0].dim_param:
+            raise LaminaError(
+                f"The exported network fixes the batch size of {names.get(value.name, value.name)!r}.",
+                fix="Use the input's own batch size in the network, never a constant.",
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports progress, missing optional libraries and its own deprecations: not the user's concern."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch._dynamo", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    cause: Any = error.__cause__ or error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__

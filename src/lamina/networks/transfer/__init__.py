@@ -1,0 +1,1 @@
+"""Transfer learning: weights from elsewhere, and which of them may change."""

@@ -1,0 +1,124 @@
+"""Which weights may change, when, and how fast."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import nn
+
+from lamina.errors import InputError, nearest
+from lamina.networks.assembly import Assembly
+from lamina.networks.blocks.table import ColumnLinear, PiecewiseLinear
+from lamina.networks.heads import MemberLinear
+from lamina.networks.transfer.lora import Adapted, add_adapters, merge_adapters
+
+Freezing = Literal["none", "all", "gradual", "lora"]
+
+FREEZINGS = ("none", "all", "gradual", "lora")
+
+THAWED_AT = 0.5
+"""Share of the training after which gradual unfreezing has reached the first stage."""
+
+
+def apply_freezing(
+    assembly: Assembly, network: str, how: str = "none", *, rank: int = 8, strength: float = 16.0
+) -> None:
+    """Freeze one network of an assembly; fusion and heads always learn.
+
+    Args:
+        network: its name in the assembly.
+        how: "none": all of it learns; "all": nothing of it does, and its normalisation keeps its statistics;
+            "gradual": like "all" at first, then `unfreeze`; "lora": only low-rank adapters learn.
+        rank, strength: of the adapters.
+
+    Raises:
+        InputError: no such network or way, or nothing in it that adapters serve.
+    """
+    if how not in FREEZINGS:
+        raise InputError(f"frozen is {how!r}.", where=f"network.{network}.frozen", fix=nearest(how, FREEZINGS))
+    module = assembly.network(network)
+    if how == "lora":
+        module.requires_grad_(False)
+        if network not in assembly.adapted and not add_adapters(module, rank, strength):
+            module.requires_grad_(True)
+            raise InputError(
+                f"The network {network!r} has no linear layers for low-rank adapters.",
+                where=f"network.{network}.frozen",
+                fix='Set frozen = "gradual" or "all".',
+            )
+        assembly.adapted.add(network)
+        for part in module.modules():
+            if isinstance(part, Adapted):
+                part.down.requires_grad_(True)
+                part.up.requires_grad_(True)
+        assembly.train(assembly.training)
+        return
+    _freeze_below(assembly, network, 0 if how == "none" else None)
+
+
+def unfreeze(assembly: Assembly, network: str, share_of_training: float) -> None:
+    """Gradual unfreezing from the top (Howard & Ruder 2018): which stages learn at this point of the training.
+
+    It begins with heads alone; one stage after the other follows, the last at half of the training.
+    """
+    count = sum(stage.network == network for stage in assembly.stages())
+    thawed = min(count, int(share_of_training / THAWED_AT * (count + 1)))
+    frozen = count - thawed
+    if len(assembly.frozen.get(network, ())) != frozen:
+        _freeze_below(assembly, network, frozen)
+
+
+def _freeze_below(assembly: Assembly, network: str, count: int | None) -> None:
+    """Freeze the first `count` stages of a network (None: all of it), thaw the others."""
+    module = assembly.network(network)
+    stages = [stage for stage in assembly.stages() if stage.network == network]
+    frozen = stages if count is None else stages[:count]
+    module.requires_grad_(not frozen)
+    for stage in stages[len(frozen) :]:
+        stage.module.requires_grad_(True)
+    assembly.frozen[network] = frozenset(stage.name for stage in frozen)
+    assembly.train(assembly.training)
+
+
+def merge_lora(assembly: Assembly) -> int:
+    """Add all adapters into the weights beside them, for export; returns how many. Changes `assembly`."""
+    count = merge_adapters(assembly.networks)
+    assembly.adapted.clear()
+    return count
+
+
+def parameter_groups(
+    assembly: Assembly, *, layer_decay: float = 1.0, weight_decay: float = 0.0, decay_embeddings: bool = False
+) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer: "params", "lr" (a factor), "weight_decay", "matrix" (for Muon).
+
+    A stage that is n stages below the heads learns layer_decay ** n times as fast; where some networks are
+    pretrained, that holds for those only. Biases, norms and (by default) embeddings do not decay. Parameters that a
+    gradual unfreezing will free are in the groups from the start.
+    """
+    waiting = {name for name, stages in assembly.frozen.items() if stages} - assembly.adapted
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
+    taken: set[int] = set()
+    for stage in assembly.stages():
+        slower = not assembly.pretrained or stage.network in assembly.pretrained
+        factor = layer_decay**stage.height if slower and stage.network else 1.0
+        for owner in stage.module.modules():
+            for name, parameter in owner.named_parameters(recurse=False):
+                if id(parameter) in taken or not (parameter.requires_grad or stage.network in waiting):
+                    continue
+                taken.add(id(parameter))
+                decays = _decays(owner, name, parameter, decay_embeddings)
+                matrix = isinstance(owner, nn.Linear | nn.RNNBase) and parameter.ndim == 2 and stage.height > 0
+                groups.setdefault((factor, decays, matrix), []).append(parameter)
+    return [
+        {"params": parameters, "lr": factor, "weight_decay": weight_decay if decays else 0.0, "matrix": matrix}
+        for (factor, decays, matrix), parameters in groups.items()
+    ]
+
+
+def _decays(owner: nn.Module, name: str, parameter: nn.Parameter, embeddings: bool) -> bool:
+    """Weights of maps decay; biases, norms, positions and members' factors do not."""
+    if isinstance(owner, nn.Embedding):
+        return embeddings
+    maps = nn.Linear | nn.modules.conv._ConvNd | nn.RNNBase | ColumnLinear | PiecewiseLinear | MemberLinear
+    return isinstance(owner, maps) and not name.startswith("bias") and parameter.ndim >= 2

@@ -1,0 +1,147 @@
+"""What the report shows of raw data: places, pictures, sounds, quotes, examples of explanations."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.data.schema import Field, Json, Values
+from lamina.plan import Plan
+from lamina.steps.learner import Learner
+from lamina.steps.prepare import Prepared
+
+Array = np.ndarray[Any, Any]
+LARGEST_SOUND = 300_000
+"""Bytes of a sound that the report embeds; longer ones are only named."""
+LARGEST_PICTURE = 160
+"""Pixels of a picture's longer side in the report."""
+FIELDS = 12
+"""Fields of a row that the report shows."""
+
+
+def show(prepared: Prepared, rows: Array) -> Callable[[int], tuple[str, Mapping[str, Mapping[str, str]]]]:
+    """A function from a position among `rows` to the row's place and its inputs as the report shows them."""
+    fields = prepared.schema.inputs[:FIELDS]
+    columns = [column for field in fields for column in field.columns]
+
+    def one(position: int) -> tuple[str, Mapping[str, Mapping[str, str]]]:
+        row = int(rows[position])
+        raw = prepared.table.take(np.array([row]), columns)
+        inputs = {field.name: shown_value(field, field.values(raw)[0], prepared.table.root) for field in fields}
+        return prepared.table.place(row), inputs
+
+    return one
+
+
+def shown_value(field: Field, value: Any, root: Path | None) -> dict[str, str]:
+    """{"modality", "value"}: a picture or sound as a data URI, a series as its points, all else as text."""
+    if field.modality == "image":
+        return {"modality": "image", "value": _picture(value, root)}
+    if field.modality == "audio":
+        return {"modality": "audio", "value": _sound(value, root)}
+    if field.modality == "series":
+        points = np.asarray(value, dtype=object).ravel()[:200]
+        return {"modality": "series", "value": " ".join(f"{_number(point):.4g}" for point in points)}
+    text = "" if value is None else str(value)
+    return {"modality": field.modality, "value": text if len(text) <= 1500 else text[:1500] + " ..."}
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _bytes(value: Any, root: Path | None) -> bytes | None:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        path = Path(value) if root is None or Path(value).is_absolute() else root / value
+        try:
+            return path.read_bytes()
+        except OSError:
+            return None
+    return None
+
+
+def _picture(value: Any, root: Path | None) -> str:
+    """A small PNG as a data URI; "" where it cannot be shown."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        if isinstance(value, np.ndarray):
+            picture = Image.fromarray(value.astype(np.uint8))
+        else:
+            content = _bytes(value, root)
+            if content is None:
+                return ""
+            picture = Image.open(io.BytesIO(content))
+        picture = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
+        picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+    except (OSError, UnidentifiedImageError, ValueError):
+        return ""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _sound(value: Any, root: Path | None) -> str:
+    content = _bytes(value, root)
+    if content is None or len(content) > LARGEST_SOUND:
+        return "" if content is None else f"(a sound of {len(content) / 1e6:.1f} MB)"
+    kinds = {b"RIFF": "audio/wav", b"OggS": "audio/ogg", b"fLaC": "audio/flac"}
+    kind = kinds.get(content[:4], "audio/mpeg")
+    return f"data:{kind};base64," + base64.b64encode(content).decode()
+
+
+def slice_inputs(prepared: Prepared, rows: Array) -> dict[str, tuple[str, Values]]:
+    """Field to (modality, raw values at `rows`), of the fields that make subgroups."""
+    kinds = ("number", "category", "set", "time", "text")
+    fields = [
+        field for field in prepared.schema if field.modality in kinds and field.role in ("input", "group", "time")
+    ]
+    raw = prepared.table.take(rows, [field.columns[0] for field in fields]) if fields else {}
+    return {field.name: (field.modality, raw[field.columns[0]]) for field in fields}
+
+
+def data_document(plan: Plan, prepared: Prepared, summaries: Mapping[str, Json]) -> dict[str, Json]:
+    """The `data` part of the results."""
+    dropped = prepared.dropped
+    return {
+        "rows": len(prepared.table),
+        "train": len(prepared.split.train),
+        "validation": len(prepared.split.validation),
+        "test": len(prepared.split.test),
+        "split": f"{prepared.split.how}: {prepared.split.reason}",
+        "dropped": [
+            {"row": row, "place": prepared.table.place(row), "reason": reason} for row, reason in dropped[:200]
+        ],
+        "dropped_count": len(dropped),
+        "unreadable": [{"place": place, "reason": reason} for place, reason in prepared.table.unreadable[:200]],
+        "fields": [
+            {
+                "name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason,
+                "summary": summaries.get(field.name, {}),
+            }
+            for field in prepared.schema
+        ],
+        "fingerprint": plan.data.fingerprint,
+        "source": plan.data.train,
+    }  # fmt: skip
+
+
+def network_document(learner: Learner) -> dict[str, Json]:
+    """The `network` part of the results."""
+    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    stages = [
+        [stage.name, sum(parameter.numel() for parameter in stage.module.parameters())]
+        for stage in learner.network.stages()
+    ]
+    families = ", ".join(type(part).__name__ for part in learner.network.networks.values())
+    return {"parameters": parameters, "summary": families, "stages": stages, "notes": list(learner.notes)}
