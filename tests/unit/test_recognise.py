@@ -96,7 +96,26 @@ def test_a_flag_that_is_rare_beyond_the_sample_is_no_constant() -> None:
 
 
 def test_long_texts_are_text_and_a_text_target_of_few_values_a_category() -> None:
-    words = np.array("the quick brown fox jumps over a lazy dog and then sleeps for many long hours".split())
+    words = np.array(
+        [
+            "the",
+            "quick",
+            "brown",
+            "fox",
+            "jumps",
+            "over",
+            "a",
+            "lazy",
+            "dog",
+            "and",
+            "then",
+            "sleeps",
+            "for",
+            "many",
+            "long",
+            "hours",
+        ]
+    )
     generator = np.random.default_rng(2)
     mails = [" ".join(generator.choice(words, 30)) for _ in range(ROWS)]
     answers = ["please " + " ".join(words[:14]), "thank you " + " ".join(words[2:])]

@@ -52,20 +52,22 @@ def leaks(
     found: list[AuditFinding] = []
     scores: dict[str, dict[str, Alone]] = {target.field.name: {} for target in targets}
     for field in schema:
-        if field.role not in ("input", "ignore") or field.modality in ("text", "series"):
+        if field.role == "ignore" and field.reason.startswith(IDENTIFIER):
+            values = table.take(rows, list(field.columns))[field.columns[0]]
+            found.extend(_identifier_leaks(field, values, targets, rows, fold))
+        if field.role != "input" or field.modality in ("text", "series"):
             continue
         if field.modality in FILES:
             found.extend(_file_leaks(table, field, targets, rows, fold))
             continue
-        values = table.take(rows, list(field.columns))[field.columns[0]]
-        if field.role == "ignore":
-            found.extend(_identifier_leaks(field, values, targets, rows, fold))
-            continue
-        bins, numbers, gaps = _binned(field, values)
+        bins, numbers, gaps = _binned(field, table.take(rows, list(field.columns))[field.columns[0]])
         for target in targets:
-            result = scores[target.field.name][field.name] = alone(bins, numbers, target, rows, fold)
-            if result.strength < NEARLY and 0.002 < gaps.mean() < 0.998:
-                found.extend(_gap_leak(field, target, gaps, alone(gaps.astype(np.int64), None, target, rows, fold)))
+            whole = alone(bins, numbers, target, rows, fold)
+            by_gaps = alone(gaps.astype(np.int64), None, target, rows, fold) if 0.002 < gaps.mean() < 0.998 else None
+            if by_gaps is not None and by_gaps.strength >= GAPS:
+                found.append(_gap_leak(field, target, gaps, by_gaps))
+            if by_gaps is None or by_gaps.strength < max(GAPS, 0.9 * whole.strength):
+                scores[target.field.name][field.name] = whole
     for target in targets:
         found.extend(_judge(target, scores[target.field.name]))
     return found
@@ -107,25 +109,22 @@ def _judge(target: TargetValues, scores: dict[str, Alone]) -> Iterator[AuditFind
         yield AuditFinding("leak", severity, text, 1, (column,), fix)
 
 
-def _gap_leak(field: Field, target: TargetValues, gaps: Array, score: Alone) -> Iterator[AuditFinding]:
-    if score.strength >= GAPS:
-        yield AuditFinding(
-            "missingness leak",
-            "warning",
-            f"Whether `{field.name}` is missing (in {gaps.mean():.1%} of the rows) predicts "
-            f"`{target.field.name}` ({score.text}): perhaps it is filled in afterwards.",
-            int(gaps.sum()),
-            (field.name,),
-            f"If it is filled in after the answer is known, leave it out: --set schema.{field.name}.role=ignore",
-        )
+def _gap_leak(field: Field, target: TargetValues, gaps: Array, score: Alone) -> AuditFinding:
+    return AuditFinding(
+        "missingness leak",
+        "warning",
+        f"Whether `{field.name}` is missing (in {gaps.mean():.1%} of the rows) predicts `{target.field.name}` "
+        f"({score.text}): perhaps it is filled in afterwards.",
+        int(gaps.sum()),
+        (field.name,),
+        f"If it is filled in after the answer is known, leave it out: --set schema.{field.name}.role=ignore",
+    )
 
 
 def _identifier_leaks(
     field: Field, values: Values, targets: list[TargetValues], rows: Array, fold: Array
 ) -> Iterator[AuditFinding]:
     """Identifiers whose first part ("spam-1/00017") is the answer: they are left out and must stay so."""
-    if not field.reason.startswith(IDENTIFIER):
-        return
     firsts = first_parts(canonical(values))
     if firsts is None:
         return
@@ -144,17 +143,20 @@ def _identifier_leaks(
 
 
 def first_parts(texts: Values) -> Values | None:
-    """What stands before the last separator of each identifier; None if that groups nothing.
+    """What stands before the last separator, or before the last number, of each identifier; None if that groups nothing.
 
     >>> first_parts(np.array(["a-1/01", "a-1/02", "b/01", "b/02"], object)).tolist()
     ['a-1', 'a-1', 'b', 'b']
     """
     parts = np.empty(len(texts), dtype=object)
-    parts[:] = [
-        None if text is None else re.sub(r"(?:(?:^|[/\\:_\-. ])[^/\\:_\-. ]*|[0-9]+)$", "", text) for text in texts
-    ]
+    parts[:] = [None if text is None else _first_part(text) for text in texts]
     distinct = {part for part in parts if part}
     return parts if 2 <= len(distinct) <= len(parts) / 2 else None
+
+
+def _first_part(text: str) -> str:
+    separator = max(text.rfind(sign) for sign in "/\\:_-. ")
+    return text[:separator] if separator >= 0 else text.rstrip("0123456789")
 
 
 def _file_leaks(

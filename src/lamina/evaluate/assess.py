@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lamina.baselines import BaselineAnswers
 from lamina.data.schema import Json, Values
 from lamina.evaluate.calibration import class_calibration, label_calibration
 from lamina.evaluate.conformal import interval_coverage, level_points, set_coverage
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import BaselineResult, Interval, Mistake, TargetResult
 from lamina.evaluate.scores import better_by, digits, interval
-from lamina.evaluate.slices import slices
+from lamina.evaluate.slices import slices as subgroup_scores
 from lamina.evaluate.verdict import verdict
 from lamina.tasks import Score, Task, classify, regress, tag
 
@@ -27,36 +27,17 @@ POINTS = 200
 SCATTER = 1000
 
 
-@dataclass(frozen=True)
-class BaselineAnswers:
-    """What a baseline answered on the test rows.
-
-    Attributes:
-        name: for the reader, e.g. "gradient-boosted trees".
-        output: [row, width] in the form of the network's.
-        seconds: time to fit and answer.
-        task: the target's task calibrated on this baseline's validation outputs; without it, uncalibrated.
-        note: what was simplified to save time, or "".
-    """
-
-    name: str
-    output: Array
-    seconds: float
-    task: Task | None = None
-    note: str = ""
-
-
 def assess(
     task: Task,
     output: Array,
     target: Array,
     baselines: Sequence[BaselineAnswers] = (),
     seconds: float = 0.0,
-    inputs: Mapping[str, tuple[str, Values]] | None = None,
-    show: Show | None = None,
+    slices: Mapping[str, tuple[str, Values]] | None = None,
+    mistake: Show | None = None,
     rows: Array | None = None,
     suspects: frozenset[int] = frozenset(),
-    mistakes: int = 12,
+    worst: int = 12,
     seed: int = 0,
 ) -> TargetResult:
     """Put everything about one target together.
@@ -66,11 +47,11 @@ def assess(
         output, target: [row, width] and encoded targets of the test rows; rows without a target are left out.
         baselines: on the same rows.
         seconds: what training the network took, for the verdict.
-        inputs: field to (modality, raw values of the test rows), for subgroups.
-        show: gives place and inputs of a test row, for the worst mistakes.
+        slices: field to (modality, raw values of the test rows), for subgroups.
+        mistake: gives place and inputs of a test row, for the worst mistakes.
         rows: [row] numbers to name rows by; default 0, 1, ...
         suspects: positions whose label is suspect.
-        mistakes: how many of the worst rows to keep.
+        worst: how many of the worst rows to keep.
     """
     tasks: dict[str, Task] = {"": task, **{item.name: item.task or task.uncalibrated() for item in baselines}}
     outputs = {"": output, **{item.name: item.output for item in baselines}}
@@ -100,8 +81,8 @@ def assess(
         verdict=text,
         verdict_kind=kind,
         baselines=compared,
-        slices=slices(task, output, target, inputs or {}, seed),
-        mistakes=_mistakes(task, output, target, rows, show, suspects, mistakes),
+        slices=subgroup_scores(task, output, target, slices or {}, seed),
+        mistakes=_mistakes(task, output, target, rows, mistake, suspects, worst),
         **_details(task, output, target, seed),
     )
 

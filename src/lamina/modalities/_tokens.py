@@ -121,7 +121,7 @@ def load(text: str) -> Any:
         return library().Tokenizer.from_str(text)
     except MissingDependencyError:
         raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # The library raises bare Exception for whatever is wrong with the JSON.
         raise InputError(
             f"The tokenizer cannot be read: {error}.",

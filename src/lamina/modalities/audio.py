@@ -321,8 +321,8 @@ def _mono(array: Array) -> Array:
         samples = array.astype(np.float32)
     else:
         bits = np.iinfo(array.dtype).bits
-        samples = array.astype(np.float64) / 2.0 ** (bits - 1) - (1.0 if array.dtype.kind == "u" else 0.0)
-        samples = samples.astype(np.float32)
+        middle = 1.0 if array.dtype.kind == "u" else 0.0
+        samples = (array.astype(np.float64) / 2.0 ** (bits - 1) - middle).astype(np.float32)
     return samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float32)
 
 

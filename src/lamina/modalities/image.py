@@ -346,7 +346,8 @@ def _open(value: object, root: Path | None) -> Picture:
     if picture.width * picture.height > PIXEL_LIMIT:
         picture.close()
         raise Unreadable(f"{picture.width} x {picture.height} pixels are over the limit of {PIXEL_LIMIT:,}")
-    return picture  # type: ignore[no-any-return]
+    opened: Picture = picture
+    return opened
 
 
 def _upright(picture: Picture) -> Picture:
@@ -368,8 +369,8 @@ def _plain(picture: Picture, channels: int) -> tuple[Picture, bool]:
             picture = picture.convert("LA")
         clear = picture.convert("RGBA")
         white = images.new("RGBA", clear.size, (*WHITE, 255))
-        transparent = clear.getchannel("A").getextrema()[0] < 255
-        return images.alpha_composite(white, clear).convert(wanted), bool(transparent)
+        transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
+        return images.alpha_composite(white, clear).convert(wanted), transparent
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = images.fromarray(_eight_bits(np.asarray(picture)))
     return picture.convert(wanted), False

@@ -89,7 +89,7 @@ def describe(values: Values) -> dict[str, Json]:
         "characters": spread([len(text) for text in texts]),
         "words": spread([len(text.split()) for text in texts]),
         "different_words": len(counts),
-        "commonest": {word: count for word, count in counts.most_common(10)},
+        "commonest": dict(counts.most_common(10)),
         "example": next((text.strip()[:200] for text in texts if text.strip()), ""),
     }
 

@@ -1,0 +1,160 @@
+"""Blocks of simple features as one matrix, fitted on the training part: for linear models and for trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina.baselines import BaselineFeatures, Block
+
+Array = np.ndarray[Any, Any]
+Columns = Callable[[Block], Any]
+"""A block of any rows to its columns, [row, column], dense or sparse."""
+
+LEVELS = 1000
+"""Most columns that one category becomes; the rarer levels share one."""
+CHARACTERS = 20_000_000
+"""Pieces of words are counted too where the training texts are shorter than this in all."""
+WORDS_FOR_TREES = 2000
+NATIVE_LEVELS = 255
+"""Trees split categories of at most so many levels by set; larger ones by their code, which is by frequency."""
+
+
+class Matrix:
+    """Features to a matrix [row, column]: dense float32, or a sparse one where texts or many levels need it.
+
+    Attributes:
+        native: columns that hold category codes.
+        columns: how many.
+    """
+
+    def __init__(self, parts: dict[str, Columns], native: list[int], columns: int) -> None:
+        self._parts, self.native, self.columns = parts, native, columns
+
+    def of(self, features: BaselineFeatures) -> Any:
+        """The matrix of these rows."""
+        from scipy import sparse
+
+        parts = [self._parts[block.field](block) for block in features.blocks if block.field in self._parts]
+        if not parts:
+            return np.zeros((features.rows, 1), dtype=np.float32)
+        if any(sparse.issparse(part) for part in parts):
+            return sparse.hstack([sparse.csr_matrix(part) for part in parts], format="csr", dtype=np.float32)
+        return np.concatenate(parts, axis=1).astype(np.float32, copy=False)
+
+
+def for_linear(train: BaselineFeatures) -> Matrix:
+    """Numbers filled and standardised, categories one column a level, texts as TF-IDF of words and their pieces."""
+    parts: dict[str, Columns] = {}
+    for block in train.blocks:
+        if block.kind == "codes":
+            parts[block.field] = _one_hot(block)
+        elif block.kind == "texts":
+            parts[block.field] = _tf_idf(block, pieces=True, words=200_000)
+        else:
+            parts[block.field] = _standardised(block)
+    return Matrix(parts, [], _width(parts, train))
+
+
+def for_trees(train: BaselineFeatures, *, texts: bool) -> Matrix:
+    """Numbers as they are with their gaps, categories as codes, and with `texts` the most frequent words."""
+    parts: dict[str, Columns] = {}
+    native: list[int] = []
+    at = 0
+    for block in train.blocks:
+        if block.kind == "texts":
+            if not texts:
+                continue
+            columns = _tf_idf(block, pieces=False, words=WORDS_FOR_TREES)
+        elif block.kind == "codes":
+            columns = _codes
+            if block.size <= NATIVE_LEVELS:
+                native.append(at)
+        else:
+            columns = _as_is
+        parts[block.field] = columns
+        at += columns(block.take(np.arange(min(1, train.rows)))).shape[1]
+    return Matrix(parts, native, max(at, 1))
+
+
+def _width(parts: dict[str, Columns], train: BaselineFeatures) -> int:
+    one = train.take(np.arange(min(1, train.rows)))
+    return max(1, sum(parts[block.field](block).shape[1] for block in one.blocks if block.field in parts))
+
+
+def _codes(block: Block) -> Array:
+    return block.array[:, None].astype(np.float32)
+
+
+def _as_is(block: Block) -> Array:
+    return np.asarray(block.array, dtype=np.float32)
+
+
+def _standardised(block: Block) -> Columns:
+    """Gaps filled with the median and marked in columns of their own; every column of mean 0 and spread 1."""
+    values = block.array.astype(np.float64)
+    gaps = np.isnan(values)
+    marked = np.flatnonzero(gaps.any(axis=0) & ~gaps.all(axis=0))
+    median = np.array(
+        [np.median(column[~gap]) if (~gap).any() else 0.0 for column, gap in zip(values.T, gaps.T, strict=True)]
+    )
+    filled = np.where(gaps, median, values)
+    mean, spread = filled.mean(axis=0), filled.std(axis=0)
+    spread = np.where(spread > 1e-6, spread, 1.0)
+
+    def columns(other: Block) -> Array:
+        missing = np.isnan(other.array)
+        standard = (np.where(missing, median, other.array) - mean) / spread
+        return np.concatenate([standard, missing[:, marked]], axis=1).astype(np.float32)
+
+    return columns
+
+
+def _one_hot(block: Block) -> Columns:
+    counts = np.bincount(block.array, minlength=max(block.size, 1))
+    least = 2 if len(block.array) < 10_000 else 10
+    frequent = [int(code) for code in np.argsort(-counts, kind="stable")[:LEVELS] if counts[code] >= least]
+    column_of = np.full(len(counts), len(frequent), dtype=np.int64)
+    column_of[frequent] = np.arange(len(frequent))
+    width = len(frequent) + 1
+
+    def columns(other: Block) -> Any:
+        from scipy import sparse
+
+        codes = np.clip(other.array, 0, len(column_of) - 1)
+        place = np.where(other.array < len(column_of), column_of[codes], len(frequent))
+        if width <= 64:
+            return np.eye(width, dtype=np.float32)[place]
+        rows = np.arange(len(place))
+        return sparse.csr_matrix((np.ones(len(place), np.float32), (rows, place)), shape=(len(place), width))
+
+    return columns
+
+
+def _tf_idf(block: Block, *, pieces: bool, words: int) -> Columns:
+    """Words and pairs of words, and with `pieces` runs of 2 to 5 characters, weighted by rarity (Salton 1988)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    least = 1 if len(block.array) < 1000 else 2
+    settings: dict[str, Any] = {"sublinear_tf": True, "min_df": least, "dtype": np.float32}
+    vectorizers = [TfidfVectorizer(ngram_range=(1, 2), max_features=words, token_pattern=r"(?u)\b\w+\b", **settings)]
+    if pieces and sum(map(len, block.array)) <= CHARACTERS:
+        vectorizers.append(TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), max_features=words, **settings))
+    fitted = []
+    for vectorizer in vectorizers:
+        try:
+            fitted.append(vectorizer.fit(block.array))
+        except ValueError:
+            # No word at all in the training texts: nothing to count.
+            continue
+
+    def columns(other: Block) -> Any:
+        from scipy import sparse
+
+        if not fitted:
+            return np.zeros((len(other.array), 1), dtype=np.float32)
+        return sparse.hstack([vectorizer.transform(other.array) for vectorizer in fitted], format="csr")
+
+    return columns

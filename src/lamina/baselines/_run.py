@@ -1,0 +1,66 @@
+"""Every baseline that suits, on the same rows as the network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina.baselines import BaselineAnswers, BaselineFeatures
+from lamina.registry import module, names
+from lamina.tasks import Task
+
+Array = np.ndarray[Any, Any]
+
+SHARES = {"dummy": 0.0, "linear": 1.0, "trees": 1.5, "histogram_trees": 0.75, "neighbors": 0.75}
+"""How the time is divided; a baseline not listed gets 1."""
+
+
+def suited(kinds: set[str], task: str, rows: int) -> list[str]:
+    """The names of the baselines that suit."""
+    return [name for name in names("baselines") if module("baselines", name).suits(kinds, task, rows)]
+
+
+def compare(
+    task: Task,
+    kinds: set[str],
+    train: tuple[BaselineFeatures, Array],
+    validation: tuple[BaselineFeatures, Array],
+    asked: BaselineFeatures,
+    *,
+    seed: int = 0,
+    seconds: float = 60.0,
+    threads: int = 1,
+    told: Callable[[str], None] = lambda line: None,
+) -> tuple[BaselineAnswers, ...]:
+    """Fit every suited baseline and answer `asked`, usually the test rows.
+
+    Args:
+        kinds: the feature kinds of the inputs.
+        train, validation: features and encoded targets; rows without a target are left out.
+        seconds: for all of them together, approximately.
+        told: gets one line a baseline when it is done.
+    """
+    chosen = suited(kinds, task.task, train[0].rows)
+    total = sum(SHARES.get(name, 1.0) for name in chosen) or 1.0
+    answers = []
+    for name in chosen:
+        baseline = module("baselines", name)
+        begin = time.monotonic()
+        fitted = baseline.fit(
+            *train,
+            task,
+            validation=validation,
+            seed=seed,
+            seconds=seconds * SHARES.get(name, 1.0) / total,
+            threads=threads,
+        )
+        output = fitted.answer(asked)
+        spent = time.monotonic() - begin
+        # The baseline's probabilities are calibrated like the network's: scores compare like with like.
+        own = task.uncalibrated().calibrated(fitted.answer(validation[0]), validation[1])
+        answers.append(BaselineAnswers(baseline.TITLE, output, spent, own, fitted.note))
+        told(f"{baseline.TITLE}: {spent:.1f} s" + (f" ({fitted.note})" if fitted.note else ""))
+    return tuple(answers)

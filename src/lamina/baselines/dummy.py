@@ -1,0 +1,53 @@
+"""Always the same answer: the frequencies of classes or labels, or the mean number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines._outputs import class_output, label_output, number_output
+from lamina.tasks import Task
+
+Array = np.ndarray[Any, Any]
+
+TITLE = "always the same answer"
+
+
+def suits(kinds: set[str], task: str, rows: int) -> bool:
+    """Always: whatever cannot beat it has learned nothing."""
+    return task in ("classify", "tag", "regress")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One output row for every row."""
+
+    row: Array
+    note: str = ""
+
+    def answer(self, features: BaselineFeatures) -> Array:
+        """float32 [row, width], all rows equal."""
+        return np.repeat(self.row, features.rows, axis=0)
+
+
+def fit(
+    train: BaselineFeatures,
+    target: Array,
+    task: Task,
+    *,
+    validation: tuple[BaselineFeatures, Array],
+    seed: int,
+    seconds: float,
+    threads: int = 1,
+) -> Baseline:
+    """The training part's frequencies or mean."""
+    if task.task == "classify":
+        share = np.bincount(target, minlength=task.width) / len(target)
+        return Constant(class_output(share[None], np.arange(task.width), task.width))
+    if task.task == "tag":
+        return Constant(label_output(target.mean(axis=0)[None]))
+    mean = float(np.mean(target, dtype=np.float64))
+    return Constant(number_output(np.array([mean]), target - mean))

@@ -1,0 +1,124 @@
+"""Logistic or ridge regression on standardised numbers, one-hot categories, TF-IDF and simple media features."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines._matrix import Matrix, for_linear
+from lamina.baselines._outputs import affordable, class_output, joined, label_output, number_output
+from lamina.tasks import Task
+
+Array = np.ndarray[Any, Any]
+
+TITLE = "a linear model"
+ITERATIONS = 200
+STRENGTHS = (1.0, 0.1, 10.0, 100.0)
+"""Inverse strengths of regularisation, tried in this order while there is time."""
+RATE = 5e8
+"""Matrix entries that fitting goes through in a second, cautiously."""
+
+
+def suits(kinds: set[str], task: str, rows: int) -> bool:
+    """Always."""
+    return task in ("classify", "tag", "regress")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Fitted models, one for a number or a class, one a label for sets."""
+
+    matrix: Matrix
+    models: tuple[Any, ...]
+    task: str
+    width: int
+    residual: Array
+    note: str = ""
+
+    def answer(self, features: BaselineFeatures) -> Array:
+        """float32 [row, width]."""
+        return _answer(self.models, self.task, self.width, self.matrix.of(features), self.residual)
+
+
+def fit(
+    train: BaselineFeatures,
+    target: Array,
+    task: Task,
+    *,
+    validation: tuple[BaselineFeatures, Array],
+    seed: int,
+    seconds: float,
+    threads: int = 1,
+) -> Baseline:
+    """Fit with several strengths of regularisation and keep the best on the validation part."""
+    begin = time.monotonic()
+    matrix = for_linear(train)
+    found = matrix.of(train)
+    entries = (found.nnz if hasattr(found, "nnz") else found.size) / max(train.rows, 1)
+    outputs = task.width if task.task != "regress" else 1
+    work = entries * outputs * (ITERATIONS if task.task != "regress" else 50)
+    chosen, note = affordable(train.rows, work / RATE, seconds, seed)
+    found, target = found[chosen], target[chosen]
+    checked, truth = matrix.of(validation[0]), validation[1]
+    best: tuple[float, tuple[Any, ...]] | None = None
+    tried = 0
+    for strength in STRENGTHS:
+        spent = time.monotonic() - begin
+        if tried and spent * (tried + 1) / tried > seconds:
+            note = joined(note, f"{tried} of {len(STRENGTHS)} strengths of regularisation tried to save time")
+            break
+        models = _fit(found, target, task, strength)
+        loss = _loss(task, _answer(models, task.task, task.width, checked, np.zeros(0)), truth)
+        tried += 1
+        if best is None or loss < best[0]:
+            best = loss, models
+    assert best is not None
+    residual = truth - best[1][0].predict(checked) if task.task == "regress" and len(truth) else np.zeros(0)
+    return Linear(matrix, best[1], task.task, task.width, residual, note)
+
+
+def _fit(matrix: Any, target: Array, task: Task, strength: float) -> tuple[Any, ...]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    def logistic(wanted: Array) -> Any:
+        if len(np.unique(wanted)) < 2:
+            return float(np.mean(wanted))
+        return LogisticRegression(C=strength, max_iter=ITERATIONS).fit(matrix, wanted)
+
+    with warnings.catch_warnings():
+        # An unfinished optimum of a baseline is still an answer; early stopping even helps it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if task.task == "regress":
+            # On standardised features this makes the strengths comparable to the logistic ones.
+            return (Ridge(alpha=1.0 / strength).fit(matrix, target),)
+        if task.task == "tag":
+            return tuple(logistic(target[:, label] > 0.5) for label in range(task.width))
+        return (logistic(target),)
+
+
+def _answer(models: tuple[Any, ...], task: str, width: int, matrix: Any, residual: Array) -> Array:
+    rows = matrix.shape[0]
+    if task == "regress":
+        return number_output(models[0].predict(matrix), residual)
+    if task == "tag":
+        each = [np.full(rows, m) if isinstance(m, float) else m.predict_proba(matrix)[:, 1] for m in models]
+        return label_output(np.stack(each, axis=1))
+    model = models[0]
+    if isinstance(model, float):
+        return class_output(np.ones((rows, 1)), np.array([int(model)]), width)
+    return class_output(model.predict_proba(matrix), model.classes_, width)
+
+
+def _loss(task: Task, output: Array, target: Array) -> float:
+    """Mean loss on the validation part: squared error for numbers, log loss otherwise."""
+    if not len(target):
+        return 0.0
+    if task.task == "regress":
+        return float(((output[:, 0] - target) ** 2).mean())
+    return float(task.uncalibrated().row_losses(output, target).mean())

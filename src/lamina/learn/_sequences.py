@@ -1,0 +1,130 @@
+"""Augmentation of spectrograms, series, tokens, numbers and categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import pi
+
+import torch
+from torch import Tensor
+
+from lamina.learn._pictures import uniform
+from lamina.modalities import Feature
+
+STRETCHES = 2
+
+
+def change_spectrogram(
+    sounds: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
+) -> Tensor:
+    """float16 [batch, time, band]: shift, louder or softer, noise, masks; padding frames stay zero and at the end."""
+    batch, steps, bands = sounds.shape
+    length = ((sounds != 0).any(dim=2) * torch.arange(1, steps + 1, device=sounds.device)).amax(dim=1)
+    if "time_shift" in strengths:
+        sounds, length = _shifted(sounds, length, strengths["time_shift"], generator)
+    heard = (torch.arange(steps, device=sounds.device)[None, :] < length[:, None]).unsqueeze(2)
+    if strengths.keys() & {"gain", "noise"}:
+        changed = sounds.float()
+        if "gain" in strengths:
+            spread = torch.tensor(feature.details.get("std") or [10.0] * bands, device=sounds.device)
+            gain = uniform(batch, sounds, generator, -strengths["gain"], strengths["gain"])
+            changed = changed + gain[:, None, None] / spread
+        if "noise" in strengths:
+            changed = changed + strengths["noise"] * _normal(sounds, generator)
+        sounds = torch.where(heard, changed, 0).to(sounds.dtype)
+    blank = torch.zeros((batch, steps, bands), dtype=torch.bool, device=sounds.device)
+    if "time_mask" in strengths:
+        blank |= _stretches(steps, length, strengths["time_mask"], sounds, generator)[:, :, None]
+    if "frequency_mask" in strengths:
+        whole = torch.full_like(length, bands)
+        blank |= _stretches(bands, whole, strengths["frequency_mask"], sounds, generator)[:, None, :]
+    return sounds.masked_fill(blank, 0) if strengths.keys() & {"time_mask", "frequency_mask"} else sounds
+
+
+def _shifted(
+    sounds: Tensor, length: Tensor, strength: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Later (the first frame is repeated) or earlier (the beginning is lost); the new lengths."""
+    steps = sounds.shape[1]
+    shift = (uniform(len(sounds), sounds, generator, -strength, strength) * length).round().long()
+    place = torch.arange(steps, device=sounds.device)[None, :]
+    origin = (place - shift[:, None]).clamp_min(0).minimum((length - 1).clamp_min(0)[:, None])
+    longer = (length + shift).clamp(1, steps).minimum(length * steps)
+    moved = sounds.gather(1, origin[:, :, None].expand_as(sounds))
+    return moved.masked_fill((place >= longer[:, None])[:, :, None], 0), longer
+
+
+def _stretches(steps: int, length: Tensor, share: float, near: Tensor, generator: torch.Generator | None) -> Tensor:
+    """bool [batch, steps]: inside one of two stretches that together cover at most `share` of `length`."""
+    place = torch.arange(steps, device=near.device)[None, :]
+    inside = torch.zeros((len(length), steps), dtype=torch.bool, device=near.device)
+    for _ in range(STRETCHES):
+        wide = (uniform(len(length), near, generator) * (length * (share / STRETCHES) + 1)).long()
+        wide = wide.minimum((length * (share / STRETCHES)).long())
+        start = (uniform(len(length), near, generator) * (length - wide + 1)).long()
+        inside |= (place >= start[:, None]) & (place < (start + wide)[:, None])
+    return inside
+
+
+def change_series(
+    series: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
+) -> Tensor:
+    """float32 [batch, time, channel]: warp and shift in time, scale, jitter."""
+    batch, steps, _ = series.shape
+    if strengths.keys() & {"shift", "warp"} and steps > 1:
+        place = torch.linspace(0, 1, steps, device=series.device)[None, :].expand(batch, steps)
+        if "warp" in strengths:
+            # A sine over the whole length moves the inside and leaves the ends; its slope is the change of pace.
+            slope = uniform(batch, series, generator, -strengths["warp"], strengths["warp"])
+            waves = torch.floor(uniform(batch, series, generator, 1, 4))
+            place = place + (slope / (pi * waves))[:, None] * torch.sin(pi * waves[:, None] * place)
+        if "shift" in strengths:
+            place = place + uniform(batch, series, generator, -strengths["shift"], strengths["shift"])[:, None]
+        series = _between(series, place.clamp(0, 1) * (steps - 1))
+    if "scale" in strengths:
+        series = (
+            series * (1 + uniform(batch, series, generator, -strengths["scale"], strengths["scale"]))[:, None, None]
+        )
+    if "jitter" in strengths:
+        series = series + strengths["jitter"] * _normal(series, generator)
+    return series
+
+
+def _between(series: Tensor, place: Tensor) -> Tensor:
+    """The values at fractional steps `place` [batch, time], by linear interpolation."""
+    before = place.floor().long().clamp(0, series.shape[1] - 1)
+    after = (before + 1).clamp_max(series.shape[1] - 1)
+    first = series.gather(1, before[:, :, None].expand_as(series))
+    second = series.gather(1, after[:, :, None].expand_as(series))
+    return torch.lerp(first, second, (place - before)[:, :, None])
+
+
+def change_tokens(
+    tokens: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
+) -> Tensor:
+    """int32 [batch, length]: some tokens become unknown, never padding or special ones (word dropout: Iyyer et al. 2015)."""
+    details = feature.details
+    kept = torch.tensor(sorted({int(details.get("padding", 0)), *details.get("special", ())}), device=tokens.device)
+    chosen = uniform(tokens.numel(), tokens, generator).reshape(tokens.shape) < strengths["drop"]
+    return torch.where(chosen & ~torch.isin(tokens, kept), int(details.get("unknown", 1)), tokens)
+
+
+def change_category(
+    levels: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
+) -> Tensor:
+    """int32 [batch]: some known values become unknown (0)."""
+    chosen = uniform(len(levels), levels, generator) < strengths["drop"]
+    return torch.where(chosen, 0, levels)
+
+
+def change_numbers(
+    numbers: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
+) -> Tensor:
+    """float32 [batch, width]: Gaussian noise."""
+    return numbers + strengths["noise"] * _normal(numbers, generator)
+
+
+def _normal(near: Tensor, generator: torch.Generator | None) -> Tensor:
+    """float32 standard normal, of the shape and on the device of `near`."""
+    device = near.device if generator is None else generator.device
+    return torch.randn(near.shape, generator=generator, device=device).to(near.device)
