@@ -47,8 +47,10 @@ def images(source: Path, destination: Path) -> None:
     members = []
     for part, wanted in IMAGES.items():
         for folder in sorted(path for path in (source / part).iterdir() if path.is_dir()):
-            for file in sorted(folder.glob("*.png"))[:wanted]:
-                members.append((f"{part}/{folder.name}/{file.name}", file.read_bytes()))
+            members += [
+                (f"{part}/{folder.name}/{file.name}", file.read_bytes())
+                for file in sorted(folder.glob("*.png"))[:wanted]
+            ]
     archive(destination / "images" / "images.zip", members)
 
 

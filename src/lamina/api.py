@@ -17,10 +17,13 @@ from lamina.steps.request import Request, seconds
 
 if TYPE_CHECKING:
     from lamina.demo import DemoSet
+    from lamina.evaluate.cost import EnergyMeter
     from lamina.evaluate.results import Results
     from lamina.model.runtime import Model
     from lamina.networks.assembly import Assembly
+    from lamina.steps.baselines import Answers
     from lamina.steps.learner import Learner
+    from lamina.steps.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapp
 
 def train_request(request: Request, narrator: Narrator) -> Trained:
     """`train` for a Request."""
-    from lamina.steps import choose, prepare, understand
+    from lamina.evaluate.cost import EnergyMeter
+    from lamina.steps import baselines, choose, prepare, understand
     from lamina.steps.request import apply_weights
 
     begin = time.monotonic()
@@ -169,13 +173,13 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
     if given is not None:
         request = _following(request, given)
     request = apply_weights(request)
-    clock = _Clock(begin)
+    clock, meter = _Clock(begin), EnergyMeter()
     understood = understand.understand(request, narrator)
     clock.lap("understand")
     run = runs.create(request.out, request.name)
     run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
     prepared = prepare.prepare(understood, run, narrator)
-    baselines = prepare.fit_baselines(understood.plan, prepared, run, narrator, spent=time.monotonic() - begin)
+    compared = baselines.fit_baselines(understood.plan, prepared, run, narrator)
     clock.lap("prepare")
     spent = time.monotonic() - begin
     plan = choose.choose(request, prepared, understood.plan, narrator, spent=spent, given=given)
@@ -183,7 +187,7 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
     clock.lap("choose")
     allowed = choose.available(plan.budget, time.monotonic() - begin)
     run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))
-    return _train_and_test(run, plan, prepared, baselines, narrator, clock, allowed, request.base)
+    return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, request.base)
 
 
 def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
@@ -191,10 +195,11 @@ def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
 
     A finished run is only tested and reported again.
     """
-    from lamina.steps import prepare, understand
+    from lamina.evaluate.cost import EnergyMeter
+    from lamina.steps import baselines, prepare, understand
 
     narrator = narrator or Plain()
-    begin = time.monotonic()
+    begin, meter = time.monotonic(), EnergyMeter()
     run = runs.find(folder)
     plan, status = run.plan(), run.status()
     clock = _Clock(begin, {step: float(value) for step, value in status.get("seconds", {}).items()})
@@ -206,18 +211,22 @@ def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
             fix="Put the old data back, or start a new run with `lamina train`.",
         )
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
-    baselines = prepare.read_baselines(run) or prepare.fit_baselines(plan, prepared, run, narrator, spent=0.0)
+    compared = baselines.read_baselines(run, plan)
+    if compared is None:
+        compared = baselines.fit_baselines(plan, prepared, run, narrator)
     base = Path(status.get("base", "."))
-    return _train_and_test(run, plan, prepared, baselines, narrator, clock, float(status.get("allowed", 0)), base)
+    allowed = float(status.get("allowed", 0))
+    return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, base)
 
 
 def _train_and_test(
     run: Run,
     plan: plans.Plan,
-    prepared: Any,
-    baselines: Any,
+    prepared: Prepared,
+    compared: Answers,
     narrator: Narrator,
     clock: _Clock,
+    meter: EnergyMeter,
     allowed: float,
     base: Path,
 ) -> Trained:
@@ -228,7 +237,9 @@ def _train_and_test(
     clock.seconds["train"] = ended.seconds
     clock.last = time.monotonic()
     run.write_status(state="trained", seconds=clock.seconds)
-    results = test.test(plan, prepared, learner, baselines, run, narrator, ended=ended, record=record, clock=clock)
+    results = test.test(
+        plan, prepared, learner, compared, run, narrator, ended=ended, record=record, clock=clock, meter=meter
+    )
     interrupted = ended.stopped == "interrupted"
     run.write_status(state="interrupted" if interrupted else "done", seconds=clock.seconds)
     return Trained(run, results, interrupted)

@@ -51,7 +51,6 @@ class Plain:
         self.live = self.stream.isatty()
         self.every = 0.2 if self.live else seconds
         self._told, self._drawn = 0.0, False
-        self._score = ""
 
     def step(self, title: str) -> None:
         number = STEPS.index(title) + 1 if title in STEPS else 0
@@ -70,10 +69,13 @@ class Plain:
 
     def show(self, entry: Mapping[str, Any]) -> None:
         if entry["kind"] == "validation":
-            known = ("kind", "step", "seconds", "best")
-            scores = "  ".join(f"{name} {value:.4g}" for name, value in entry.items() if name not in known)
-            self._score = f"validation {scores}"
-            self._line(f"    step {entry['step']:>7,}  {self._score}" + ("  (best so far)" if entry["best"] else ""))
+            known = ("kind", "step", "seconds", "best", "score")
+            scores = [f"{name} {value:.4g}" for name, value in entry.items() if name not in known]
+            text = f"    step {entry['step']:>7,}  validation {scores[0]}" + (
+                "  (best so far)" if entry["best"] else ""
+            )
+            if self._due() or not self.live:
+                self._draw(text)
         elif entry["kind"] == "train":
             last = entry["step"] >= entry["steps"]
             if self._due() and not last:

@@ -38,7 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
 EXTRA: dict[str, list[dict[str, Any]]] = {
     "mlp": [{"norm": "batch", "residual": False}, {"numeric": "auto"}],
     "tabm": [{"variant": "mini", "numeric": "periodic"}],
-    "recurrent": [{"cell": "gru", "pooling": "attention", "depth": 2}],
+    "recurrent": [{"cell": "gru", "pooling": "attention", "depth": 2, "bidirectional": False}],
     "transformer": [{"pooling": "cls", "positions": "learned", "feed": "gelu"}],
     "bag": [{"grams": 3}],
 }
@@ -255,11 +255,9 @@ def test_exports_and_agrees_with_onnx_runtime(made: tuple[Assembly, dict[str, Fe
 def test_wrong_requests_are_refused_with_a_fix(family: str, tmp_path: Path) -> None:
     module = registry.module("networks", family)
     option = dataclasses.fields(module.Options)[-1].name
-    with pytest.raises(InputError, match=f"did you mean '{option}'"):
-        try:
-            read_options(module.Options, {option + "x": 1}, "network.a.options")
-        except InputError as error:
-            raise InputError(str(error), fix="") from None
+    with pytest.raises(InputError, match="no option") as error:
+        read_options(module.Options, {option + "x": 1}, "network.a.options")
+    assert f"did you mean '{option}'" in str(error.value)
     for item in dataclasses.fields(module.Options):
         with pytest.raises(InputError):
             read_options(module.Options, {item.name: [object]}, "network.a.options")

@@ -110,14 +110,14 @@ def _gradients(grey: Array) -> Array:
     histogram = np.bincount((place + first).ravel(), (strength * (1 - share)).ravel(), rows * size)
     histogram += np.bincount((place + (first + 1) % ORIENTATIONS).ravel(), (strength * share).ravel(), rows * size)
     histogram = np.sqrt(histogram.reshape(rows, size))
-    return histogram / (np.linalg.norm(histogram, axis=1, keepdims=True) + 1e-6)
+    return np.asarray(histogram / (np.linalg.norm(histogram, axis=1, keepdims=True) + 1e-6))
 
 
 def _color_histogram(images: Array) -> Array:
     rows, channels = len(images), images.shape[3]
     place = (np.arange(rows)[:, None] * channels + np.arange(channels))[:, None, None, :] * 8 + images // 32
     counts = np.bincount(place.ravel(), minlength=rows * channels * 8)
-    return counts.reshape(rows, channels * 8) / (images.shape[1] * images.shape[2])
+    return np.asarray(counts.reshape(rows, channels * 8) / (images.shape[1] * images.shape[2]))
 
 
 def _small_image(images: Array) -> Array:

@@ -81,7 +81,8 @@ def for_trees(train: BaselineFeatures, *, texts: bool) -> Matrix:
 
 def _width(parts: dict[str, Columns], train: BaselineFeatures) -> int:
     one = train.take(np.arange(min(1, train.rows)))
-    return max(1, sum(parts[block.field](block).shape[1] for block in one.blocks if block.field in parts))
+    widths = [int(parts[block.field](block).shape[1]) for block in one.blocks if block.field in parts]
+    return max(1, sum(widths))
 
 
 def _codes(block: Block) -> Array:

@@ -62,7 +62,7 @@ def fit(
     threads: int = 1,
 ) -> Baseline:
     """Boost until the validation loss has not improved for 60 rounds, or the time is over."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     matrix = for_trees(train, texts=False)
     trees = task.width if task.task == "classify" and task.width > 2 else 1

@@ -66,15 +66,13 @@ def fit(
     found, target = found[chosen], target[chosen]
     checked, truth = matrix.of(validation[0]), validation[1]
     best: tuple[float, tuple[Any, ...]] | None = None
-    tried = 0
-    for strength in STRENGTHS:
+    for tried, strength in enumerate(STRENGTHS):
         spent = time.monotonic() - begin
         if tried and spent * (tried + 1) / tried > seconds:
             note = joined(note, f"{tried} of {len(STRENGTHS)} strengths of regularisation tried to save time")
             break
         models = _fit(found, target, task, strength)
         loss = _loss(task, _answer(models, task.task, task.width, checked, np.zeros(0)), truth)
-        tried += 1
         if best is None or loss < best[0]:
             best = loss, models
     assert best is not None

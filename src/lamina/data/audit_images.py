@@ -17,8 +17,6 @@ from lamina.data.schema import Field, Schema, Values
 from lamina.data.split import Split
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lamina.data.tables import Table
 
 Array = np.ndarray[Any, Any]
@@ -33,6 +31,8 @@ BITS = 4
 THUMBNAIL = 16
 DIFFERENCE = 3.0
 """Grey levels (of 255) by which thumbnails may differ on average."""
+FEW = 0.005
+"""Share of the test pictures below which near duplicates change no score that can be told."""
 FLAT = 8.0
 """A picture whose thumbnail varies less than this is too empty to compare."""
 
@@ -71,7 +71,7 @@ def _compare(
     return [
         AuditFinding(
             "near duplicates",
-            "warning",
+            "warning" if len(nearest) >= FEW * tested.sum() else "note",
             f"{counted(len(nearest), 'test picture')}{looked} in `{field.name}` look nearly the same as a training "
             "picture.",
             len(nearest),
@@ -106,13 +106,13 @@ def _fingerprint(value: Any, table: Table) -> tuple[int, Array, int] | None:
     """(difference hash, thumbnail, pixels decoded) of a picture; None where it cannot be read or is nearly empty."""
     from PIL import Image
 
-    path: Path | None = file_path(value, table.root)
+    path = file_path(value, table.root)
     if path is None and not isinstance(value, bytes):
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(BytesIO(value) if isinstance(value, bytes) else str(path)) as picture:
+            with Image.open(BytesIO(value) if path is None else path) as picture:
                 pixels = picture.width * picture.height
                 if pixels > LARGEST:
                     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from os.path import getsize, isfile
+from os.path import getsize, isfile, splitext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,7 +143,7 @@ def _identifier_leaks(
 
 
 def first_parts(texts: Values) -> Values | None:
-    """What stands before the last separator, or before the last number, of each identifier; None if that groups nothing.
+    """What stands before the last separator or number of each identifier; None if that groups nothing.
 
     >>> first_parts(np.array(["a-1/01", "a-1/02", "b/01", "b/02"], object)).tolist()
     ['a-1', 'a-1', 'b', 'b']
@@ -168,7 +168,7 @@ def _file_leaks(
     paths = [file_path(value, table.root) for value in table.take(some, list(field.columns))[field.columns[0]]]
     if len(some) < FEWEST or not any(path is not None for path in paths):
         return
-    suffixes = np.array(["" if path is None else path.suffix.casefold() for path in paths], dtype=object)
+    suffixes = np.array(["" if path is None else splitext(path)[1].casefold() for path in paths], dtype=object)
     sizes = np.array([float(getsize(path)) if path and isfile(path) else np.nan for path in paths])
     for what, bins in (("type", level_bins(suffixes)), ("size", number_bins(sizes))):
         for target in targets:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from os.path import exists
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,40 +116,36 @@ def _file_hashes(table: Table, column: str) -> Array:
     if len(alike):
         for rows, chunk in table.chunks(alike, [column]):
             hashes[rows] = [
-                _content_hash(path, int(size)) if path is not None else 0
-                for path, size in zip(_paths(chunk[column], table.root), sizes[rows], strict=True)
+                _content_hash(path, int(size)) if (path := file_path(value, table.root)) is not None else 0
+                for value, size in zip(chunk[column], sizes[rows], strict=True)
             ]
     return hashes
 
 
-def _paths(values: Iterable[Any], root: Path | None) -> list[Path | None]:
-    return [file_path(value, root) for value in values]
-
-
-def file_path(value: Any, root: Path | None) -> Path | None:
+def file_path(value: Any, root: Path | None) -> str | None:
     """The file that a raw value names, or None if it is no path."""
     if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
         return None
-    path = Path(value) if root is None else root / value
-    if "\\" in value and root is not None and not exists(path):
-        return root / value.replace("\\", "/")  # as Windows writes paths
+    path = value if root is None else os.path.join(root, value)
+    if "\\" in value and root is not None and not os.path.exists(path):
+        return os.path.join(root, value.replace("\\", "/"))  # as Windows writes paths
     return path
 
 
-def _size(path: Path | None) -> int:
+def _size(path: str | None) -> int:
     """The file's size in bytes; -1 where there is no such file."""
     if path is None:
         return -1
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return -1
 
 
-def _content_hash(path: Path, size: int) -> int:
+def _content_hash(path: str, size: int) -> int:
     digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=8)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             if size <= WHOLE_FILE:
                 digest.update(file.read(WHOLE_FILE))
             else:
@@ -157,5 +153,5 @@ def _content_hash(path: Path, size: int) -> int:
                     file.seek(start)
                     digest.update(file.read(WHOLE_FILE // 3))
     except OSError:
-        digest.update(str(path).encode(errors="surrogatepass"))  # unreadable files equal no other
+        digest.update(path.encode(errors="surrogatepass"))  # unreadable files equal no other
     return int.from_bytes(digest.digest(), "little")

@@ -276,9 +276,9 @@ def _role(
         return "ignore", reason
     if field.modality == "number" and is_weight(name, texts):
         return "weight", "weights of the rows by its name"
-    if not modality_asked and field.modality in ("number", "category", "text"):
-        if reason := identifier_reason(name, texts, sample.rows):
-            return "ignore", reason
+    plain = not modality_asked and field.modality in ("number", "category", "text")
+    if plain and (reason := identifier_reason(name, texts, sample.rows)):
+        return "ignore", reason
     if field.reason == "no modality recognises its values":
         return "ignore", field.reason
     return "input", ""

@@ -102,7 +102,7 @@ def _between(series: Tensor, place: Tensor) -> Tensor:
 def change_tokens(
     tokens: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
 ) -> Tensor:
-    """int32 [batch, length]: some tokens become unknown, never padding or special ones (word dropout: Iyyer et al. 2015)."""
+    """int32 [batch, length]: some tokens, never padding or special ones, become unknown (Iyyer et al. 2015)."""
     details = feature.details
     kept = torch.tensor(sorted({int(details.get("padding", 0)), *details.get("special", ())}), device=tokens.device)
     chosen = uniform(tokens.numel(), tokens, generator).reshape(tokens.shape) < strengths["drop"]

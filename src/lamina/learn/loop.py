@@ -124,6 +124,9 @@ class _Run:
     status: Status
     best_weights: dict[str, Tensor] | None
     saved: float = field(default_factory=time.monotonic)
+    _pace: float = 0.0
+    """Steps a second, smoothed: one slow moment must not shorten the training."""
+    _clock: float = 0.0
 
     def train(self, interrupted: threading.Event) -> None:
         status, schedule = self.status, self.schedule
@@ -146,7 +149,8 @@ class _Run:
                     examples_per_second=examples, **metrics,
                 )  # fmt: skip
                 log_from, log_step = status.seconds, status.step
-                self._keep_budget(pace)
+                self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
+                self._keep_budget(self._pace)
                 last = status.step >= schedule.steps
             if last or (self.limits.every and status.step % self.limits.every == 0):
                 last = self._score() or last
@@ -185,7 +189,7 @@ class _Run:
         step, steps = self.status.step, self.schedule.steps
         left = max(self.limits.seconds - self.status.seconds, 0.0)
         possible = step + int(left * pace)
-        if possible < steps * 0.98:
+        if possible < steps * 0.97:
             self.schedule.shorten(step, possible)
             self.status.stopped = ""
             self.record.write("shortened", step=step, steps=self.schedule.steps, planned=steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +29,8 @@ def is_missing(value: object) -> bool:
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
-def source(value: object, root: Path | None) -> Path | bytes:
-    """The regular file that a text value names (relative to `root`), or the bytes themselves.
+def source(value: object, root: Path | None) -> str | bytes:
+    """The path of the regular file that a text value names (relative to `root`), or the bytes themselves.
 
     Raises:
         Unreadable: no such file, or a value of another type.
@@ -38,18 +39,18 @@ def source(value: object, root: Path | None) -> Path | bytes:
         return bytes(value)
     if not isinstance(value, str | os.PathLike):
         raise Unreadable(f"a value of type {type(value).__name__} is neither a file nor its content")
+    name = os.fspath(value)
     try:
-        path = Path(value) if root is None else Path(root) / value
-        # Devices and pipes would block or never end, so only regular files count.
-        readable = path.is_file()
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"not a file name: {str(value)[:200]!r} ({error})") from error
-    if readable:
-        return path
-    if path.exists():
-        raise Unreadable(f"{str(value)[:200]!r} is not a regular file")
-    place = "" if path.is_absolute() and root is None else f" in {Path(root) if root else Path.cwd()}"
-    raise Unreadable(f"there is no file {str(value)[:200]!r}{place}")
+        path = name if root is None else os.path.join(root, name)
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError as error:
+        raise Unreadable(f"there is no file {name[:200]!r} in {root or Path.cwd()}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise Unreadable(f"not a file that can be opened: {name[:200]!r} ({error})") from error
+    # Devices and pipes would block or never end.
+    if not regular:
+        raise Unreadable(f"{name[:200]!r} is a folder or a device, not a file")
+    return path
 
 
 def threads() -> int:

@@ -342,12 +342,11 @@ def _open(value: object, root: Path | None) -> Picture:
         copy: Picture = picture.copy()
         return copy
     file = source(value, root)
-    picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
+    picture: Picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
     if picture.width * picture.height > PIXEL_LIMIT:
         picture.close()
         raise Unreadable(f"{picture.width} x {picture.height} pixels are over the limit of {PIXEL_LIMIT:,}")
-    opened: Picture = picture
-    return opened
+    return picture
 
 
 def _upright(picture: Picture) -> Picture:

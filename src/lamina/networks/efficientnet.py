@@ -65,7 +65,8 @@ class Convolution(nn.Module):
     def __init__(self, inner: int, outer: int, kernel: int, stride: int, groups: int = 1, active: bool = True) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inner, outer, kernel, stride, groups=groups, bias=False)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+        # Each output of a grouped convolution feeds one group only: He's rule for the true number of connections.
+        nn.init.normal_(self.conv.weight, std=math.sqrt(2.0 / (kernel * kernel * outer / groups)))
         self.norm = nn.BatchNorm2d(outer, eps=1e-3, momentum=0.01)
         self.kernel, self.stride, self.active = kernel, stride, active
 

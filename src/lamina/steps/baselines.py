@@ -1,23 +1,106 @@
-"""The classical baselines on the same rows: fitted in step 2, scored in step 5."""
+"""The classical baselines on the same rows: fitted at the end of step 2, scored in step 5."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from lamina.evaluate.assess import BaselineAnswers
+from lamina import registry
+from lamina.baselines import BaselineAnswers, BaselineFeatures
+from lamina.baselines._features import collect
+from lamina.baselines._run import compare
+from lamina.choose import hardware
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.prepare import Prepared
-from lamina.tasks import Task
 
 Array = np.ndarray[Any, Any]
-SHARE = 0.2
-"""Largest share of the budget that baselines may take."""
-SECONDS = 120.0
+SHARE = 0.15
+"""Share of the budget that baselines may take."""
+SECONDS = 90.0
 """What they may take where there is no budget."""
+Answers = Mapping[str, tuple[BaselineAnswers, ...]]
+
+
+def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) -> Answers:
+    """Fit every suited baseline of every target and keep its answers to the test rows in the run folder."""
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    kinds: set[str] = {feature.kind for feature in features.values()}
+    seconds = (SHARE * plan.budget if plan.budget else SECONDS) / len(prepared.tasks)
+    parts = prepared.split
+    train, validation, test = (_features(prepared, rows) for rows in (parts.train, parts.validation, parts.test))
+    found: dict[str, tuple[BaselineAnswers, ...]] = {}
+    narrator.say("baselines, fitted on the same rows:")
+    for name, task in prepared.tasks.items():
+        if not len(parts.validation):
+            found[name] = ()
+            continue
+        targets = prepared.examples.arrays[name]
+        found[name] = compare(
+            task,
+            kinds,
+            (train, np.asarray(targets[parts.train])),
+            (validation, np.asarray(targets[parts.validation])),
+            test,
+            seed=plan.seed,
+            seconds=seconds,
+            threads=hardware.detect().cores,
+            told=lambda line: narrator.say(f"  {line}"),
+        )
+    _write(run, found)
+    return found
+
+
+def _features(prepared: Prepared, rows: Array) -> BaselineFeatures:
+    """Simple features of `rows`, from the encoded arrays; of texts, from the raw words."""
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    arrays = {name: prepared.examples.arrays[name][rows] for name in features}
+    columns = {name: prepared.schema[name].columns[0] for name, feature in features.items() if feature.kind == "tokens"}
+    raw = prepared.table.take(rows, list(columns.values())) if columns else {}
+    return collect(features, arrays, {name: raw[column] for name, column in columns.items()})
+
+
+def _write(run: Run, found: Answers) -> None:
+    document = {
+        target: [
+            {
+                "name": item.name, "seconds": item.seconds, "note": item.note,
+                "task": None if item.task is None else item.task.state(),
+            }
+            for item in items
+        ]
+        for target, items in found.items()
+    }  # fmt: skip
+    arrays = {f"{target}/{item.name}": item.output for target, items in found.items() for item in items}
+    np.savez(run.folder / "baselines.npz", allow_pickle=False, **arrays)
+    run.write_json(run.folder / "baselines.json", document)
+
+
+def read_baselines(run: Run, plan: Plan) -> Answers | None:
+    """What an earlier process of this run fitted; None where it was stopped before."""
+    try:
+        document = json.loads((run.folder / "baselines.json").read_text(encoding="utf-8"))
+        with np.load(run.folder / "baselines.npz", allow_pickle=False) as arrays:
+            return {
+                target: tuple(
+                    BaselineAnswers(
+                        item["name"],
+                        arrays[f"{target}/{item['name']}"],
+                        item["seconds"],
+                        None if item["task"] is None else _task(plan, target, item["task"]),
+                        item["note"],
+                    )
+                    for item in items
+                )
+                for target, items in document.items()
+            }
+    except (OSError, json.JSONDecodeError, KeyError):
+        return None
+
+
+def _task(plan: Plan, target: str, state: Mapping[str, Any]) -> Any:
+    return registry.module("tasks", plan.task[target].name).Task.restore(state)

@@ -1,0 +1,105 @@
+"""The model card: what a person should know before using a model (Mitchell et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from lamina.data.schema import Json
+from lamina.evaluate.results import TargetResult
+from lamina.plan import Plan
+
+FEW_ROWS = 200
+
+
+def build(
+    plan: Plan,
+    data: Mapping[str, Json],
+    targets: Sequence[TargetResult],
+    versions: Mapping[str, str],
+    *,
+    created: str = "",
+    golden: int = 0,
+    licence: str = "",
+    network: Mapping[str, Json] | None = None,
+) -> dict[str, Json]:
+    """The card as JSON.
+
+    Args:
+        data: as in `Results.data`: rows, parts, fields.
+        targets: what testing found.
+        golden: raw rows that are kept in the sealed file.
+        licence: the user's words on who may use the model; "" if nothing was said.
+        network: as in `Results.network`.
+    """
+    return {
+        "name": plan.name,
+        "created": created,
+        "licence": licence or "not stated",
+        "inputs": [{"name": item.name, "modality": item.modality} for item in plan.schema if item.role == "input"],
+        "targets": {result.target: _target(result) for result in targets},
+        "data": {
+            "source": plan.data.train,
+            "fingerprint": plan.data.fingerprint,
+            **{name: data[name] for name in ("rows", "train", "validation", "test", "dropped_count") if name in data},
+        },
+        "limits": limits(plan, data, targets, golden),
+        "plan": _summary(plan),
+        "network": dict(network or {}),
+        "versions": dict(versions),
+    }
+
+
+def limits(plan: Plan, data: Mapping[str, Json], targets: Sequence[TargetResult], golden: int = 0) -> list[str]:
+    """Plain sentences on where not to rely on the model, from what testing found."""
+    found = []
+    for result in targets:
+        if result.verdict_kind == "baseline":
+            found.append(f"{result.target}: a simpler model was better on the test part. {result.verdict}")
+        for part in result.slices:
+            if part.notable:
+                found.append(
+                    f"{result.target}: where {part.field} is {part.value} the score is {part.score.value:.4g}, "
+                    f"{abs(part.gap):.3g} {'above' if part.gap > 0 else 'below'} that of the other rows "
+                    f"({part.rows} test rows)."
+                )
+    rows = data.get("test")
+    if isinstance(rows, int) and rows < FEW_ROWS:
+        found.append(f"Only {rows} test rows: the scores are uncertain, see their intervals.")
+    if data.get("dropped_count"):
+        found.append(f"{data['dropped_count']} rows could not be used and were left out.")
+    if plan.data.split in ("random", "stratified"):
+        found.append(
+            "Tested on rows drawn at random from the same data: expect lower scores on data from another time or place."
+        )
+    found.append("Probabilities and intervals hold for data like the training data, and for no other.")
+    if golden:
+        found.append(f"The file holds {golden} raw example rows: whoever has the model can read them.")
+    return found
+
+
+def _target(result: TargetResult) -> dict[str, Json]:
+    return {
+        "task": result.task,
+        "scores": {name: asdict(interval) for name, interval in result.scores.items()},
+        "verdict": result.verdict,
+        "baselines": {
+            item.name: {name: interval.value for name, interval in item.scores.items()} for item in result.baselines
+        },
+    }
+
+
+def _summary(plan: Plan) -> dict[str, Json]:
+    return {
+        "seed": plan.seed,
+        "split": plan.data.split,
+        "tasks": {name: part.name for name, part in plan.task.items()},
+        "networks": {
+            name: {"family": part.name, "fields": list(part.fields), "weights": part.weights}
+            for name, part in plan.network.items()
+        },
+        "method": plan.method.name,
+        "optimizer": plan.optimizer.name,
+        "epochs": plan.training.epochs,
+        "precision": plan.training.precision,
+    }

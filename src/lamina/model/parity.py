@@ -1,0 +1,144 @@
+"""The proof that a sealed model answers as the trained network did, on the whole test part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.data.schema import Chunk, Values
+from lamina.errors import LaminaError
+from lamina.tasks import Task
+
+if TYPE_CHECKING:
+    from lamina.model.runtime import Model
+
+Array = np.ndarray[Any, Any]
+
+LARGEST_PROBABILITY = 1e-3
+LARGEST_NUMBER = 1e-4
+TIE = 1e-6
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How nearly two sets of answers agree.
+
+    Attributes:
+        rows: rows compared.
+        same_answers: share of rows with the same decoded answer.
+        ties: rows with another answer only because its probabilities are within 1e-6 of each other.
+        largest_difference: of any probability, or of a number in units of the answers' spread.
+        rows_per_second: of the sealed model, raw value to decoded answer; 0 where it was not measured.
+    """
+
+    rows: int
+    same_answers: float
+    ties: int
+    largest_difference: float
+    rows_per_second: float = 0.0
+
+
+def prove(model: Model, chunks: Iterable[Chunk], root: Path | None, outputs: Mapping[str, Array]) -> Parity:
+    """Run raw test rows through the sealed model and compare with the trained network's outputs.
+
+    Args:
+        chunks: the test part's raw values by column, streamed in order.
+        outputs: the network's outputs by target, members combined, [row, width], in the same order.
+
+    Raises:
+        LaminaError: an answer differs, or a row cannot be answered.
+    """
+    found: dict[str, list[Array]] = {name: [] for name in model.tasks}
+    rows, begin = 0, time.perf_counter()
+    for chunk in chunks:
+        arrays, errors = model.encode(chunk, root)
+        if errors:
+            row, reason = next(iter(errors.items()))
+            raise LaminaError(
+                f"The sealed model cannot read test row {rows + row}, which the network was tested on: {reason}.",
+                fix="Report this as a fault of Lamina.",
+            )
+        answers = model.outputs(arrays)
+        model.decode(answers)
+        for name, output in answers.items():
+            found[name].append(output)
+        rows += len(next(iter(arrays.values())))
+    seconds = max(time.perf_counter() - begin, 1e-9)
+    sealed = {name: np.concatenate(parts) if parts else outputs[name][:0] for name, parts in found.items()}
+    return compare(outputs, sealed, model.tasks, rows_per_second=rows / seconds)
+
+
+def compare(
+    network: Mapping[str, Array], sealed: Mapping[str, Array], tasks: Mapping[str, Task], rows_per_second: float = 0.0
+) -> Parity:
+    """Compare outputs by target, [row, width] each, as decoded by the tasks.
+
+    Raises:
+        LaminaError: a decoded answer differs beyond a tie, a probability by 1e-3 or more, a number by
+            more than 1e-4 of the answers' spread, or an output is not finite.
+    """
+    same, ties, largest, rows = None, 0, 0.0, 0
+    for name, task in tasks.items():
+        if network[name].shape != sealed[name].shape:
+            raise _failed(name, f"{len(sealed[name])} rows instead of {len(network[name])}")
+        if not np.isfinite(sealed[name]).all():
+            raise _failed(name, f"row {int(np.argmin(np.isfinite(sealed[name]).all(axis=1)))} is not finite")
+        rows = len(network[name])
+        if not rows:
+            continue
+        one, other = task.decode(network[name]), task.decode(sealed[name])
+        if one[""].dtype.kind == "f":
+            equal, tied, difference = _numbers(name, one, other)
+        else:
+            equal, tied, difference = _classes(name, one, other)
+        same = equal if same is None else same & equal
+        ties, largest = ties + tied, max(largest, difference)
+    share = 1.0 if same is None else float(same.mean())
+    return Parity(rows, share, ties, largest, rows_per_second)
+
+
+def _numbers(name: str, one: Mapping[str, Values], other: Mapping[str, Values]) -> tuple[Array, int, float]:
+    answer = one[""].astype(np.float64)
+    # A spread of zero (every answer alike) leaves the size of the answers as the only measure.
+    spread = float(np.std(answer)) or float(np.abs(answer).max()) or 1.0
+    difference = np.abs(other[""].astype(np.float64) - answer) / spread
+    worst = int(np.argmax(difference))
+    if not difference[worst] <= LARGEST_NUMBER:
+        raise _failed(name, f"row {worst} is {other[''][worst]!r} instead of {answer[worst]!r}")
+    return difference <= LARGEST_NUMBER, 0, float(difference[worst])
+
+
+def _classes(name: str, one: Mapping[str, Values], other: Mapping[str, Values]) -> tuple[Array, int, float]:
+    names = [key for key in one if key.startswith(".p.")]
+    before = np.stack([one[key] for key in names], axis=1).astype(np.float64)
+    after = np.stack([other[key] for key in names], axis=1).astype(np.float64)
+    difference = np.abs(after - before)
+    worst = int(np.argmax(difference.max(axis=1)))
+    largest = float(difference[worst].max())
+    if not largest < LARGEST_PROBABILITY:
+        raise _failed(name, f"a probability of row {worst} differs by {largest:.3g}")
+    equal = np.array([first == second for first, second in zip(one[""], other[""], strict=True)], dtype=bool)
+    tied = 0
+    for row in np.flatnonzero(~equal):
+        if not _is_tie(before[row], after[row]):
+            raise _failed(name, f"row {row} is {other[''][row]!r} instead of {one[''][row]!r}")
+        tied += 1
+    return equal, tied, largest
+
+
+def _is_tie(before: Array, after: Array) -> bool:
+    """The two most probable lie within `TIE`, or nothing moved by more: a coin's edge, not another network."""
+    leaders = np.sort(before)[-2:]
+    return bool(leaders[-1] - leaders[0] <= TIE or np.abs(after - before).max() <= TIE)
+
+
+def _failed(target: str, what: str) -> LaminaError:
+    return LaminaError(
+        f"The sealed model does not answer {target!r} as the trained network does: {what}.",
+        fix="The model was not sealed. Try --set training.precision=fp32, and report this as a fault of Lamina.",
+    )

@@ -1,0 +1,175 @@
+"""Raw rows for a sealed model, from memory or from anything that `lamina.data.tables` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from lamina.data.schema import Field, Values
+from lamina.errors import InputError
+
+_FILES = ("image", "audio", "video")
+_LISTS = ("set", "series")
+
+
+class _Input(Protocol):
+    @property
+    def field(self) -> Field: ...
+
+
+class Reads(Protocol):
+    """What is needed of a model: its inputs, and how many rows it takes at a time."""
+
+    @property
+    def inputs(self) -> Mapping[str, _Input]: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    def fitting(self, batch: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class RawChunk:
+    """Some rows: values by column, and the reason for each row that could not be read."""
+
+    values: Mapping[str, Values]
+    rows: int
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Raw rows in input order, chunk by chunk; every column that the model reads is there.
+
+    Attributes:
+        root: the folder that relative paths in the values start from.
+        named_by_path: the rows are files, known to the user by their `path`.
+    """
+
+    chunks: Iterable[RawChunk]
+    root: Path | None = None
+    named_by_path: bool = False
+
+    def __iter__(self) -> Iterator[RawChunk]:
+        return iter(self.chunks)
+
+
+def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> Rows:
+    """`data` as chunks of at most `batch` rows.
+
+    Raises:
+        InputError: it cannot be read, or a column that the model needs is missing.
+    """
+    if batch < 1:
+        raise InputError(f"The batch size is {batch}.", fix="Give at least 1.")
+    size = model.fitting(batch)
+    if isinstance(data, Mapping) and not _is_columns(data, model):
+        data = [data]
+    if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
+        return _from_memory(data, model, size, root)
+    if isinstance(data, Mapping):
+        return _from_columns(data, model, size, root)
+    return _from_reader(data, model, size, root)
+
+
+def _is_columns(data: Mapping[str, Any], model: Reads) -> bool:
+    """One row or a dict of columns? Columns, if every value that the model reads is a list of one length.
+
+    Where the model's inputs themselves hold lists (sets, series), a dict is always one row.
+    """
+    columns = {item.field.columns[0] for item in model.inputs.values() if item.field.modality in _LISTS}
+    values = [data[column] for column in model.columns if column in data]
+    if not values or any(column in data for column in columns):
+        return False
+    lists = [_is_column(value) for value in values]
+    return all(lists) and len({len(value) for value in values}) == 1
+
+
+def _is_column(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, list | tuple) or (hasattr(value, "to_numpy") and hasattr(value, "__len__"))
+
+
+def _from_memory(data: Sequence[Mapping[str, Any]], model: Reads, size: int, root: Path | None) -> Rows:
+    available = list(dict.fromkeys(str(key) for row in data for key in row))
+    if data:
+        _check_columns(model, available, "the rows given")
+
+    def chunks() -> Iterator[RawChunk]:
+        for start in range(0, len(data), size):
+            part = data[start : start + size]
+            yield RawChunk({name: _objects([row.get(name) for row in part]) for name in model.columns}, len(part))
+
+    return Rows(chunks(), root)
+
+
+def _from_columns(data: Mapping[str, Any], model: Reads, size: int, root: Path | None) -> Rows:
+    _check_columns(model, [str(name) for name in data], "the columns given")
+    columns = {name: _values(data[name]) for name in model.columns}
+    rows = len(next(iter(columns.values())))
+
+    def chunks() -> Iterator[RawChunk]:
+        for start in range(0, rows, size):
+            part = {name: values[start : start + size] for name, values in columns.items()}
+            yield RawChunk(part, min(size, rows - start))
+
+    return Rows(chunks(), root)
+
+
+def _from_reader(data: Any, model: Reads, size: int, root: Path | None) -> Rows:
+    from lamina.data.tables import read_chunks
+
+    reader = read_chunks(data, size)
+    of_files = "path" in reader.columns and set(reader.columns) <= {"path", "label", "split"}
+    renamed = _file_column(model, reader.columns) if of_files else None
+    if renamed is None:
+        _check_columns(model, reader.columns, reader.name)
+
+    def chunks() -> Iterator[RawChunk]:
+        for chunk in reader:
+            values = chunk.values if renamed is None else {**chunk.values, renamed: chunk.values["path"]}
+            yield RawChunk(values, len(chunk), chunk.errors)
+
+    return Rows(chunks(), reader.root if root is None else root, named_by_path=of_files)
+
+
+def _file_column(model: Reads, columns: Sequence[str]) -> str | None:
+    """The model's one column of files, where the data is files and the column has another name than `path`."""
+    missing = [name for name in model.columns if name not in columns]
+    files = [item.field.name for item in model.inputs.values() if item.field.modality in _FILES]
+    return missing[0] if missing == files and len(files) == 1 else None
+
+
+def _check_columns(model: Reads, columns: Sequence[str], where: str) -> None:
+    missing = [name for name in model.columns if name not in columns]
+    if missing:
+        several = "columns" if len(missing) > 1 else "column"
+        shown = ", ".join(repr(name) for name in missing[:10]) + (", ..." if len(missing) > 10 else "")
+        there = ", ".join(map(str, columns[:30])) + (", ..." if len(columns) > 30 else "")
+        raise InputError(
+            f"The data has no {several} {shown}, which the model needs.",
+            where=where,
+            fix=f"Add or rename the {several} (an empty value counts as missing). There are: {there or 'none'}",
+        )
+
+
+def _values(column: Any) -> Values:
+    array = column.to_numpy() if hasattr(column, "to_numpy") else column
+    return array if isinstance(array, np.ndarray) and array.ndim == 1 else _objects(list(array))
+
+
+def _objects(values: Sequence[Any]) -> Values:
+    """A 1-D object array, whatever the elements are: NumPy would stack equal arrays."""
+    found = np.empty(len(values), dtype=object)
+    for position, value in enumerate(values):
+        found[position] = value.item() if isinstance(value, np.generic) else value
+    return found
