@@ -195,6 +195,14 @@ def test_people_on_both_sides_are_found_and_gone_after_the_fix() -> None:
     assert not [finding for finding in findings if finding.kind == "group leak"]
 
 
+def test_the_subject_of_a_mail_is_no_person() -> None:
+    generator = np.random.default_rng(0)
+    words = generator.choice(["meeting", "offer", "lunch", "news", "report", "today"], (80, 9))
+    lines = [" ".join(line) for line in words]
+    findings, _ = look(people(subject=[lines[number % 80] for number in range(ROWS)]))
+    assert not [finding for finding in findings if finding.kind == "group leak"]
+
+
 def test_a_log_drawn_at_random_is_a_time_leak_and_a_time_split_is_none() -> None:
     days = np.datetime64("2020-01-01") + np.arange(ROWS) // 3
     columns = people(day=days.astype("datetime64[us]"))

@@ -199,6 +199,15 @@ def test_a_target_may_be_named_by_its_role() -> None:
     assert [field.name for field in recognise(people(), [], {"good": {"role": "target"}}).targets] == ["good"]
 
 
+def test_few_whole_numbers_are_classes_as_a_target_and_numbers_as_an_input() -> None:
+    grades = texts(RANDOM.integers(1, 8, ROWS))
+    asked = recognise(people(grade=grades), ["grade"])["grade"]
+    assert asked.modality == "category"
+    assert "--set schema.grade.modality=number" in asked.reason
+    assert recognise(people(grade=grades), ["good"])["grade"].modality == "number"
+    assert recognise(people(), ["age"])["age"].modality == "number"
+
+
 def test_several_targets() -> None:
     assert [field.name for field in recognise(people(), ["good", "income", "good"]).targets] == ["income", "good"]
 

@@ -298,6 +298,12 @@ def test_equal_rows_looks_at_every_column_in_order() -> None:
     assert numbered(np.array([7, 3, 7])).tolist() == [0, 1, 0]
 
 
+def test_data_without_a_target_is_drawn_at_random() -> None:
+    found = split(MemoryTable({"x": np.arange(50.0)}), Schema((INPUT,)), DataPlan(), 0)
+    check_whole(found, 50)
+    assert (found.how, len(found.test)) == ("random", 10)
+
+
 def test_split_can_be_changed_like_any_value() -> None:
     found = split(MemoryTable({"x": np.arange(30.0), "y": ["a", "b"] * 15}), Schema((INPUT, CLASS)), DataPlan(), 0)
     assert replace(found, reason="other").test is found.test

@@ -53,12 +53,17 @@ def _cpu_name() -> str:
     return "CPU"
 
 
-def seconds_per_call(call: Callable[[], object], calls: int = 5, most: float = 3.0) -> float:
-    """The median time of `call` after one call to warm up; stops early after `most` seconds."""
+def seconds_per_call(
+    call: Callable[[], object], calls: int = 5, most: float = 3.0, hopeless: float = float("inf")
+) -> float:
+    """The median time of `call` after one call to warm up.
+
+    Stops early after `most` seconds, and after the first call that takes longer than `hopeless`.
+    """
     call()
     times: list[float] = []
     begin = time.perf_counter()
-    while len(times) < calls and time.perf_counter() - begin < most:
+    while len(times) < calls and time.perf_counter() - begin < most and (not times or times[-1] < hopeless):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
@@ -75,7 +80,8 @@ def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int,
     number = 1
     while number <= cores:
         torch.set_num_threads(number)
-        tried[number] = seconds_per_call(call)
+        hopeless = 1.5 * min(tried.values()) if tried else float("inf")
+        tried[number] = seconds_per_call(call, hopeless=hopeless)
         number = cores if number < cores < number * 2 else number * 2
     best = min(tried, key=lambda threads: tried[threads] * (1 + 0.02 * (threads > 1)))
     torch.set_num_threads(best)

@@ -16,10 +16,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lamina.evaluate.sealed import test_model
+    from lamina.evaluate.sealed import score_model
     from lamina.model.runtime import load
 
-    document = test_model(load(model_file(arguments.model)), arguments.data)
+    document = score_model(load(model_file(arguments.model)), arguments.data)
     if arguments.json:
         _options.print_json(document)
         return 0

@@ -41,7 +41,7 @@ def idle_columns(schema: Schema) -> list[AuditFinding]:
         names = [field.name for field in left_out if field.reason.startswith(start)]
         if names:
             verb = "is" if len(names) == 1 else "are"
-            text = f"{counted(len(names), 'column')} {verb} {what} and left out: {listed(names)}."
+            text = f"{counted(len(names), 'column')} {verb} {what}, and left out: {listed(names)}."
             fix = f"Use one all the same with --set schema.{names[0]}.role=input" if kind == "identifier" else ""
             found.append(AuditFinding(kind, "note", text, len(names), tuple(names[:20]), fix))
     return found

@@ -26,7 +26,7 @@ def class_balance(table: Table, targets: list[TargetValues], split: Split) -> li
     """Classes with very few training rows, with none at all, and uneven classes."""
     found = []
     for target in targets:
-        if target.codes is None or target.field.modality == "set":
+        if target.codes is None or target.field.modality in ("set", "text"):
             continue
         name, labels = target.field.name, target.labels
         counts = np.bincount(target.codes[split.train], minlength=len(labels))

@@ -196,7 +196,7 @@ def group_leaks(table: Table, schema: Schema, split: Split) -> list[AuditFinding
         ):
             continue
         if (field.role == "group" and split.how == "group") or not (
-            field.role == "group" or is_id_name(field.name) or _PEOPLE.search(field.name)
+            field.role == "group" or is_id_name(field.name) or (field.modality != "text" and _PEOPLE.search(field.name))
         ):
             continue
         train, others = (_texts(table, field, part) for part in (split.train, split.test))
@@ -205,7 +205,7 @@ def group_leaks(table: Table, schema: Schema, split: Split) -> list[AuditFinding
             firsts = first_parts(np.concatenate([train, others]))
             if firsts is None:
                 continue
-            train, others, kind = firsts[: len(train)], firsts[len(train) :], f"first part of `{field.name}`"
+            train, others, kind = firsts[: len(train)], firsts[len(train) :], f"the first part of `{field.name}`"
         finding = _shared(table, field, kind, train, others, split)
         found.extend([finding] if finding else [])
     return found
@@ -233,7 +233,7 @@ def _shared(table: Table, field: Field, kind: str, train: Array, others: Array, 
     return AuditFinding(
         "group leak",
         "warning" if both.mean() > 0.2 and kind == f"`{column}`" else "note",
-        f"{both.mean():.0%} of the test rows share their {kind} with training rows ({values:,} different ones): "
+        f"{both.mean():.0%} of the test rows share {kind} with training rows ({values:,} different ones): "
         "the test does not show how well the model does on new ones.",
         int(both.sum()),
         places(table, split.test[both]),

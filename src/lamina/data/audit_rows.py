@@ -106,13 +106,14 @@ def conflicting_labels(
         if target.codes is None:
             continue
         codes, groups = target.codes[rows], numbered(equal[rows])
-        pairs, counts = np.unique(np.stack([groups, codes], axis=1), axis=0, return_counts=True)
-        conflicting = np.flatnonzero(np.bincount(pairs[:, 0]) > 1)
+        pairs, counts = np.unique(groups * len(target.labels) + codes, return_counts=True)
+        pair_groups = pairs // len(target.labels)
+        conflicting = np.flatnonzero(np.bincount(pair_groups) > 1)
         bad = rows[np.isin(groups, conflicting)]
         if not len(bad):
             continue
         best = np.zeros(int(groups.max()) + 1, dtype=np.int64)
-        np.maximum.at(best, pairs[:, 0], counts)
+        np.maximum.at(best, pair_groups, counts)
         found.append(
             AuditFinding(
                 "conflicting labels",

@@ -77,7 +77,7 @@ def _longest_run(by_number: Mapping[int, str]) -> tuple[str, ...]:
 
 def _numeric(values: Values, column: str) -> bool:
     """Numbers, or nothing at all: a step may lie beyond the end of every series in the sample."""
-    if registry.module("modalities", "number").recognise(values, column) is not None:
+    if registry.module("modalities", "number").recognise(values[:ROWS], column) is not None:
         return True
     return all(text is None for text in canonical(values))
 

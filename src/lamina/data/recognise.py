@@ -37,6 +37,9 @@ FIRST, RANDOM = 1_000, 4_000
 CONFIRM = 1_000_000
 """A column that never varies in the sample is read on for at most so many rows, until a second value is found."""
 MOST_CLASSES = 100
+"""Texts of a target that are still taken for classes."""
+FEW_NUMBERS = 10
+"""Whole numbers of a target that are still taken for classes."""
 _USUAL_TARGETS = ("target", "label", "labels", "class", "y", "outcome")
 _SETTINGS = ("modality", "role", "options")
 _MEDIA = ("image", "audio", "video")
@@ -253,6 +256,11 @@ def _modality(column: str, values: Values, texts: Values, is_target: bool) -> tu
     distinct = len(set(present))
     if is_target and best == "text" and distinct <= MOST_CLASSES and distinct <= len(present) / 5:
         return "category", f"a target of {distinct} different texts"
+    if is_target and best == "number" and "category" in found and is_whole(texts) and distinct <= FEW_NUMBERS:
+        return "category", (
+            f"a target of {distinct} different whole numbers, taken for classes; "
+            f"if they are amounts: --set schema.{column}.modality=number"
+        )
     if best == "number" and is_id_name(column) and is_whole(texts) and distinct <= len(present) / 2:
         return "category", f"{distinct} numbers under an identifier's name: names, not amounts"
     return best, found[best].reason

@@ -98,7 +98,9 @@ def split(table: Table, schema: Schema, data: DataPlan, seed: int, *, test_from:
     targets = [read_target(table, item) for item in schema.targets]
     usable, missing = _usable(table, targets)
     _check_targets(targets, usable)
-    strata, by = _strata(targets, usable) if data.split != "random" else (np.zeros(len(table), np.int64), "")
+    strata, by = np.zeros(len(table), dtype=np.int64), ""
+    if data.split != "random":
+        strata, by = _strata(targets, usable, strata)
     if how == "stratified" and not by:
         how = "random"
     generator = np.random.default_rng([seed & 0xFFFFFFFF, 1])
@@ -177,7 +179,7 @@ def _check_targets(targets: list[TargetValues], usable: Array) -> None:
             )
 
 
-def _strata(targets: list[TargetValues], usable: Array) -> tuple[Array, str]:
+def _strata(targets: list[TargetValues], usable: Array, otherwise: Array) -> tuple[Array, str]:
     """The class of each row by the first categorical target (-1: rare), and the target's name ("" if there is none)."""
     for target in targets:
         if target.codes is not None and target.field.modality in ("category", "set", "text"):
@@ -189,7 +191,7 @@ def _strata(targets: list[TargetValues], usable: Array) -> tuple[Array, str]:
                 counts = np.bincount(codes[usable])
             if counts[counts >= draw.RARE].sum() >= len(usable) / 2:
                 return np.where(counts[codes] >= draw.RARE, codes, -1), target.field.name
-    return np.zeros(len(targets[0].missing) if targets else 0, dtype=np.int64), ""
+    return otherwise, ""
 
 
 def _divide(material: _Material, how: str, usable: Array, test_from: int | None) -> _Parts:

@@ -54,8 +54,8 @@ def slices(
     ]
     if not groups:
         return ()
-    scorer = task.scorer(output, target)
     primary, score = next(iter(task.scores(output, target).items()))
+    scorer = task.scorer(output, target, primary)
     masks = np.stack([member for _, _, member in groups]).astype(np.float64)
     drawn: list[list[Array]] = [[] for _ in groups]
     rest: list[list[Array]] = [[] for _ in groups]

@@ -61,12 +61,8 @@ def _behind(score: str, best: BaselineResult, difference: Interval, seconds: flo
 
 
 def _even(score: str, best: BaselineResult, difference: Interval, seconds: float) -> str:
-    sign = "" if difference.value <= 0 else "+"
-    return (
-        f"{_upper(best.name)} {_is(best.name)} as good: the network differs by {sign}{_points(score, difference)} "
-        f"({_interval(score, difference)}), which may be chance"
-        + (f", and the simpler tool is {_times(best, seconds)} cheaper: use that." if _times(best, seconds) else ".")
-    )
+    found = f"{_upper(best.name)} {_is(best.name)} as good (difference {_points(score, difference)}, "
+    return found + f"{_interval(score, difference)})" + (f"{_cheaper(best, seconds)}: use that.")
 
 
 def _points(score: str, difference: Interval) -> str:

@@ -281,7 +281,9 @@ class Encoder:
             return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
         size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
         border: Any = WHITE[: self.channels] if transparent else _border(picture)
-        canvas = images.new(picture.mode, (self.width, self.height), border if self.channels == 3 else border[0])
+        canvas: Picture = images.new(
+            picture.mode, (self.width, self.height), border if self.channels == 3 else border[0]
+        )
         canvas.paste(
             picture.resize(size, bicubic, reducing_gap=3.0),
             ((self.width - size[0]) // 2, (self.height - size[1]) // 2),
@@ -337,12 +339,13 @@ def _channels(option: Json) -> int:
 
 def _open(value: object, root: Path | None) -> Picture:
     """A picture of which only the header has been read."""
+    picture: Picture
     if _is_picture(value):
-        picture: Any = value
-        copy: Picture = picture.copy()
-        return copy
+        held: Any = value
+        picture = held.copy()
+        return picture
     file = source(value, root)
-    picture: Picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
+    picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
     if picture.width * picture.height > PIXEL_LIMIT:
         picture.close()
         raise Unreadable(f"{picture.width} x {picture.height} pixels are over the limit of {PIXEL_LIMIT:,}")

@@ -56,13 +56,13 @@ def limits(plan: Plan, data: Mapping[str, Json], targets: Sequence[TargetResult]
     for result in targets:
         if result.verdict_kind == "baseline":
             found.append(f"{result.target}: a simpler model was better on the test part. {result.verdict}")
-        for part in result.slices:
-            if part.notable:
-                found.append(
-                    f"{result.target}: where {part.field} is {part.value} the score is {part.score.value:.4g}, "
-                    f"{abs(part.gap):.3g} {'above' if part.gap > 0 else 'below'} that of the other rows "
-                    f"({part.rows} test rows)."
-                )
+        found += [
+            f"{result.target}: where {part.field} is {part.value} the score is {part.score.value:.4g}, "
+            f"{abs(part.gap):.3g} {'above' if part.gap > 0 else 'below'} that of the other rows "
+            f"({part.rows} test rows)."
+            for part in result.slices
+            if part.notable
+        ]
     rows = data.get("test")
     if isinstance(rows, int) and rows < FEW_ROWS:
         found.append(f"Only {rows} test rows: the scores are uncertain, see their intervals.")

@@ -108,13 +108,13 @@ def _sealable(assembly: nn.Module, fields: tuple[str, ...], tasks: Mapping[str, 
 
 def _clean(model: onnx.ModelProto) -> None:
     """Drop what the exporter remembers of this machine: stack traces hold paths, and differ by machine."""
-    for holder in (model, model.graph, *_graphs(model.graph)):
-        del holder.metadata_props[:]
-        holder.doc_string = ""
-    for part in (model.graph, *_graphs(model.graph)):
-        for item in (*part.node, *part.initializer, *part.input, *part.output, *part.value_info):
-            del item.metadata_props[:]
-            item.doc_string = ""
+    graphs = [model.graph, *_graphs(model.graph)]
+    items: list[Any] = [model, *graphs]
+    for part in graphs:
+        items += [*part.node, *part.initializer, *part.input, *part.output, *part.value_info]
+    for item in items:
+        del item.metadata_props[:]
+        item.doc_string = ""
 
 
 def _graphs(outer: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

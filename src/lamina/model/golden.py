@@ -99,10 +99,15 @@ def _difference(answer: Mapping[str, Any], wanted: Json) -> dict[str, Json]:
         return {"column": "", "expected": str(wanted), "answered": ""}
     for name, value in wanted.items():
         found = answer.get(name)
-        numbers = isinstance(value, float) and isinstance(found, float)
-        if not (math.isclose(found, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE) if numbers else found == value):
+        if not _agree(found, value):
             return {"column": name, "expected": value, "answered": found}
     return {}
+
+
+def _agree(found: Json, wanted: Json) -> bool:
+    if isinstance(found, float) and isinstance(wanted, float):
+        return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(found == wanted)
 
 
 _TOO_LARGE = object()

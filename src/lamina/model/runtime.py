@@ -298,7 +298,7 @@ def _session(network: bytes, threads: int, where: str) -> Any:
         return onnxruntime.InferenceSession(
             network, options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
         )
-    except (*_runtime_errors(), ValueError, RuntimeError) as error:
+    except _runtime_errors() as error:
         first = str(error).strip().splitlines()[0][:300]
         raise graph.damaged(f"The network inside cannot be loaded: {first}", where) from None
 
@@ -308,4 +308,4 @@ def _runtime_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found = [item for item in vars(state).values() if isinstance(item, type) and issubclass(item, Exception)]
-    return tuple(found)
+    return (*found, ValueError, RuntimeError)

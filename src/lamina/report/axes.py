@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def finite(values: Iterable[float | None]) -> list[float]:
     return [float(value) for value in values if is_finite(value)]
 
 
-def is_finite(value: object) -> bool:
+def is_finite(value: object) -> TypeGuard[float]:
     """Is it a number that can be drawn?"""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -80,8 +80,10 @@ class Plane:
             parts.append(f'<path class="grid" d="M{left:g} {at}H{right:g}"/>')
             parts.append(label(left - 8, at + 4, tick_text(value, y_step), "tick", "end"))
         x_step = step_of(self.x.low, self.x.high, x_count)
-        for value in ticks(self.x.low, self.x.high, x_count):
-            parts.append(label(self.x(value), bottom + 18, tick_text(value, x_step), "tick", "middle"))
+        parts += [
+            label(self.x(value), bottom + 18, tick_text(value, x_step), "tick", "middle")
+            for value in ticks(self.x.low, self.x.high, x_count)
+        ]
         parts.append(f'<path class="axis" d="M{left:g} {bottom:g}H{right:g}"/>')
         parts.append(label((left + right) / 2, bottom + 38, x_label, "name", "middle"))
         parts.append(label(left - 44 if left > 44 else 0, top - 12, y_label, "name"))

@@ -208,11 +208,16 @@ def scores(tasks: Mapping[str, Task], outputs: Mapping[str, Array], source: Load
     all_scores: dict[str, float] = {}
     for name, task in tasks.items():
         target = source.examples.arrays[name][source.rows]
-        known = ~np.isnan(target) if np.issubdtype(target.dtype, np.floating) else target >= 0
-        known = known if known.ndim == 1 else known.all(axis=1)
+        known = known_targets(target)
         found = task.scores(outputs[name][known], target[known])
         first = next(iter(found.values()))
         primary.append(first.value if first.higher_is_better else -first.value)
         prefix = f"{name}." if len(tasks) > 1 else ""
         all_scores.update({f"{prefix}{score}": value.value for score, value in found.items()})
     return {"score": float(np.mean(primary)), **all_scores}
+
+
+def known_targets(target: Array) -> Array:
+    """bool [row]: the rows whose encoded target is known."""
+    known = ~np.isnan(target) if np.issubdtype(target.dtype, np.floating) else target >= 0
+    return np.asarray(known if known.ndim == 1 else known.all(axis=1))

@@ -1,13 +1,12 @@
-"""Step 5: score on the test part, opened only now; seal; prove that the sealed file answers the same; explain; report."""
+"""Step 5: score on the test part, opened only now; seal and prove the sealed file; explain; report."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,24 +14,34 @@ import numpy as np
 from lamina import __version__
 from lamina.choose import hardware
 from lamina.data.audit_labels import suspect_labels
-from lamina.data.schema import Json, Values
+from lamina.data.findings import AuditFinding
+from lamina.data.schema import Json
+from lamina.errors import LaminaError
 from lamina.evaluate.assess import assess
 from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
-from lamina.evaluate.results import AuditFinding, Cost, Explanation, Results, Seal, TargetResult, to_json
+from lamina.evaluate.results import Cost, Results, Seal, TargetResult, to_json
+from lamina.evaluate.scores import title
 from lamina.learn.loop import Status
 from lamina.learn.record import Record
-from lamina.model import card, export, format, parity, runtime
+from lamina.model import card, golden, parity
+from lamina.model.export import export
+from lamina.model.format import Sealed, write
+from lamina.model.runtime import Model
 from lamina.narrate import Narrator
+from lamina.networks.transfer.freezing import merge_lora
 from lamina.plan import Plan
+from lamina.report.write import write_report
 from lamina.run import Run
 from lamina.steps import shown
-from lamina.steps.learner import Learner, answers, loader
-from lamina.steps.prepare import BaselineAnswers, Prepared
+from lamina.steps.baselines import Answers
+from lamina.steps.explanations import explanations
+from lamina.steps.learner import Learner, answers, known_targets, loader
+from lamina.steps.prepare import Prepared, read
 from lamina.tasks import Task, classify
 
 Array = np.ndarray[Any, Any]
-GOLDEN = 8
-"""Golden examples kept in the sealed file."""
+GOLDEN = 16
+"""Golden examples kept in the sealed file; explanations use them as the background."""
 
 
 class Clock(Protocol):
@@ -47,7 +56,7 @@ def test(
     plan: Plan,
     prepared: Prepared,
     learner: Learner,
-    baselines: Mapping[str, Sequence[BaselineAnswers]],
+    compared: Answers,
     run: Run,
     narrator: Narrator,
     *,
@@ -58,50 +67,201 @@ def test(
 ) -> Results:
     """Calibrate on the validation part, score on the test part, seal, prove, explain, report."""
     narrator.step("Test")
-    tasks = _calibrated(plan, prepared, learner)
-    rows = prepared.split.test
-    with learner.method.evaluating():
-        outputs = answers(learner.network, loader(plan, prepared, rows), prepared.tasks, learner.engine)
-    targets = prepared.examples.take(list(tasks), rows)
-    found: list[TargetResult] = []
-    for name, task in tasks.items():
-        known = known_rows(targets[name])
-        found.append(
-            assess(
-                task,
-                outputs[name][known],
-                targets[name][known],
-                [item.on(known) for item in baselines.get(name, ())],
-                slices=shown.slices(prepared, rows[known]),
-                mistake=shown.mistake(prepared, name, rows[known]),
-                seed=plan.seed,
-            )
-        )
+    tasks, suspects = _calibrated(plan, prepared, learner)
+    outputs = _outputs(plan, prepared, learner, prepared.split.test)
+    found = _assessed(plan, prepared, tasks, outputs, compared, sum(clock.seconds.values()))
     for result in found:
         _tell(narrator, result)
-    sealed = _seal(plan, prepared, learner, tasks, found, outputs, run, narrator)
-    explanations = shown.explanations(prepared, runtime.load(run.model), rows, plan.seed)
+    data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
+    versions = _versions(plan, run)
+    model, sealed = _sealed(plan, prepared, learner, tasks, found, outputs, run, data, versions)
+    narrator.say(
+        f"sealed: {sealed.rows:,} test rows answered again from their raw values, {sealed.same_answers:.0%} the same, "
+        f"largest difference {sealed.largest_difference:.1g}"
+    )
+    explained = explanations(prepared, model, prepared.split.test, plan.seed)
     clock.lap("test")
-    findings = (*prepared.findings, *_suspects(plan, prepared, learner))
     energy, how = meter.watt_hours()
     results = Results(
         name=plan.name,
         created=time.strftime("%Y-%m-%d %H:%M:%S"),
-        data=shown.data_document(plan, prepared),
-        targets=tuple(found),
-        audit=findings,
-        explanations=explanations,
+        data=data,
+        targets=found,
+        audit=(*prepared.findings, *suspects),
+        explanations=explained,
         seal=sealed,
         cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), _pace(record)),
-        curves={"train": record.of("train"), "validation": record.of("validation")},
+        curves={"train": _thinned(record.of("train")), "validation": record.of("validation")},
         network=shown.network_document(learner),
-        versions=_versions(plan, run),
+        versions=versions,
         stopped=ended.stopped,
     )
     run.write_json(run.results, to_json(results))
-    from lamina.report.write import write_report
-
     path = write_report(run)
     narrator.say(f"sealed model: {run.model}")
     narrator.say(f"report:       {path}")
     return results
+
+
+def _outputs(plan: Plan, prepared: Prepared, learner: Learner, rows: Array) -> dict[str, Array]:
+    with learner.method.evaluating():
+        return answers(learner.network, loader(plan, prepared, rows), prepared.tasks, learner.engine)
+
+
+def _calibrated(plan: Plan, prepared: Prepared, learner: Learner) -> tuple[dict[str, Task], tuple[AuditFinding, ...]]:
+    """Tasks that know temperature, thresholds and conformal quantiles; and the validation rows with suspect labels."""
+    rows = prepared.split.validation
+    if not len(rows):
+        return dict(prepared.tasks), ()
+    outputs = _outputs(plan, prepared, learner, rows)
+    tasks: dict[str, Task] = {}
+    findings: list[AuditFinding] = []
+    for name, task in prepared.tasks.items():
+        target = prepared.examples.arrays[name][rows]
+        known = known_targets(target)
+        tasks[name] = task.calibrated(outputs[name][known], target[known])
+        if isinstance(task, classify.Task):
+            probabilities = tasks[name].probabilities(outputs[name][known])  # type: ignore[attr-defined]
+            suspects = rows[known][suspect_labels(probabilities, target[known])]
+            findings += _suspect_finding(prepared, name, suspects, len(rows))
+    return tasks, tuple(findings)
+
+
+def _suspect_finding(prepared: Prepared, name: str, suspects: Array, rows: int) -> list[AuditFinding]:
+    if not len(suspects):
+        return []
+    return [
+        AuditFinding(
+            "suspect label",
+            "note",
+            f"{len(suspects):,} of {rows:,} validation rows have a value of {name} that the network thinks is wrong.",
+            len(suspects),
+            tuple(prepared.table.place(int(row)) for row in suspects[:20]),
+            "Look at the first of them; correct the labels that are wrong and train again.",
+        )
+    ]
+
+
+def _assessed(
+    plan: Plan,
+    prepared: Prepared,
+    tasks: Mapping[str, Task],
+    outputs: Mapping[str, Array],
+    compared: Answers,
+    seconds: float,
+) -> tuple[TargetResult, ...]:
+    rows = prepared.split.test
+    inputs = shown.slice_inputs(prepared, rows)
+    found = []
+    for name, task in tasks.items():
+        target = prepared.examples.arrays[name][rows]
+        known = np.flatnonzero(known_targets(target))
+        suspects: frozenset[int] = frozenset()
+        if isinstance(task, classify.Task):
+            suspects = frozenset(suspect_labels(task.probabilities(outputs[name][known]), target[known]).tolist())
+        found.append(
+            assess(
+                task,
+                outputs[name][known],
+                target[known],
+                [item.on(known) for item in compared.get(name, ())],
+                seconds,
+                {field: (modality, values[known]) for field, (modality, values) in inputs.items()},
+                shown.show(prepared, rows[known]),
+                rows[known],
+                suspects,
+                seed=plan.seed,
+            )
+        )
+    return tuple(found)
+
+
+def _sealed(
+    plan: Plan,
+    prepared: Prepared,
+    learner: Learner,
+    tasks: Mapping[str, Task],
+    found: tuple[TargetResult, ...],
+    outputs: Mapping[str, Array],
+    run: Run,
+    data: Mapping[str, Json],
+    versions: Mapping[str, str],
+) -> tuple[Model, Seal]:
+    """Export, seal beside, prove on the raw test rows, and only then give the file its name.
+
+    Raises:
+        LaminaError: the sealed model answers otherwise than the trained network; there is then no model file.
+    """
+    merge_lora(learner.network)
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    learner.network.eval()
+    exported = export(learner.network.cpu(), features, tasks)
+    inputs = {
+        name: {
+            "field": asdict(prepared.schema[name]),
+            "modality": prepared.schema[name].modality,
+            "state": part.state(),
+        }
+        for name, part in prepared.encoders.items()
+    }
+    columns = [column for name in prepared.encoders for column in prepared.schema[name].columns]
+    sealed = Sealed(
+        network=exported.network,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        encoders=inputs,
+        tasks={name: {"task": task.task, "state": task.state()} for name, task in tasks.items()},
+        card=card.build(
+            plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=GOLDEN,
+            network=shown.network_document(learner),
+        ),
+    )  # fmt: skip
+    examples = prepared.split.test[:: max(1, len(prepared.split.test) // GOLDEN)][:GOLDEN]
+    sealed = golden.sealed_with(sealed, prepared.table.take(examples, columns), prepared.table.root)
+    model = Model(sealed)
+    chunks = (chunk for _, chunk in prepared.table.chunks(prepared.split.test, columns, 1024))
+    proof = parity.prove(model, chunks, prepared.table.root, outputs)
+    if proof.same_answers < 1 and proof.ties == 0:
+        raise LaminaError(
+            f"The sealed model gives another answer for {1 - proof.same_answers:.2%} of the test rows.",
+            fix="The model was not sealed; report this as a fault of Lamina.",
+        )
+    size = write(run.model, sealed)
+    return model, Seal(
+        run.model.name, size, proof.rows, proof.same_answers, proof.largest_difference, proof.rows_per_second
+    )
+
+
+def _tell(narrator: Narrator, result: TargetResult) -> None:
+    for number, (name, score) in enumerate(result.scores.items()):
+        if number < 4:
+            unit = f" {score.unit}" if score.unit else ""
+            narrator.say(
+                f"{result.target}: {title(name)} {score.value:.4g}{unit} "
+                f"(95% interval {score.low:.4g} to {score.high:.4g})"
+            )
+    narrator.say(f"verdict: {result.verdict}")
+
+
+def _pace(record: Record) -> float:
+    paces = [entry["examples_per_second"] for entry in record.of("train")]
+    return float(np.median(paces)) if paces else 0.0
+
+
+def _thinned(entries: list[dict[str, Any]], most: int = 400) -> list[dict[str, Any]]:
+    """At most `most` entries, evenly chosen, the last among them: enough for a curve."""
+    if len(entries) <= most:
+        return entries
+    return [entries[place] for place in np.unique(np.linspace(0, len(entries) - 1, most).astype(int))]
+
+
+def _versions(plan: Plan, run: Run) -> dict[str, str]:
+    libraries = {name: importlib.metadata.version(name) for name in ("torch", "onnxruntime", "numpy")}
+    return {
+        "lamina": __version__,
+        **libraries,
+        "python": platform.python_version(),
+        "machine": hardware.detect().description,
+        "seed": str(plan.seed),
+        "command": str(run.status().get("command", "")),
+    }

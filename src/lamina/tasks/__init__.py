@@ -94,8 +94,8 @@ class Task(Protocol):
         """The usual scores of this task; the first is the one to report and to stop on."""
         ...
 
-    def scorer(self, output: Array, target: Array) -> Callable[[Array], dict[str, Array]]:
-        """The same scores as a function of weight [replicate, row], how often each row counts: [replicate] each.
+    def scorer(self, output: Array, target: Array, only: str = "") -> Callable[[Array], dict[str, Array]]:
+        """The same scores, or `only` one, as a function of weight [replicate, row], how often each row counts: [replicate] each.
 
         Intervals, paired differences and subgroups ask it: sorting and comparing are done once.
         """

@@ -22,9 +22,10 @@ Scorer = Callable[[Array], dict[str, Array]]
 SMALLEST_PROBABILITY = 1e-12
 
 
-def together(scores: dict[str, Weighted]) -> Scorer:
-    """Several scores as one scorer, in the given order."""
-    return lambda weight: {name: score(weight) for name, score in scores.items()}
+def together(scores: dict[str, Weighted], first: str, only: str = "") -> Scorer:
+    """Several scores as one scorer, `first` first, or `only` one of them."""
+    kept = {only: scores[only]} if only else {first: scores[first], **scores}
+    return lambda weight: {name: score(weight) for name, score in kept.items()}
 
 
 def plain(scorer: Scorer, rows: int) -> dict[str, float]:

@@ -226,8 +226,8 @@ class Task:
         answers.update({f".p.{label}": probability[:, code] for code, label in enumerate(self.labels)})
         return answers
 
-    def scorer(self, output: Array, target: Array) -> Scorer:
-        """The scores as a function of how often each row counts; the primary one comes first."""
+    def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
+        """The scores, or `only` one, as a function of how often each row counts; the primary one comes first."""
         self._check(target)
         answer, losses, probability = self.answers(output), self.row_losses(output, target), self.probabilities(output)
         classes = self.width
@@ -250,7 +250,7 @@ class Task:
             wanted = np.eye(classes)[target]
             scores["brier"] = mean_of(((probability - wanted) ** 2).sum(axis=1))
         names = TWO if classes == 2 else MANY
-        return together({name: scores[name] for name in (self.primary, *(n for n in names if n != self.primary))})
+        return together({name: scores[name] for name in names}, self.primary, only)
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
         """Two classes: accuracy, AUC, balanced accuracy, F1, MCC, average precision, log loss, Brier (1950).

@@ -197,8 +197,8 @@ class Task:
         low, high = self.intervals(output)
         return {"": self.answers(output), ".low": low, ".high": high}
 
-    def scorer(self, output: Array, target: Array) -> Scorer:
-        """The scores as a function of how often each row counts; the primary one comes first."""
+    def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
+        """The scores, or `only` one, as a function of how often each row counts; the primary one comes first."""
         answer, truth = self.answers(output), self.original(target)
         error = np.abs(answer - truth)
         scores = {
@@ -209,7 +209,7 @@ class Task:
         }
         if self.relative:
             scores["mape"] = mean_of(error / np.maximum(np.abs(truth), 1e-12))
-        return together({self.primary: scores[self.primary], **scores})
+        return together(scores, self.primary, only)
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
         """RMSE, MAE, R2, median absolute error, and where it makes sense the mean absolute percentage error."""

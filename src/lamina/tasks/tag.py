@@ -176,8 +176,8 @@ class Task:
         answers.update({f".p.{label}": probability[:, place] for place, label in enumerate(self.labels)})
         return answers
 
-    def scorer(self, output: Array, target: Array) -> Scorer:
-        """The scores as a function of how often each row counts; the primary one comes first."""
+    def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
+        """The scores, or `only` one, as a function of how often each row counts; the primary one comes first."""
         given, wanted = self.answers(output), np.asarray(target) > 0.5
         scores = {
             "micro_f1": label_f1(given, wanted, "micro"),
@@ -186,7 +186,7 @@ class Task:
             "mean_ap": mean_average_precision(np.asarray(output), wanted),
             "log_loss": mean_of(self.row_losses(output, target)),
         }
-        return together({self.primary: scores[self.primary], **scores})
+        return together(scores, self.primary, only)
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
         """Micro and macro F1, exact match, mean average precision, log loss (mean over labels)."""

@@ -1,0 +1,49 @@
+"""One self-contained HTML page about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lamina.evaluate.results import Explanation, Results
+from lamina.report import overview, target, wording
+
+FOLDER = Path(__file__).parent
+
+
+def render(results: Results, plan_text: str, command: str) -> str:
+    """The report as HTML: verdict first, nothing loaded from elsewhere, readable without scripts.
+
+    Args:
+        results: what the run found out.
+        plan_text: `plan.toml`, with its reasons.
+        command: what the user wrote to start the run; "" if it is not known.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    explanations: dict[str, Explanation] = {item.target: item for item in results.explanations}
+    targets = [target.view(item, explanations.get(item.target)) for item in results.targets]
+    versions = dict(results.versions)
+    return environment.get_template("page.html").render(
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        name=results.name,
+        created=results.created,
+        targets=targets,
+        standing_out=overview.standing_out(results),
+        notes=overview.notes(results),
+        data=overview.data(results.data),
+        plan=overview.plan(plan_text),
+        network=overview.network(results.network),
+        curves=overview.curves(results.curves, results.targets[0] if results.targets else None),
+        seal=overview.seal(results.seal),
+        cost=overview.cost(results.cost),
+        command=command or versions.get("command", ""),
+        versions=[(wording.words(key), value) for key, value in versions.items() if key != "command"],
+    )

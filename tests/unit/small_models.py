@@ -1,0 +1,101 @@
+"""Sealed models of a few kilobytes for tests: real encoders and tasks around networks of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina import registry
+from lamina.data.schema import Field, Values
+from lamina.model.export import export
+from lamina.model.format import Sealed
+from lamina.tasks import Task
+
+Chunk = dict[str, Values]
+
+
+def objects(values: list[Any]) -> Values:
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
+
+
+class Linear(nn.Module):
+    """Every input flattened, joined, one linear layer for each target with `members` answers."""
+
+    def __init__(self, inputs: Mapping[str, int], targets: Mapping[str, int], members: int = 2) -> None:
+        super().__init__()
+        self.members = members
+        self.scale = {name: 255.0 if size > 100 else 1.0 for name, size in inputs.items()}
+        self.norm = nn.BatchNorm1d(sum(inputs.values()))
+        self.heads = nn.ModuleDict(
+            {f"head_{number}": nn.Linear(sum(inputs.values()), members * width) for number, width in
+             enumerate(targets.values())}
+        )  # fmt: skip
+        self.targets = dict(targets)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        flat = [inputs[name].flatten(1).float() if inputs[name].dim() > 1 else inputs[name][:, None].float()
+                for name in self.scale]  # fmt: skip
+        joined = self.norm(torch.cat([part / scale for part, scale in zip(flat, self.scale.values(), strict=True)], 1))
+        return {
+            name: self.heads[f"head_{number}"](joined).unflatten(1, (self.members, width))
+            for number, (name, width) in enumerate(self.targets.items())
+        }
+
+
+def seal(chunk: Chunk, inputs: Mapping[str, str], targets: Mapping[str, str], seed: int = 0) -> tuple[Sealed, Linear]:
+    """Fit encoders (field to modality) and tasks (target to task) on `chunk`, and seal an untrained network."""
+    fields = {name: Field(name, modality) for name, modality in inputs.items()}
+    encoders = {
+        name: registry.module("modalities", item.modality).Encoder.fit(lambda item=item: [item.values(chunk)], {})
+        for name, item in fields.items()
+    }
+    kinds = {"classify": "category", "regress": "number", "tag": "set"}
+    tasks: dict[str, Task] = {
+        name: registry.module("tasks", task).Task.fit(
+            Field(name, kinds[task], "target"), lambda name=name: [chunk[name]], {}
+        )
+        for name, task in targets.items()
+    }
+    torch.manual_seed(seed)
+    network = Linear(
+        {name: int(np.prod(item.feature.shape, dtype=int)) for name, item in encoders.items()},
+        {name: task.width for name, task in tasks.items()},
+    )
+    exported = export(network, {name: item.feature for name, item in encoders.items()}, tasks)
+    sealed = Sealed(
+        network=exported.network,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        encoders={
+            name: {"field": asdict(fields[name]), "modality": item.modality, "state": item.state()}
+            for name, item in encoders.items()
+        },
+        tasks={name: {"task": task.task, "state": task.state()} for name, task in tasks.items()},
+        card={"name": "small"},
+    )
+    return sealed, network
+
+
+def table(rows: int = 40, seed: int = 1) -> Chunk:
+    """A small table: a number, a category, a class that follows from them, a number that follows from them."""
+    random = np.random.default_rng(seed)
+    age = random.normal(40, 10, rows)
+    color = random.choice(["red", "green", "blue"], rows)
+    return {
+        "age": objects([f"{value:.3f}" for value in age]),
+        "color": objects(color.tolist()),
+        "bought": objects(["yes" if a > 40 else "no" for a in age]),
+        "price": objects([f"{3 * a + (c == 'red'):.3f}" for a, c in zip(age, color, strict=True)]),
+    }
+
+
+def table_model(seed: int = 0) -> tuple[Sealed, Linear]:
+    """Two inputs, two targets."""
+    return seal(table(), {"age": "number", "color": "category"}, {"bought": "classify", "price": "regress"}, seed)

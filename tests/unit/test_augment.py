@@ -1,0 +1,290 @@
+"""Augmentation: shapes, dtypes and padding stay; meaning moves as far as the strength says; same seed, same batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lamina.errors import InputError
+from lamina.learn.augment import STRENGTHS, augment, blend, cutmix, defaults, mixup
+from lamina.learn.batch import Batch
+from lamina.modalities import Feature
+
+SIDE = 12
+FEATURES = {
+    "image": Feature("image", (SIDE, SIDE, 3), "uint8", details={"mean": [9.0, 9.0, 9.0], "std": [1.0, 1.0, 1.0]}),
+    "grey": Feature("image", (SIDE, SIDE, 1), "uint8", details={"mean": [9.0], "std": [1.0]}),
+    "spectrogram": Feature("spectrogram", (20, 8), "float16", details={"mean": [0.0] * 8, "std": [10.0] * 8}),
+    "tokens": Feature("tokens", (16,), "int32", 50, {"padding": 0, "unknown": 1, "special": [0, 1, 2]}),
+    "series": Feature("series", (30, 2), "float32"),
+    "numbers": Feature("numbers", (3,), "float32"),
+    "category": Feature("category", (), "int32", 7),
+}
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch_of(name: str, size: int = 16) -> Tensor:
+    feature, random = FEATURES[name], chance(5)
+    shape = (size, *feature.shape)
+    if feature.kind == "image":
+        return torch.randint(256, shape, generator=random).to(torch.uint8)
+    if feature.kind in ("tokens", "category"):
+        values = torch.randint(2, feature.size, shape, generator=random).to(torch.int32)
+        if feature.kind == "tokens":
+            values[:, 10:] = 0
+        return values
+    values = torch.randn(shape, generator=random)
+    if feature.kind == "spectrogram":
+        values = values.to(torch.float16)
+        for row in range(size):
+            values[row, 20 - row % 20 :] = 0
+    return values
+
+
+def changed(name: str, plan: dict[str, Any], seed: int = 0, values: Tensor | None = None) -> Tensor:
+    inputs = {name: batch_of(name) if values is None else values}
+    return augment(inputs, {name: plan}, FEATURES, chance(seed))[name]
+
+
+def cases() -> list[tuple[str, str]]:
+    return [(name, key) for name, feature in FEATURES.items() for key in STRENGTHS[feature.kind]]
+
+
+@pytest.mark.parametrize(("name", "key"), cases())
+def test_each_keeps_form_changes_something_and_repeats(name: str, key: str) -> None:
+    if (name, key) == ("grey", "saturation"):
+        pytest.skip("grey pictures have no saturation")
+    before = batch_of(name)
+    kept = before.clone()
+    strength = {"rotate": 30, "gain": 6}.get(key, 0.5)
+    after = changed(name, {key: strength}, values=before)
+    assert after.shape == before.shape
+    assert after.dtype == before.dtype
+    assert torch.equal(before, kept)
+    assert not torch.equal(after, before)
+    assert torch.equal(after, changed(name, {key: strength}))
+    assert not torch.equal(after, changed(name, {key: strength}, seed=1))
+    assert torch.isfinite(after.float()).all()
+    for off in (0, False, 0.0):
+        assert torch.equal(changed(name, {key: off}), before)
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("rows", [100, 100_000])
+def test_defaults_are_accepted_and_everything_at_once_works(name: str, rows: int) -> None:
+    feature = FEATURES[name]
+    plan = defaults(feature, rows)
+    assert plan or feature.kind in ("numbers", "category")
+    everything = {key: 0.3 for key in STRENGTHS[feature.kind]}
+    for some in (plan, everything):
+        for size in (0, 1, 5):
+            values = batch_of(name, size)
+            assert changed(name, some, values=values).shape == values.shape
+
+
+def test_a_flip_mirrors_and_nothing_else() -> None:
+    for name in ("image", "grey"):
+        before = batch_of(name)
+        assert torch.equal(changed(name, {"flip": 1}), before.flip(2))
+        assert torch.equal(changed(name, {"flip_vertical": 1}), before.flip(1))
+        mixed = changed(name, {"flip": True})
+        same = (mixed == before).flatten(1).all(dim=1)
+        mirrored = (mixed == before.flip(2)).flatten(1).all(dim=1)
+        assert (same | mirrored).all()
+        assert same.any()
+        assert mirrored.any()
+
+
+def test_a_shift_is_a_crop_of_the_reflected_picture() -> None:
+    for name in ("image", "grey"):
+        before, largest = batch_of(name), 3
+        after = changed(name, {"translate": largest / SIDE})
+        channels_first = before.permute(0, 3, 1, 2).float()
+        framed = torch.nn.functional.pad(channels_first, (largest,) * 4, mode="reflect").permute(0, 2, 3, 1)
+        places = set()
+        for row in range(len(before)):
+            found = [
+                (top, left)
+                for top in range(2 * largest + 1)
+                for left in range(2 * largest + 1)
+                if torch.equal(framed[row, top : top + SIDE, left : left + SIDE].to(torch.uint8), after[row])
+            ]
+            assert len(found) == 1
+            places |= set(found)
+        assert len(places) > 8
+
+
+def test_a_turn_of_nothing_is_nothing_and_crops_enlarge() -> None:
+    before = batch_of("image")
+    assert (changed("image", {"rotate": 1e-6}).int() - before.int()).abs().max() <= 1
+    ramp = torch.arange(SIDE, dtype=torch.uint8).mul(20)[None, None, :, None].expand(8, SIDE, SIDE, 3).contiguous()
+    cropped = changed("image", {"crop": 0.75}, values=ramp).float()
+    assert ((cropped.amax(dim=(1, 2, 3)) - cropped.amin(dim=(1, 2, 3))) < 220).any()
+    flipped = changed("image", {"scale": 1e-6, "flip": 1}, values=before)
+    assert (flipped.int() - before.flip(2).int()).abs().max() <= 1
+
+
+def test_a_turn_keeps_shapes_in_pictures_that_are_not_square() -> None:
+    """A disc stays a disc."""
+    height, width = 40, 80
+    rows, columns = torch.meshgrid(torch.arange(height) - 19.5, torch.arange(width) - 39.5, indexing="ij")
+    disc = (
+        ((rows**2 + columns**2) < 15**2).to(torch.uint8).mul(255)[None, :, :, None].expand(6, -1, -1, -1).contiguous()
+    )
+    feature = Feature("image", (height, width, 1), "uint8")
+    turned = augment({"a": disc}, {"a": {"rotate": 180}}, {"a": feature}, chance())["a"]
+    assert (turned.float() - disc.float()).abs().mean() < 8
+
+
+def test_color_changes_stay_within_their_strength() -> None:
+    flat = torch.full((64, SIDE, SIDE, 3), 100, dtype=torch.uint8)
+    brighter = changed("image", {"brightness": 0.1}, values=flat).int()
+    assert (brighter - 100).abs().max() <= 26
+    assert (brighter.flatten(1).amax(1) == brighter.flatten(1).amin(1)).all()
+    assert torch.equal(changed("image", {"contrast": 0.5, "saturation": 0.5}, values=flat), flat)
+
+
+def test_erasing_puts_one_rectangle_of_the_mean() -> None:
+    before = torch.full((200, SIDE, SIDE, 3), 200, dtype=torch.uint8)
+    after = changed("image", {"erase": True}, values=before)
+    covered = (after == 9).all(dim=3)
+    assert ((after == 200).all(dim=3) | covered).all()
+    share = covered.float().mean(dim=(1, 2))
+    assert 60 < (share > 0).sum() < 140
+    assert share.max() < 0.3
+
+
+@given(seed=st.integers(0, 10_000), shift=st.floats(0.01, 0.9), mask=st.floats(0.01, 0.9))
+@settings(max_examples=40, deadline=None)
+def test_sounds_keep_their_padding_at_the_end(seed: int, shift: float, mask: float) -> None:
+    plan = {"time_shift": shift, "gain": 6, "noise": 0.1}
+    after = changed("spectrogram", plan, seed)
+    used = (after != 0).any(dim=2)
+    assert (used[:, 1:] <= used[:, :-1]).all()
+    before = batch_of("spectrogram")
+    assert torch.equal((before != 0).any(dim=2).any(dim=1), used.any(dim=1))
+    masked = changed("spectrogram", {"time_mask": mask}, seed)
+    length = (before != 0).any(dim=2).sum(dim=1)
+    lost = length - (masked != 0).any(dim=2).sum(dim=1)
+    assert (lost <= (length * mask).ceil()).all()
+    assert ((masked == before) | (masked == 0)).all()
+
+
+def test_gain_is_in_decibels() -> None:
+    before = batch_of("spectrogram")
+    difference = (changed("spectrogram", {"gain": 6}).float() - before.float()) * 10
+    assert 3 < difference.abs().max() <= 6.1
+
+
+def test_dropped_tokens_are_unknown_and_special_ones_stay() -> None:
+    before = batch_of("tokens", 200)
+    after = changed("tokens", {"drop": 0.3}, values=before)
+    assert torch.equal(after == 0, before == 0)
+    assert torch.equal(after == 2, before == 2)
+    different = after != before
+    assert (after[different] == 1).all()
+    assert 0.25 < different[:, :10].float().mean() < 0.35
+
+
+def test_series_warp_keeps_the_ends_and_shift_moves() -> None:
+    ramp = torch.linspace(0, 1, 30)[None, :, None].expand(16, 30, 2).contiguous()
+    warped = changed("series", {"warp": 0.5}, values=ramp)
+    assert torch.allclose(warped[:, 0], ramp[:, 0], atol=1e-5)
+    assert torch.allclose(warped[:, -1], ramp[:, -1], atol=1e-5)
+    assert (warped.diff(dim=1) >= -1e-6).all()
+    shifted = changed("series", {"shift": 0.2}, values=ramp)
+    assert (shifted - ramp).abs().max() <= 0.2 + 1e-5
+    assert (changed("series", {"scale": 0.1}, values=ramp)[:, -1] - 1).abs().max() <= 0.1 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("plans", "words"),
+    [
+        ({"imge": {"flip": True}}, ("imge", "image")),
+        ({"image": {"flop": True}}, ("flop", "flip")),
+        ({"image": {"translate": 2}}, ("translate", "0.5")),
+        ({"image": {"translate": True}}, ("translate",)),
+        ({"image": {"rotate": "much"}}, ("rotate", "degrees")),
+        ({"image": {"rotate": float("nan")}}, ("rotate",)),
+        ({"tokens": {"drop": -0.1}}, ("drop",)),
+        ({"image": 3}, ("table",)),
+    ],
+)
+def test_wrong_plans_name_the_fix(plans: dict[str, Any], words: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as caught:
+        augment({name: batch_of(name) for name in FEATURES}, plans, FEATURES)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("name", ["image", "grey", "spectrogram", "series", "numbers"])
+def test_mixup_is_the_weighted_mean(name: str) -> None:
+    values = batch_of(name)
+    mixed = mixup({name: values}, FEATURES, 1.0, chance())
+    assert sorted(mixed.permutation.tolist()) == list(range(len(values)))
+    assert mixed.inputs[name].dtype == values.dtype
+    share = mixed.share.reshape(-1, *([1] * (values.ndim - 1)))
+    expected = share * values.float() + (1 - share) * values[mixed.permutation].float()
+    assert (mixed.inputs[name].float() - expected).abs().max() <= (0.51 if "uint8" in str(values.dtype) else 5e-3)
+    assert 0 <= mixed.share.min() < mixed.share.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["image", "grey", "spectrogram", "series"])
+def test_cutmix_pastes_exactly_the_share(name: str) -> None:
+    size = 64
+    values = (
+        torch.arange(1, size + 1).reshape(-1, *([1] * len(FEATURES[name].shape))).expand(size, *FEATURES[name].shape)
+    )
+    values = values.to(batch_of(name).dtype).contiguous()
+    mixed = cutmix({name: values}, FEATURES, 1.0, chance())
+    own = (mixed.inputs[name] == values).float().flatten(1).mean(1)
+    moved = mixed.permutation != torch.arange(size)
+    assert torch.allclose(own[moved], mixed.share[moved], atol=1e-6)
+    assert ((mixed.inputs[name] == values) | (mixed.inputs[name] == values[mixed.permutation])).all()
+    assert mixed.share.std() > 0.1
+
+
+def test_beta_has_its_spread() -> None:
+    share = mixup({"numbers": torch.zeros(20_000, 3)}, FEATURES, 0.4, chance()).share.numpy()
+    assert np.mean(share) == pytest.approx(0.5, abs=0.02)
+    assert np.var(share) == pytest.approx(0.25 / (2 * 0.4 + 1), abs=0.01)
+
+
+@pytest.mark.parametrize(("function", "name"), [(mixup, "tokens"), (mixup, "category"), (cutmix, "numbers")])
+def test_what_cannot_be_blended_is_refused(function: Any, name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        function({name: batch_of(name)}, FEATURES, 0.5)
+    with pytest.raises(InputError, match="strength"):
+        function({"image": batch_of("image")}, FEATURES, -1.0)
+
+
+def test_blend_gives_the_second_target_and_its_share() -> None:
+    size = 32
+    batch = Batch(torch.arange(size), {"image": batch_of("image", size)}, {"label": torch.arange(size)})
+    assert blend(batch, FEATURES) is batch
+    kinds = set()
+    for seed in range(12):
+        mixed = blend(batch, FEATURES, mixup=0.5, cutmix=0.5, generator=chance(seed))
+        assert mixed.other is not None
+        assert mixed.share is not None
+        partner = mixed.other["label"]
+        own = batch.inputs["image"]
+        pasted = bool(((mixed.inputs["image"] == own) | (mixed.inputs["image"] == own[partner])).all())
+        kinds.add(pasted)
+        assert torch.equal(mixed.targets["label"], batch.targets["label"])
+    assert kinds == {True, False}
+
+
+def test_line_art_is_not_mirrored() -> None:
+    drawn = Feature("image", (28, 28, 1), "uint8", details={"extreme_share": 0.95})
+    photographed = Feature("image", (28, 28, 1), "uint8", details={"extreme_share": 0.5})
+    assert "flip" not in defaults(drawn, 1000)
+    assert defaults(photographed, 1000)["flip"] is True
