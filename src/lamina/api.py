@@ -166,9 +166,11 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
     """`train` for a Request."""
     from lamina.evaluate.cost import EnergyMeter
     from lamina.steps import baselines, choose, prepare, understand
-    from lamina.steps.request import apply_weights
+    from lamina.steps.request import apply_weights, check
 
     begin = time.monotonic()
+    check(request)
+    runs.check_out(request.out)
     given = plans.read(Path(request.plan)) if request.plan else None
     if given is not None:
         request = _following(request, given)
@@ -176,14 +178,21 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
     clock, meter = _Clock(begin), EnergyMeter()
     understood = understand.understand(request, narrator)
     clock.lap("understand")
+    fresh = request.out is None or not Path(request.out).exists()
     run = runs.create(request.out, request.name)
-    run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
-    prepared = prepare.prepare(understood, run, narrator)
-    compared = baselines.fit_baselines(understood.plan, prepared, run, narrator)
-    clock.lap("prepare")
-    spent = time.monotonic() - begin
-    plan = choose.choose(request, prepared, understood.plan, narrator, spent=spent, given=given)
-    run.write_plan(plan)
+    try:
+        run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
+        prepared = prepare.prepare(understood, run, narrator)
+        choose.check(request, prepared, understood.plan, given)
+        compared = baselines.fit_baselines(understood.plan, prepared, run, narrator)
+        clock.lap("prepare")
+        spent = time.monotonic() - begin
+        plan = choose.choose(request, prepared, understood.plan, narrator, spent=spent, given=given)
+        run.write_plan(plan)
+    except BaseException:
+        # Without a plan there is nothing to resume: the same command must find its folder free again.
+        run.discard(folder=fresh)
+        raise
     clock.lap("choose")
     allowed = choose.available(plan.budget, time.monotonic() - begin)
     run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,25 @@ from lamina.data.schema import Field
 from lamina.errors import InputError, nearest
 
 VERSION = 1
+
+
+ABOVE: dict[str, float] = {
+    **dict.fromkeys(("training.epochs", "optimizer.learning_rate", "optimizer.layer_decay"), 0.0),
+    **dict.fromkeys(("data.test_share", "data.validation_share"), 0.0),
+}
+LEAST: dict[str, float] = {
+    **dict.fromkeys(("training.batch_size", "training.accumulation", "training.evaluations"), 1),
+    **dict.fromkeys(("training.clip", "training.threads", "training.ema", "training.patience"), 0),
+    **dict.fromkeys(("training.label_smoothing", "training.mixup", "training.cutmix"), 0),
+    **dict.fromkeys(("optimizer.weight_decay", "optimizer.momentum", "optimizer.beta2"), 0),
+    **dict.fromkeys(("schedule.warmup", "schedule.final", "data.bad_rows"), 0),
+    **dict.fromkeys(("training.checkpoint_seconds", "seed", "budget"), 0),
+}
+BELOW: dict[str, float] = dict.fromkeys(
+    ("training.ema", "training.label_smoothing", "optimizer.momentum", "optimizer.beta2", "schedule.warmup"), 1.0
+) | dict.fromkeys(("data.test_share", "data.validation_share"), 1.0)
+MOST: dict[str, float] = dict.fromkeys(("optimizer.layer_decay", "schedule.final", "data.bad_rows"), 1.0)
+"""What a setting can be, by its dotted key; the others can be any finite number."""
 
 
 @dataclass(frozen=True)
@@ -286,13 +306,28 @@ def _build(kind: Any, value: Any, where: str, key: str) -> Any:
             raise wrong("a table of keys and values")
         return {name: _build(arguments[1], part, where, f"{key}.{name}") for name, part in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _in_range(float(value), key, wrong)
     if kind in (int, bool, str):
         if type(value) is not kind:
             raise wrong({int: "a whole number", bool: "true or false", str: "text"}[kind])
-        return value
+        return _in_range(value, key, wrong) if kind is int else value
     if kind is float:
         raise wrong("a number")
+    return value
+
+
+def _in_range(value: float, key: str, wrong: Callable[[str], InputError]) -> float:
+    """`value`, if the setting `key` can have it."""
+    if not math.isfinite(value):
+        raise wrong("a finite number")
+    if key in ABOVE and not value > ABOVE[key]:
+        raise wrong(f"above {ABOVE[key]:g}")
+    if key in LEAST and not value >= LEAST[key]:
+        raise wrong(f"at least {LEAST[key]:g}")
+    if key in BELOW and not value < BELOW[key]:
+        raise wrong(f"below {BELOW[key]:g}")
+    if key in MOST and not value <= MOST[key]:
+        raise wrong(f"at most {MOST[key]:g}")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from lamina.files import write_text
 from lamina.plan import Plan
 
 STATES = ("preparing", "training", "trained", "done", "interrupted")
+PREPARATION = ("status.json", "prepared.json", "baselines.json", "baselines.npz")
+"""Files of a run folder before its plan: without a plan there is nothing to resume, and they are written anew."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,35 @@ class Run:
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
         write_text(path, json.dumps(document))
 
+    def discard(self, *, folder: bool) -> None:
+        """Remove what a preparation that failed has left, with `folder` the folder as well if nothing else is in it."""
+        for name in PREPARATION:
+            (self.folder / name).unlink(missing_ok=True)
+        if folder:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a run folder that cannot become one; what a killed preparation has left there is no hindrance.
+
+    Raises:
+        InputError: `out` is a file, or already holds a run or other files.
+    """
+    if out is None:
+        return
+    folder = Path(out)
+    if folder.is_file():
+        raise InputError(f"{out} is a file.", where="--out", fix="Choose a new folder for the run.")
+    if (folder / "plan.toml").exists():
+        raise InputError(
+            f"There is a run in {out} already.",
+            where="--out",
+            fix=f"`lamina resume {out}` goes on with it; or choose another folder.",
+        )
+    if folder.is_dir() and any(item.name not in PREPARATION for item in folder.iterdir()):
+        raise InputError(f"{out} is not empty.", where="--out", fix="Choose a new or an empty folder.")
+
 
 def create(out: str | None, name: str) -> Run:
     """A new run folder: `out`, or `runs/NAME`, `runs/NAME-2`, ...
@@ -87,21 +119,9 @@ def create(out: str | None, name: str) -> Run:
     Raises:
         InputError: `out` already holds a run or other files, or cannot be written.
     """
-    if out is None:
-        stem = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
-        folder = free(Path("runs") / stem)
-    else:
-        folder = Path(out)
-        if folder.is_file():
-            raise InputError(f"{out} is a file.", where="--out", fix="Choose a new folder for the run.")
-        if (folder / "plan.toml").exists():
-            raise InputError(
-                f"There is a run in {out} already.",
-                where="--out",
-                fix=f"`lamina resume {out}` goes on with it; or choose another folder.",
-            )
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(f"{out} is not empty.", where="--out", fix="Choose a new or an empty folder.")
+    check_out(out)
+    stem = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+    folder = free(Path("runs") / stem) if out is None else Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,6 +151,11 @@ def find(path: str | Path) -> Run:
         folder = folder.parent
     if (folder / "plan.toml").exists():
         return Run(folder)
+    if (folder / "status.json").exists():
+        raise InputError(
+            f"The run in {path} was stopped while its data was being prepared: there is nothing to go on with.",
+            fix="Start it again with the same `lamina train` command; its folder can be used again.",
+        )
     parent = folder.parent if folder.parent.is_dir() else Path()
     beside = [str(item.parent) for item in sorted(parent.glob("*/plan.toml"))]
     beside += [str(item.parent) for item in sorted(Path("runs").glob("*/plan.toml")) if str(item.parent) not in beside]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.errors import InputError
+from lamina.errors import InputError, MissingDependencyError
 from lamina.modalities import audio, image, text
 from lamina.modalities._files import objects, sample
-from lamina.modalities._mel import frame_sizes, log_mel, resample
+from lamina.modalities._mel import log_mel, resample
 
 Array = np.ndarray[Any, Any]
 
@@ -50,9 +53,6 @@ def test_sample_is_even_and_streams() -> None:
     assert len(picked) == len(set(picked)) == 100
     assert picked == sorted(picked)
     assert 400 < np.mean(picked) < 600
-
-
-# Pictures.
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99))
@@ -186,21 +186,12 @@ def test_decompression_bombs_are_refused() -> None:
     bomb = bytearray(png(np.zeros((1, 1), dtype=np.uint8)))
     header = bomb.index(b"IHDR") + 4
     encoder = fit(image, [noise(8, 8)])
-    import struct
-    import zlib
-
     for side in (9_500, 60_000):
         bomb[header : header + 8] = struct.pack(">II", side, side)
         bomb[header + 13 : header + 17] = struct.pack(">I", zlib.crc32(bytes(bomb[header - 4 : header + 13])))
-        with pytest.warns(Image.DecompressionBombWarning) if side == 9_500 else _quiet():
+        with pytest.warns(Image.DecompressionBombWarning) if side == 9_500 else contextlib.nullcontext():
             reason = encoder.encode(objects([bytes(bomb)])).errors[0]
         assert "limit" in reason
-
-
-def _quiet() -> Any:
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -233,7 +224,17 @@ def test_recognition_of_files_looks_whether_they_exist(tmp_path: Path) -> None:
     assert audio.recognise(objects([wav(np.zeros(99))] * 3), "file") is not None
 
 
-# Sounds.
+@pytest.mark.parametrize(
+    ("library", "module", "value"), [("PIL", image, "a.png"), ("soundfile", audio, "a.wav"), ("tokenizers", text, "a")]
+)
+def test_a_missing_library_is_named(
+    library: str, module: Any, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / value).write_bytes(b"content")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingDependencyError, match="not installed") as caught:
+        fit(module, [value], tmp_path)
+    assert "pip install" in caught.value.fix
 
 
 def wav(samples: Array, rate: int = 16_000, kind: str = "WAV") -> bytes:
@@ -384,7 +385,8 @@ def test_bad_sounds_give_reasons_and_silence_none(tmp_path: Path) -> None:
     for row, word in enumerate(("damaged", "known format", "empty", "no file", "no sound", "finite")):
         assert word in encoded.errors[row]
     assert np.isfinite(encoded.array).all()
-    assert (encoder.decode(encoded.array)[6] <= -99).mean() > 0 or encoded.array.min() == -10
+    np.testing.assert_array_equal(encoded.array[6], encoded.array[4])
+    assert (encoded.array[6] < 0).any()
 
 
 @given(where=st.floats(0, 1), byte=st.integers(0, 255), kind=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF"]))
@@ -396,9 +398,8 @@ def test_damaged_sounds_never_raise(where: float, byte: int, kind: str) -> None:
     assert np.isfinite(encoder.encode(objects([bytes(data)])).array).all()
 
 
-# Texts.
-
-WORDS = "the film was good bad long short and very not a story about people in town".split()
+WORDS = ["the", "film", "was", "good", "bad", "long", "short", "and", "very", "not", "a", "story", "about", "people"]
+WORDS += ["in", "town"]
 
 
 def sentences(count: int = 300, seed: int = 0) -> list[str]:

@@ -15,8 +15,10 @@ Columns = Callable[[Block], Any]
 
 LEVELS = 1000
 """Most columns that one category becomes; the rarer levels share one."""
-CHARACTERS = 20_000_000
-"""Pieces of words are counted too where the training texts are shorter than this in all."""
+CHARACTERS_PER_SECOND = 150_000
+"""Characters whose runs are counted, by second of the time for the whole baseline."""
+SHORTEST = 100
+"""Where fewer characters of each text could be looked at, runs of characters are not counted at all."""
 WORDS_FOR_TREES = 2000
 NATIVE_LEVELS = 255
 """Trees split categories of at most so many levels by set; larger ones by their code, which is by frequency."""
@@ -45,14 +47,15 @@ class Matrix:
         return np.concatenate(parts, axis=1).astype(np.float32, copy=False)
 
 
-def for_linear(train: BaselineFeatures) -> Matrix:
+def for_linear(train: BaselineFeatures, seconds: float) -> Matrix:
     """Numbers filled and standardised, categories one column a level, texts as TF-IDF of words and their pieces."""
+    texts = max(1, len(train.of("texts")))
     parts: dict[str, Columns] = {}
     for block in train.blocks:
         if block.kind == "codes":
             parts[block.field] = _one_hot(block)
         elif block.kind == "texts":
-            parts[block.field] = _tf_idf(block, pieces=True, words=200_000)
+            parts[block.field] = _tf_idf(block, words=200_000, characters=int(CHARACTERS_PER_SECOND * seconds / texts))
         else:
             parts[block.field] = _standardised(block)
     return Matrix(parts, [], _width(parts, train))
@@ -67,7 +70,7 @@ def for_trees(train: BaselineFeatures, *, texts: bool) -> Matrix:
         if block.kind == "texts":
             if not texts:
                 continue
-            columns = _tf_idf(block, pieces=False, words=WORDS_FOR_TREES)
+            columns = _tf_idf(block, words=WORDS_FOR_TREES, characters=0)
         elif block.kind == "codes":
             columns = _codes
             if block.size <= NATIVE_LEVELS:
@@ -134,28 +137,42 @@ def _one_hot(block: Block) -> Columns:
     return columns
 
 
-def _tf_idf(block: Block, *, pieces: bool, words: int) -> Columns:
-    """Words and pairs of words, and with `pieces` runs of 2 to 5 characters, weighted by rarity (Salton 1988)."""
+def _tf_idf(block: Block, *, words: int, characters: int) -> Columns:
+    """Words and pairs of words, and runs of 2 to 5 characters, weighted by rarity (Salton 1988).
+
+    Runs are taken from the beginning of every text, `characters` long in all; 0 for none.
+    """
+    from scipy import sparse
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    least = 1 if len(block.array) < 1000 else 2
-    settings: dict[str, Any] = {"sublinear_tf": True, "min_df": least, "dtype": np.float32}
-    vectorizers = [TfidfVectorizer(ngram_range=(1, 2), max_features=words, token_pattern=r"(?u)\b\w+\b", **settings)]
-    if pieces and sum(map(len, block.array)) <= CHARACTERS:
-        vectorizers.append(TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), max_features=words, **settings))
-    fitted = []
-    for vectorizer in vectorizers:
+    each = characters // max(len(block.array), 1)
+    settings: dict[str, Any] = {"sublinear_tf": True, "min_df": 1 if len(block.array) < 1000 else 2}
+    settings |= {"max_features": words, "dtype": np.float32}
+    wanted = [(TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **settings), 0)]
+    if each >= SHORTEST:
+        wanted.append((TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **settings), each))
+    fitted, held = [], []
+    for vectorizer, most in wanted:
         try:
-            fitted.append(vectorizer.fit(block.array))
+            held.append(vectorizer.fit_transform(_beginnings(block.array, most)))
+            fitted.append((vectorizer, most))
         except ValueError:
             # No word at all in the training texts: nothing to count.
             continue
 
     def columns(other: Block) -> Any:
-        from scipy import sparse
-
         if not fitted:
             return np.zeros((len(other.array), 1), dtype=np.float32)
-        return sparse.hstack([vectorizer.transform(other.array) for vectorizer in fitted], format="csr")
+        if other is block and held:
+            # Counting the training texts is the dear part; it has just been done.
+            parts = held[:]
+            held.clear()
+        else:
+            parts = [vectorizer.transform(_beginnings(other.array, most)) for vectorizer, most in fitted]
+        return sparse.hstack(parts, format="csr")
 
     return columns
+
+
+def _beginnings(texts: Array, most: int) -> list[str]:
+    return [text[:most] if most else text for text in texts]

@@ -18,6 +18,9 @@ SHARES = {"dummy": 0.0, "linear": 1.0, "trees": 1.5, "histogram_trees": 0.75, "n
 """How the time is divided; a baseline not listed gets 1."""
 
 
+ROWS_PER_THREAD = 2_000
+
+
 def suited(kinds: set[str], task: str, rows: int) -> list[str]:
     """The names of the baselines that suit."""
     return [name for name in names("baselines") if module("baselines", name).suits(kinds, task, rows)]
@@ -46,6 +49,8 @@ def compare(
     chosen = suited(kinds, task.task, train[0].rows)
     total = sum(SHARES.get(name, 1.0) for name in chosen) or 1.0
     answers = []
+    # With few rows, threads wait for each other longer than they work; on a busy machine many times longer.
+    threads = min(threads, max(1, train[0].rows // ROWS_PER_THREAD))
     for name in chosen:
         baseline = module("baselines", name)
         begin = time.monotonic()

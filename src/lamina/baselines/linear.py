@@ -57,7 +57,7 @@ def fit(
 ) -> Baseline:
     """Fit with several strengths of regularisation and keep the best on the validation part."""
     begin = time.monotonic()
-    matrix = for_linear(train)
+    matrix = for_linear(train, seconds)
     found = matrix.of(train)
     entries = (found.nnz if hasattr(found, "nnz") else found.size) / max(train.rows, 1)
     outputs = task.width if task.task != "regress" else 1
@@ -81,6 +81,7 @@ def fit(
 
 
 def _fit(matrix: Any, target: Array, task: Task, strength: float) -> tuple[Any, ...]:
+    from scipy.linalg import LinAlgWarning
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -92,6 +93,7 @@ def _fit(matrix: Any, target: Array, task: Task, strength: float) -> tuple[Any, 
     with warnings.catch_warnings():
         # An unfinished optimum of a baseline is still an answer; early stopping even helps it.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", LinAlgWarning)
         if task.task == "regress":
             # On standardised features this makes the strengths comparable to the logistic ones.
             return (Ridge(alpha=1.0 / strength).fit(matrix, target),)

@@ -73,7 +73,7 @@ def fit(
     parts = task.width if task.task == "tag" else 1
     boosters, stopped = [], False
     for part in range(parts):
-        wanted, known = (target[:, part], truth[:, part]) if task.task == "tag" else (target, truth)
+        wanted, known = (_column(target, part), _column(truth, part)) if task.task == "tag" else (target, truth)
         booster, late = _boost(
             _settings(task, seed, threads, len(found) if not hasattr(found, "nnz") else found.shape[0]),
             (found, wanted),
@@ -139,6 +139,11 @@ def _boost(
         callbacks.append(lightgbm.early_stopping(PATIENCE, verbose=False))
     rounds = ROUNDS if checks else SOME_ROUNDS
     return lightgbm.train(settings, data, rounds, valid_sets=checks, callbacks=callbacks), late
+
+
+def _column(labels: Array, part: int) -> Array:
+    """LightGBM copies (and warns of) what does not lie in one piece."""
+    return np.ascontiguousarray(labels[:, part])
 
 
 def _predict(booster: Any, matrix: Any) -> Array:

@@ -24,13 +24,20 @@ class Hardware:
 
 def detect() -> Hardware:
     """Look at the machine: an accelerator if there is one, else the CPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     if torch.cuda.is_available():
         fast = torch.cuda.get_device_capability()[0] >= 8
         return Hardware(torch.device("cuda"), cores, fast, f"{torch.cuda.get_device_name()}, {cores} CPU cores")
     flags = _cpu_flags()
     fast = bool({"amx_bf16", "avx512_bf16"} & flags)
     return Hardware(torch.device("cpu"), cores, fast, f"{_cpu_name()}, {cores} cores")
+
+
+def _cores() -> int:
+    """The cores that we may use: of the process, and no more than OMP_NUM_THREADS where the user has set it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) > 0 else cores
 
 
 def _cpu_flags() -> set[str]:

@@ -45,7 +45,7 @@ RECIPES: dict[str, Recipe] = {
         "AdamW, the usual choice for perceptrons",
     ),
     "resnet": Recipe(
-        OptimizerPlan("adamw", 4e-3, 0.05), SchedulePlan("one_cycle", 0.2, 0.01), 1.5e6, (8, 60), 128, 0.998, 0.1, 0,
+        OptimizerPlan("adamw", 1e-2, 0.05), SchedulePlan("one_cycle", 0.2), 1.5e6, (8, 60), 128, 0.0, 0.1, 0,
         "AdamW with a high one-cycle rate reaches a good score in few epochs (super-convergence)",
     ),
     "efficientnet": Recipe(

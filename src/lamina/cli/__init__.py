@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -45,10 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except LaminaError as error:
-        if as_json:
-            print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": getattr(error, "fix", "")}}))
-        print(f"lamina: {error}", file=sys.stderr)
-        return error.exit_code
+        return _failed(error, as_json)
     except KeyboardInterrupt:
         print("lamina: interrupted; nothing that was saved is lost", file=sys.stderr)
         return 130
@@ -56,6 +55,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone (`lamina ... | head`): nothing is wrong.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        told = _of_the_system(error)
+        if told is None:
+            raise
+        return _failed(told, as_json)
+
+
+def _failed(error: LaminaError, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
+    print(f"lamina: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _of_the_system(error: OSError) -> InputError | None:
+    """A full disk, or a file or folder that may not be written, as an error with its fix; None for anything else."""
+    fixes = {
+        errno.ENOSPC: "Free disk space, or write to another disk with --out and LAMINA_CACHE.",
+        errno.EDQUOT: "Free disk space, or write to another disk with --out and LAMINA_CACHE.",
+        errno.EROFS: "Write to another disk with --out and LAMINA_CACHE.",
+        errno.EACCES: "Give yourself permission, or choose another place with --out and LAMINA_CACHE.",
+        errno.EPERM: "Give yourself permission, or choose another place with --out and LAMINA_CACHE.",
+    }
+    if error.errno not in fixes:
+        return None
+    place = error.filename if isinstance(error.filename, str) else None
+    return InputError(f"{os.strerror(error.errno)}.", where=place, fix=fixes[error.errno])
 
 
 def _dispatch(words: list[str]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lamina import registry
 from lamina.data.column_roles import CONSTANT, EMPTY, IDENTIFIER
+from lamina.data.content import value_hashes
 from lamina.data.findings import AuditFinding, counted, listed
 from lamina.data.schema import Field, Schema, Values
 from lamina.modalities._canonical import canonical
@@ -54,8 +55,7 @@ def repeated_columns(table: Table, schema: Schema, rows: Array) -> list[AuditFin
     for field in schema.inputs:
         if len(field.columns) > 1 or field.modality in ("image", "audio", "video", "text"):
             continue
-        texts = canonical(table.take(rows, list(field.columns))[field.columns[0]])
-        content = "\0".join("\1" if text is None else text for text in texts).encode(errors="surrogatepass")
+        content = value_hashes(table.take(rows, list(field.columns))[field.columns[0]]).tobytes()
         first = known.setdefault(content, field.name)
         if first != field.name:
             pairs.append((first, field.name))

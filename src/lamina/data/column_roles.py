@@ -117,9 +117,7 @@ def identifier_reason(name: str, texts: Values, rows: np.ndarray[Any, Any]) -> s
             return f"{unique}, and the name says so"
         counts = not _TIME_NAME.search(name) and _count_rows(texts, rows)
         return f"{unique}, and they count the rows" if counts else ""
-    if any(character.isspace() for text in present for character in text):
-        return ""
-    if _all_numbers(present):
+    if _all_numbers(present) or any(len(text.split(maxsplit=1)) > 1 for text in present):
         return ""
     if is_id_name(name):
         return f"{unique}, and the name says so"

@@ -41,7 +41,7 @@ def equal_rows(table: Table, fields: Sequence[Field]) -> Array:
         for rows, chunk in table.chunks(None, columns):
             part = hashes[rows]
             for column in columns:
-                _add(part, slice(None), _value_hashes(chunk[column]))
+                _add(part, slice(None), value_hashes(chunk[column]))
             hashes[rows] = part
     return numbered(hashes)
 
@@ -78,7 +78,7 @@ def _add(hashes: Array, where: slice, more: Array) -> None:
     hashes[where] = mixed ^ (mixed >> np.uint64(31))
 
 
-def _value_hashes(values: Values) -> Array:
+def value_hashes(values: Values) -> Array:
     """uint64 [row]; equal for equal values of one column."""
     kind = values.dtype.kind
     if values.ndim == 1 and kind == "f":
@@ -107,7 +107,7 @@ def _file_hashes(table: Table, column: str) -> Array:
     hashes = np.zeros(len(table), dtype=np.uint64)
     sizes = np.full(len(table), -1, dtype=np.int64)
     for rows, chunk in table.chunks(None, [column]):
-        hashes[rows] = _value_hashes(chunk[column])
+        hashes[rows] = value_hashes(chunk[column])
         sizes[rows] = [_size(file_path(value, table.root)) for value in chunk[column]]
     hashes[sizes >= 0] = 0
     hashes ^= sizes.view(np.uint64)

@@ -25,6 +25,7 @@ from lamina.data.column_roles import (
 )
 from lamina.data.schema import ROLES, Field, Json, Role, Schema, Values
 from lamina.errors import InputError, nearest
+from lamina.modalities import Recognition
 from lamina.modalities._canonical import canonical
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-FIRST, RANDOM = 1_000, 4_000
-"""Rows that are looked at: the first ones and a random choice of the others."""
+MOST_ROWS, FEWEST_ROWS, CELLS = 5_000, 500, 400_000
+"""Rows that are looked at; fewer of a table with many columns, so that no more than CELLS values are."""
+FIRST = 0.2
+"""This share of them are the first ones; the others are a random choice."""
 CONFIRM = 1_000_000
 """A column that never varies in the sample is read on for at most so many rows, until a second value is found."""
+SURE = 0.95
 MOST_CLASSES = 100
 """Texts of a target that are still taken for classes."""
 FEW_NUMBERS = 10
@@ -99,25 +103,26 @@ def recognise(
 
 def _sample(table: Table, among: Array, overrides: Overrides) -> _Sample:
     """The rows to look at; rows that a split column marks for testing are not among them."""
-    chosen = _choose(among)
+    most = min(MOST_ROWS, max(FEWEST_ROWS, CELLS // len(table.columns)))
+    chosen = _choose(among, most)
     values = table.take(chosen, list(table.columns))
     reasons = {column: reason for column in table.columns if (reason := split_reason(column, values[column]))}
     for column in table.columns:
         role = overrides.get(column, {}).get("role")
         if role == "split" or (role is None and column in reasons):
             among = _without_test(table, column, among)
-            chosen = _choose(among)
+            chosen = _choose(among, most)
             values = table.take(chosen, list(table.columns))
             break
     return _Sample(chosen, values, among, reasons)
 
 
-def _choose(among: Array) -> Array:
-    if len(among) <= FIRST + RANDOM:
+def _choose(among: Array, most: int) -> Array:
+    if len(among) <= most:
         return among
-    generator = np.random.default_rng(0)
-    others = generator.choice(len(among) - FIRST, RANDOM, replace=False) + FIRST
-    chosen: Array = among[np.concatenate([np.arange(FIRST), np.sort(others)])]
+    first = int(FIRST * most)
+    others = np.random.default_rng(0).choice(len(among) - first, most - first, replace=False) + first
+    chosen: Array = among[np.concatenate([np.arange(first), np.sort(others)])]
     return chosen
 
 
@@ -240,10 +245,7 @@ def _modality(column: str, values: Values, texts: Values, is_target: bool) -> tu
     present = [text for text in texts if text is not None]
     if not present:
         return "category", EMPTY
-    asked = {
-        name: registry.module("modalities", name).recognise(values, column) for name in registry.names("modalities")
-    }
-    found = {name: recognition for name, recognition in asked.items() if recognition is not None}
+    found = _recognitions(column, values, texts)
     if not found:
         if is_target:
             raise InputError(
@@ -264,6 +266,19 @@ def _modality(column: str, values: Values, texts: Values, is_target: bool) -> tu
     if best == "number" and is_id_name(column) and is_whole(texts) and distinct <= len(present) / 2:
         return "category", f"{distinct} numbers under an identifier's name: names, not amounts"
     return best, found[best].reason
+
+
+def _recognitions(column: str, values: Values, texts: Values) -> dict[str, Recognition]:
+    """What the modalities say of a column, by name."""
+    found: dict[str, Recognition] = {}
+    # Numbers first: numbers with a fraction are nothing else, and a table may have thousands of such columns.
+    for name in sorted(registry.names("modalities"), key=lambda name: name != "number"):
+        recognition = registry.module("modalities", name).recognise(values, column)
+        if recognition is not None:
+            found[name] = recognition
+            if name == "number" and recognition.confidence >= SURE and not is_whole(texts):
+                break
+    return found
 
 
 def _role(

@@ -69,7 +69,7 @@ def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
 
 def _scores(model: Model, name: str, output: Array, target: Array, seed: int) -> dict[str, Any]:
     task = model.tasks[name]
-    drawn = bootstrap_scores({name: task.scorer(output, target)}, len(target), seed)[name]  # type: ignore[attr-defined]
+    drawn = bootstrap_scores({name: task.scorer(output, target)}, len(target), seed)[name]
     return {
         score: asdict(interval(score, value, drawn[score], len(target)))
         for score, value in task.scores(output, target).items()

@@ -1,0 +1,1 @@
+"""Why a model answers as it does: model-free, on the sealed file, NumPy only."""

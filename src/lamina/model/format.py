@@ -102,10 +102,14 @@ def to_bytes(sealed: Sealed) -> bytes:
             # The earliest time that ZIP knows: the bytes must not depend on the clock.
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
-            # Weights hardly shrink, and a stored network can be refused by its size alone.
-            info.compress_type = zipfile.ZIP_STORED if name == NETWORK else zipfile.ZIP_DEFLATED
+            info.compress_type = zipfile.ZIP_DEFLATED if _worth_packing(name, entries[name]) else zipfile.ZIP_STORED
             archive.writestr(info, entries[name])
     return target.getvalue()
+
+
+def _worth_packing(name: str, content: bytes) -> bool:
+    """Weights hardly shrink; and what shrinks like a bomb (blank pictures) would be refused as one."""
+    return name != NETWORK and len(content) <= LARGEST_RATIO / 2 * len(zlib.compress(content))
 
 
 def read(source: str | os.PathLike[str] | bytes) -> Sealed:

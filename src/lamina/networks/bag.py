@@ -46,7 +46,9 @@ class Options:
 
 
 class GramMean(nn.Module):
-    """The mean embedding of a row's n-grams: tokens [batch, length] to [batch, width].
+    """The weighted mean embedding of a row's n-grams: tokens [batch, length] to [batch, width].
+
+    Every n-gram has a learned importance, as TF-IDF has a counted one; they start equal.
 
     Attributes:
         order: n; 1 looks tokens up as they are, larger n by hash.
@@ -57,6 +59,8 @@ class GramMean(nn.Module):
         self.order, self.chance = order, dropout
         self.table = nn.Embedding(size, width)
         nn.init.normal_(self.table.weight, std=1 / math.sqrt(width))
+        self.importance = nn.Embedding(size, 1)
+        nn.init.zeros_(self.importance.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
         count = tokens.shape[1] - self.order + 1
@@ -70,9 +74,11 @@ class GramMean(nn.Module):
             used = used & (torch.rand(used.shape, device=used.device) >= self.chance)
         if self.order > 1:
             index = index % self.table.num_embeddings
-        weight = used.unsqueeze(2).to(self.table.weight.dtype)
-        total = torch.bmm(weight.transpose(1, 2), self.table(index)).squeeze(1)
-        return total / weight.sum(1).clamp_min(1.0)
+        score = self.importance(index).squeeze(2).masked_fill(~used, -1e9)
+        # Where nothing is left of a text, all weights are zero rather than equal.
+        weight = score.softmax(dim=1) * used
+        mean: Tensor = torch.bmm(weight.unsqueeze(1), self.table(index)).squeeze(1)
+        return mean
 
 
 class Bag(nn.Module):
@@ -85,14 +91,8 @@ class Bag(nn.Module):
             GramMean(order, feature.size if order == 1 else options.buckets, options.width, options.token_dropout)
             for order in range(1, options.grams + 1)
         )
-        self.hidden = nn.Sequential(
-            nn.LayerNorm(options.width * options.grams),
-            nn.Dropout(options.dropout),
-            nn.Linear(options.width * options.grams, options.hidden),
-            nn.GELU(),
-            nn.Dropout(options.dropout),
-        )
-        self.output = OutputShape(options.hidden)
+        self.hidden = nn.Sequential(nn.Dropout(options.dropout))
+        self.output = OutputShape(options.width * options.grams)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""

@@ -73,13 +73,13 @@ def widened(values: Iterable[float], *, zero: bool = False, count: int = 5) -> t
 def tick_text(value: float, step: float) -> str:
     """A tick's label, with the digits that its neighbors need.
 
-    >>> tick_text(0.4, 0.2), tick_text(20000, 5000), tick_text(0.0004, 0.0002)
-    ('0.4', '20k', '4e-4')
+    >>> tick_text(0.4, 0.2), tick_text(20000, 5000), tick_text(0.00004, 0.00002)
+    ('0.4', '20k', '4e-5')
     """
     if value == 0:
         return "0"
     largest = max(abs(value), abs(step))
-    if largest >= 1e9 or largest < 0.001:
+    if largest >= 1e9 or abs(step) < 1e-4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     for size, letter in ((1e6, "M"), (1e3, "k")):

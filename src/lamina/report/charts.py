@@ -94,14 +94,6 @@ class Plane:
         return "M" + "L".join(f"{self.x(x):g} {self.y(y):g}" for x, y in points)
 
 
-def plane(xs: Sequence[float], ys: Sequence[float], *, square: bool = False, zero: bool = False) -> Plane:
-    """Axes around the values."""
-    height = WIDTH - 100 if square else 200
-    x_low, x_high = widened(xs)
-    y_low, y_high = widened(ys, zero=zero)
-    return Plane(Scale(x_low, x_high, 52, WIDTH - 16), Scale(y_low, y_high, 30 + height, 30))
-
-
 def line_chart(lines: Sequence[Line], x_label: str, y_label: str, title: str, *, zero: bool = False) -> str:
     """Curves over a common x axis, each named at its end."""
     drawn = [
@@ -110,9 +102,10 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, title: str, *,
     drawn = [line for line in drawn if line.points]
     if not drawn:
         return ""
-    area = plane(
-        [x for line in drawn for x, _ in line.points], [y for line in drawn for _, y in line.points], zero=zero
-    )
+    steps = [x for line in drawn for x, _ in line.points]
+    first, last = (min(steps), max(steps)) if min(steps) < max(steps) else widened(steps)
+    low, high = widened([y for line in drawn for _, y in line.points], zero=zero)
+    area = Plane(Scale(min(first, 0.0), last, 52, WIDTH - 16), Scale(low, high, 230, 30))
     return svg(title, WIDTH, 275, [*area.axes(x_label, y_label), *_curves(area, drawn)])
 
 
@@ -201,7 +194,7 @@ def whisker_chart(rows: Sequence[Whisker], x_label: str, title: str, *, referenc
 def _whisker(row: Whisker, across: Scale, y: float) -> list[str]:
     kind = "main" if row.main else "bad" if row.mark else "second"
     low, high = (row.low, row.high) if is_finite(row.low) and is_finite(row.high) else (row.value, row.value)
-    text = shortened(row.label, 25)
+    text = shortened(row.label, 22)
     parts = [label(158, y + 4, text, "label strong" if row.main else "label", "end", row.label)]
     hint = f"<title>{escape(f'{row.label}: {row.shown}')}</title>" if row.shown else ""
     parts.append(f'<path class="whisker {kind}" d="M{across(low):g} {y:g}H{across(high):g}"/>')
@@ -229,7 +222,7 @@ def bar_chart(rows: Sequence[Whisker], x_label: str, title: str, *, signed: bool
         y = 8 + 27 * number
         x = across(row.value)
         kind = "minus" if signed and row.value < 0 else "plus"
-        parts.append(label(158, y + 14, shortened(row.label, 25), "label", "end", row.label))
+        parts.append(label(158, y + 14, shortened(row.label, 22), "label", "end", row.label))
         parts.append(f'<rect class="bar {kind}" x="{min(x, zero):g}" y="{y}" width="{abs(x - zero):g}" height="18"/>')
         if row.high > row.low and is_finite(row.low) and is_finite(row.high):
             parts.append(f'<path class="whisker over" d="M{across(row.low):g} {y + 9}H{across(row.high):g}"/>')

@@ -40,13 +40,13 @@ def standing_out(results: Results) -> list[View]:
         found.append(_finding("note", "training", f"Training ended early: {results.stopped}."))
     dropped = results.data.get("dropped_count") or 0
     if dropped:
-        text = f"{dropped:,} rows are left out; the section on the data lists them with their reasons."
+        text = f"{wording.rows(dropped)} left out: the section on the data lists the places and reasons."
         found.append(_finding("warning", "left out", text))
     for target in results.targets:
         found += _about(target, len(results.targets) > 1)
     rows = results.data.get("test")
     if isinstance(rows, int) and 0 < rows < FEW_TEST_ROWS:
-        text = f"The test part has {rows} rows only: the intervals are wide, and small differences cannot be seen."
+        text = f"The test part has {wording.rows(rows)} only: intervals are wide, small differences cannot be seen."
         found.append(_finding("warning", "few rows", text))
     return sorted(found, key=lambda item: SEVERITIES.index(item["severity"]))
 
@@ -74,19 +74,20 @@ def _about(target: TargetResult, several: bool) -> list[View]:
     for item in [item for item in target.slices if item.notable][:4]:
         gap = wording.difference(primary, Interval(item.gap, float("nan"), float("nan"), unit=item.score.unit))
         value = wording.score(primary, item.score.value, item.score.unit)
-        where = f"Where {item.field} is {item.value} ({item.rows:,} rows)"
+        where = f"Where {item.field} is {item.value} ({wording.rows(item.rows)})"
         text = f"{where}, {title(primary)}{name} is {value}: {gap} against all other rows."
         better = (item.gap > 0) == item.score.higher_is_better
         found.append(_finding("note" if better else "warning", "subgroup", text))
-    coverage = (target.coverage or {}).get("measured")
+    measured = (target.coverage or {}).get("measured")
+    coverage = measured if isinstance(measured, Mapping) else {}
     wanted = (target.coverage or {}).get("wanted")
-    if isinstance(coverage, Mapping) and is_finite(coverage.get("high")) and is_finite(wanted):
-        if coverage["high"] < wanted:
-            text = (
-                f"Sets or intervals{name} that promise {wording.percent(wanted, 0)} hold the truth in "
-                f"{wording.percent(coverage.get('value'))} of the test rows only."
-            )
-            found.append(_finding("warning", "coverage", text))
+    highest = coverage.get("high")
+    if is_finite(highest) and is_finite(wanted) and highest < wanted:
+        text = (
+            f"Sets or intervals{name} that promise {wording.percent(wanted, 0)} hold the truth in "
+            f"{wording.percent(coverage.get('value'))} of the test rows only."
+        )
+        found.append(_finding("warning", "coverage", text))
     error = (target.calibration or {}).get("after")
     if is_finite(error) and error > MISCALIBRATED:
         text = f"Stated probabilities{name} are off by {wording.percent(error)} on average, even after calibration."
@@ -138,7 +139,7 @@ def data(found: Mapping[str, Json]) -> View:
             {"place": str(item.get("place") or ""), "reason": str(item.get("reason") or "")}
             for item in dropped[:LISTED]
         ],
-        "dropped_count": wording.number(count) if count else "",
+        "dropped_count": wording.rows(count) if count else "",
         "more_dropped": max(0, count - len(dropped[:LISTED])),
         "unreadable": [
             {"place": str(item.get("place") or ""), "reason": str(item.get("reason") or "")}

@@ -87,6 +87,8 @@ def duration(seconds: object) -> str:
     """
     if not is_finite(seconds) or seconds < 0:
         return UNKNOWN
+    if seconds < 0.1:
+        return "under 0.1 s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -107,6 +109,15 @@ def size(count: object) -> str:
         if count >= factor:
             return f"{count / factor:.3g} {unit}"
     return f"{count:.0f} bytes"
+
+
+def rows(count: int) -> str:
+    """A count of rows.
+
+    >>> rows(1), rows(2000)
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} row{'' if count == 1 else 's'}"
 
 
 def words(name: str) -> str:

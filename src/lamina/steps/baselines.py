@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from lamina.baselines import BaselineAnswers, BaselineFeatures
 from lamina.baselines._features import collect
 from lamina.baselines._run import compare
 from lamina.choose import hardware
+from lamina.files import write_bytes
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
@@ -76,7 +78,9 @@ def _write(run: Run, found: Answers) -> None:
         for target, items in found.items()
     }  # fmt: skip
     arrays = {f"{target}/{item.name}": item.output for target, items in found.items() for item in items}
-    np.savez(run.folder / "baselines.npz", allow_pickle=False, **arrays)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    write_bytes(run.folder / "baselines.npz", content.getvalue())
     run.write_json(run.folder / "baselines.json", document)
 
 

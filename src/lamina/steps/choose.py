@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
+import torch
+
+from lamina import registry
 from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
+from lamina.errors import InputError, nearest
 from lamina.learn import checkpoint
 from lamina.learn.finder import find_rate
+from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, Plan
-from lamina.steps.learner import Learner, build
+from lamina.steps.learner import Learner, build, preparation
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.tasks import classify
@@ -22,6 +27,7 @@ from lamina.tasks import classify
 TEST_SHARE = 0.12
 """Share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
 SEALING_SECONDS = 15.0
+NO_OPTIONS = "It has none: leave that out."
 
 
 def choose(
@@ -37,6 +43,39 @@ def choose(
     narrator.step("Choose")
     machine = hardware.detect()
     training_seconds = available(plan.budget, spent)
+    plan, reasons, sets = _decided(request, prepared, plan, training_seconds, given)
+    learner = build(plan, prepared, machine.device, request.base)
+    for note in learner.notes:
+        narrator.say(note)
+    plan, measured = _measure(plan, learner, machine, training_seconds, fixed="training.epochs" in _keys(sets))
+    reasons.update(measured)
+    plan = replace(plan, reasons=reasons)
+    _tell(narrator, plan, learner, reasons)
+    return plan
+
+
+def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
+    """Find what is wrong with the wishes for networks and training before any time is spent on baselines.
+
+    Raises:
+        InputError: a name, option or value that does not exist, or weights that do not fit.
+    """
+    decided, _, _ = _decided(request, prepared, plan, available(plan.budget, 0.0), given)
+    registry.module("methods", decided.method.name)
+    for option in decided.method.options:
+        raise InputError(f"The method {decided.method.name!r} has no option {option!r}.", where="method", fix=NO_OPTIONS)
+    Schedule.over(1, decided.schedule)
+    learner = build(decided, prepared, torch.device("cpu"), request.base)
+    prepare = preparation(decided, {name: encoder.feature for name, encoder in prepared.encoders.items()})
+    if prepare is not None:
+        _, batch = next(learner.source.batches(0))
+        prepare(batch)
+
+
+def _decided(
+    request: Request, prepared: Prepared, plan: Plan, training_seconds: float, given: Plan | None
+) -> tuple[Plan, dict[str, str], list[str]]:
+    """(The plan with everything that needs no measuring, the reasons, the `--set`s that apply to it)."""
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     rows = len(prepared.split.train)
     reasons = dict(plan.reasons)
@@ -62,14 +101,7 @@ def choose(
     sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in early]
     plan = plan.with_set(sets)
     reasons.update({item.partition("=")[0]: "you asked for it" for item in sets})
-    learner = build(plan, prepared, machine.device, request.base)
-    for note in learner.notes:
-        narrator.say(note)
-    plan, measured = _measure(plan, learner, machine, training_seconds, fixed="training.epochs" in _keys(sets))
-    reasons.update(measured)
-    plan = replace(plan, reasons=reasons)
-    _tell(narrator, plan, learner, reasons)
-    return plan
+    return plan, reasons, sets
 
 
 def available(budget: float, spent: float) -> float:
@@ -97,8 +129,6 @@ def _networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]
 
 def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
     """(network, path) of one --weights argument: "FIELD=PATH", or "PATH" for the only network that is no table's."""
-    from lamina.errors import InputError, nearest
-
     name, equals, path = item.partition("=")
     if equals:
         if name not in keys:
@@ -118,8 +148,6 @@ def _measure(
     plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, *, fixed: bool
 ) -> tuple[Plan, dict[str, str]]:
     """Threads, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards."""
-    import torch
-
     reasons: dict[str, str] = {}
     saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
     numbers = count()

@@ -1,1 +1,72 @@
 """Explanations of the sealed model for the report: which fields matter, and what decided single answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lamina.data.schema import Json
+from lamina.evaluate.results import Explanation
+from lamina.explain.explain import explain
+from lamina.explain.permutation import importance
+from lamina.model.runtime import Model
+from lamina.steps import shown
+from lamina.steps.prepare import Prepared
+
+Array = np.ndarray[Any, Any]
+EXAMPLES = 3
+ROWS = 1000
+"""Test rows on which the importance of fields is measured; a quarter of that where files must be decoded."""
+
+
+def explanations(prepared: Prepared, model: Model, rows: Array, seed: int) -> tuple[Explanation, ...]:
+    """Importance of the fields and some explained test rows, for each target."""
+    generator = np.random.default_rng(seed)
+    schema = prepared.schema
+    columns = [column for field in (*schema.inputs, *schema.targets) for column in field.columns]
+    media = any(field.modality in ("image", "audio") for field in schema.inputs)
+    some = np.sort(generator.choice(rows, min(len(rows), ROWS // 4 if media else ROWS), replace=False))
+    drops: Mapping[str, Mapping[str, Any]] = {}
+    if len(model.inputs) > 1:
+        drops = importance(model, prepared.table.take(some, columns), seed=seed, root=prepared.table.root)
+    chosen = generator.choice(rows, min(len(rows), EXAMPLES), replace=False)
+    found: dict[str, list[Mapping[str, Json]]] = {name: [] for name in model.targets}
+    for row in chosen.tolist():
+        raw = {name: values[0] for name, values in prepared.table.take(np.array([row]), columns).items()}
+        explained = explain(model, raw, prepared.table.root, seed=seed)
+        for name, one in explained["targets"].items():
+            found[name] += _examples(prepared, row, raw, one)
+    return tuple(Explanation(name, dict(drops.get(name, {})), tuple(found[name])) for name in model.targets)
+
+
+def _examples(
+    prepared: Prepared, row: int, raw: Mapping[str, Any], one: Mapping[str, Json]
+) -> list[Mapping[str, Json]]:
+    """One explained row as the report shows it: fields together, then each picture, text, sound or series."""
+    about = {"row": row, "answer": str(one["answer"])}
+    found: list[Mapping[str, Json]] = []
+    if one.get("contributions"):
+        parts = {f"{item['field']} = {_brief(item['value'])}": item["contribution"] for item in one["contributions"]}
+        found.append({**about, "field": "", "modality": "table", "value": None, "contributions": parts})
+    for name, detail in one.get("details", {}).items():
+        field = prepared.schema[name]
+        value = field.values({column: np.array([raw[column]], dtype=object) for column in field.columns})[0]
+        seen = shown.shown_value(field, value, prepared.table.root)
+        found.append({**about, "field": name, **seen, "contributions": _parts(detail, seen["value"])})
+    return found
+
+
+def _parts(detail: Mapping[str, Json], text: str) -> Json:
+    """What the report draws: a grid for a picture, [word, weight] pairs for a text, shares by time for the rest."""
+    if detail["kind"] == "image":
+        return detail["heat"]
+    if detail["kind"] == "tokens":
+        return [[text[item["start"] : item["end"]], item["contribution"]] for item in detail["words"]]
+    return [item["contribution"] for item in detail["times"]]
+
+
+def _brief(value: Json) -> str:
+    text = str(value)
+    return text if len(text) <= 30 else text[:27] + "..."

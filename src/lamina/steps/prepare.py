@@ -58,6 +58,7 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     """Split, audit, fit, encode; the fitted parts are kept in the run folder."""
     narrator.step("Prepare")
     table, plan = understood.table, understood.plan
+    _check_unreadable(table, plan)
     schema = understood.schema
     parts = split(table, schema, plan.data, plan.seed, test_from=understood.boundary)
     narrator.say(
@@ -78,6 +79,17 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     }
     run.write_json(run.prepared, document)
     return _finish(table, schema, plan, parts, encoders, tasks, tuple(findings), narrator)
+
+
+def _check_unreadable(table: Table, plan: Plan) -> None:
+    """Too many rows and files that the readers could not read stop the run."""
+    bad, total = len(table.unreadable), len(table) + len(table.unreadable)
+    if bad > plan.data.bad_rows * total:
+        raise InputError(
+            f"{bad:,} of {total:,} rows of {table.name} cannot be read, more than the {plan.data.bad_rows:.1%} allowed.",
+            where="; ".join(f"{place}: {reason}" for place, reason in table.unreadable[:3]),
+            fix="Correct them, or allow more with --set data.bad_rows=0.2",
+        )
 
 
 def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, narrator: Narrator) -> Prepared:
@@ -204,4 +216,4 @@ def _weights(table: Table, schema: Schema) -> Array | None:
             where=f"column {fields[0].name}",
             fix=f"Correct it, or leave it out with --set schema.{fields[0].name}.role=ignore",
         )
-    return weight
+    return np.asarray(weight)

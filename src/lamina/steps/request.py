@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.errors import InputError
+from lamina.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,27 @@ class Request:
                 return path.resolve().parent.name
             return stem
         return "data"
+
+
+LARGEST_SEED = 2**31 - 1
+"""The libraries that draw at random take no larger one."""
+
+
+def check(request: Request) -> None:
+    """Find what is wrong with the request alone, before any data is read.
+
+    Raises:
+        InputError: an impossible seed, or a `--set` that is no assignment, names no setting or has a wrong value.
+    """
+    if not 0 <= request.seed <= LARGEST_SEED:
+        raise InputError(
+            f"The seed is {request.seed}.", where="--seed", fix=f"Give a whole number from 0 to {LARGEST_SEED}."
+        )
+    for item in request.sets:
+        key, equals, _ = item.partition("=")
+        # These name columns, targets and inputs, which are known later.
+        if not (equals and key.startswith(("schema.", "network.", "task."))):
+            Plan().with_set([item])
 
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -60,7 +60,10 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
-    schema = recognise(table, request.targets, overrides(request))
+    check_columns([request.split] if request.split else [], table.columns, "--split")
+    schema = recognise(
+        table, request.targets, overrides(request), rows=None if boundary is None else np.arange(boundary)
+    )
     early = Plan(
         name=request.name,
         seed=request.seed,

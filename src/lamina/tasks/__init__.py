@@ -95,7 +95,7 @@ class Task(Protocol):
         ...
 
     def scorer(self, output: Array, target: Array, only: str = "") -> Callable[[Array], dict[str, Array]]:
-        """The same scores, or `only` one, as a function of weight [replicate, row], how often each row counts: [replicate] each.
+        """The same scores, or `only` one, by weight [replicate, row], how often each row counts: [replicate] each.
 
         Intervals, paired differences and subgroups ask it: sorting and comparing are done once.
         """

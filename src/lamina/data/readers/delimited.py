@@ -243,11 +243,19 @@ def _looks_like_data(columns: tuple[str, ...], rows: list[list[str]]) -> str:
         if not below or sum(map(_is_number, below)) > 0.5 * len(below):
             return f"its first line holds numbers ({', '.join(name for name in columns if _is_number(name))[:60]})"
     rows = [row for row in rows if len(row) == len(columns) and [cell.strip() for cell in row] != list(columns)]
+    if any(not _is_number(name) and _mostly_numbers(rows, number) for number, name in enumerate(columns)):
+        # Words above numbers: a name, even if another name is among the values below it.
+        return ""
     for number, name in enumerate(columns):
         repeats = sum(row[number].strip() == name for row in rows)
         if name and repeats >= max(2, 0.02 * len(rows)):
             return f"{name!r} in its first line is also the value of {repeats} rows below it"
     return ""
+
+
+def _mostly_numbers(rows: list[list[str]], column: int) -> bool:
+    cells = [row[column] for row in rows if row[column].strip()]
+    return bool(cells) and sum(map(_is_number, cells)) > 0.9 * len(cells)
 
 
 def _is_number(text: str) -> bool:
