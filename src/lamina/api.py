@@ -168,7 +168,7 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
     from lamina.steps import baselines, choose, prepare, understand
     from lamina.steps.request import apply_weights, check
 
-    begin = time.monotonic()
+    begin = request.began or time.monotonic()
     check(request)
     runs.check_out(request.out)
     given = plans.read(Path(request.plan)) if request.plan else None
@@ -332,7 +332,6 @@ def run_demo(
         budget=seconds(budget or demo.budget),
         seed=seed,
         out=folder,
-        sets=tuple(demo.sets),
         command=f"lamina demo {demo.name}",
     )
     trained = train_request(request, narrator)

@@ -129,7 +129,7 @@ TARGETS = [
     ),
     given(
         "infinite targets",
-        "a,spent\n" + "".join(f"{n},{'inf' if n % 20 == 7 else n + 0.5}\n" for n in range(60)),
+        "a,spent\n" + "".join(f"{n % 7},{'inf' if n % 20 == 7 else n + 0.5}\n" for n in range(60)),
         "spent",
         "inf",
         more="--target spent --task regress",
@@ -276,7 +276,7 @@ AFTERWARDS = [
     Case("resume: data has changed", "resume RUN", ("customers.csv", "not what the run"), change=rewritten("plan.toml", lambda b: b.replace(b'fingerprint = "', b'fingerprint = "0'))),
     Case("resume: fitted parts damaged", "resume RUN", ("prepared.json",), change=rewritten("prepared.json", lambda b: b[:100])),
     Case("report: no run", "report rnu", ("There is no run in rnu", "did you mean 'run'")),
-    Case("report: unfinished run", "report RUN", ("results.json",), change=removed("results.json")),
+    Case("report: unfinished run", "report RUN", ("run is not finished", "lamina resume run"), change=removed("results.json")),
     Case("report: damaged results", "report RUN", ("results.json",), change=rewritten("results.json", lambda b: b[:200])),
     Case("list: unknown", "list netwroks", ("'netwroks'", "did you mean 'networks'")),
     Case("doctor: not a model", "doctor customers.csv", ("not a sealed model",)),
@@ -341,3 +341,122 @@ def test_bad_input(
     assert contents(tmp_path) == before, "files were changed, lost or left behind"
     if words[-2:] == ["--out", "out"]:
         assert runs.create("out", "x").folder == Path("out"), "a second attempt is blocked"
+
+
+def test_the_corrected_command_works_with_the_same_folder(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "customers.csv").write_text(TABLE)
+    words = [*TRAIN.split(), "training.epochs=1", "training.threads=1", "--out", "out"]
+    # Found while preparing, when the folder is there already.
+    assert main([*words, "--set", "network.dept=3"]) == 2
+    (tmp_path / "out").mkdir()
+    assert main([*words, "--set", "optimizer.name=admaw"]) == 2
+    assert (tmp_path / "out").is_dir(), "the user's own folder is gone"
+    # What a process leaves that was killed while preparing.
+    for name in runs.PREPARATION:
+        (tmp_path / "out" / name).write_text("{")
+    assert main(["resume", "out"]) == 2
+    assert "Start it again" in capsys.readouterr().err
+    assert main(words) == 0
+    assert main(["predict", "out", "customers.csv", "--out", "answers.csv"]) == 0
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == len(LINES)
+
+
+def test_ctrl_c_while_preparing_leaves_nothing_behind(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lamina.steps.baselines.fit_baselines", interrupt)
+    (tmp_path / "customers.csv").write_text(TABLE)
+    assert main([*TRAIN.split(), "--out", "out"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert contents(tmp_path) == {"customers.csv": TABLE.encode()}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rate_far_too_high_stops_and_names_the_rows(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "customers.csv").write_text(TABLE)
+    sets = ["optimizer.learning_rate=1e30", "optimizer.name=sgd", "training.epochs=5", "training.threads=1"]
+    assert main([*TRAIN.split(), *sets, "--out", "out"]) == 2
+    check_error(capsys.readouterr().err, ("not", "finite", "the batch of rows", "optimizer.learning_rate"))
+    assert not (tmp_path / "out" / "model.lamina").exists()
+
+
+def full_disk(*given: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_fills_up_while_training_loses_nothing(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "customers.csv").write_text(TABLE)
+    replace, saved = Path.replace, []
+
+    def third_fails(self: Path, target: Path) -> Path:
+        if target.suffix == ".safetensors":
+            saved.append(target.name)
+            if len(saved) > 2:
+                full_disk()
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", third_fails)
+        sets = ["training.checkpoint_seconds=0", "training.epochs=1", "training.threads=1"]
+        assert main([*TRAIN.split(), *sets, "--out", "out"]) == 2
+    check_error(
+        capsys.readouterr().err, ("Cannot write", "No space left on device", "out/checkpoints", "lamina resume")
+    )
+    assert sorted(item.name for item in (tmp_path / "out" / "checkpoints").iterdir()) == saved[:2]
+    assert main(["resume", "out"]) == 0
+    assert main(["predict", "out", "customers.csv", "--out", "answers.csv"]) == 0
+
+
+@pytest.mark.parametrize("at", ["os.posix_fallocate", "os.fsync"])
+def test_a_disk_that_fills_up_while_preparing_leaves_nothing_behind(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "customers.csv").write_text(TABLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(at, full_disk)
+        assert main([*TRAIN.split(), "--out", "out"]) == 2
+    check_error(capsys.readouterr().err, ("No space left on device", "Free disk space"))
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_full_disk_met_anywhere_else_is_an_error_with_a_fix(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lamina.model.predict.predict_to_file", full_disk)
+    assert main(["predict", str(trained), "customers.csv"]) == 2
+    check_error(capsys.readouterr().err, ("No space left on device", "Free disk space"))
+
+
+def test_a_script_gets_the_error_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path / "no.csv"), "--target", "y", "--json"]) == 2
+    found = capsys.readouterr()
+    error = json.loads(found.out)["error"]
+    assert "no.csv" in error["what"]
+    assert error["fix"]
+    assert "no.csv" in found.err
+
+
+@pytest.mark.parametrize("words", [["train", "no.csv"], ["trian"], ["predict", "no.lamina", "no.csv"]])
+def test_a_process_of_its_own_ends_with_code_2(words: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lamina", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    check_error(done.stderr, ())

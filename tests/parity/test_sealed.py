@@ -94,7 +94,7 @@ def test_a_network_that_fixes_the_batch_size_is_refused() -> None:
         def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"kind": inputs["color"].float().reshape(2, 1, 1).expand(2, 2, 3)}
 
-    with pytest.raises(LaminaError, match="batch|export"):
+    with pytest.raises(LaminaError, match=r"batch|export"):
         export(Fixed(), {"color": FEATURES["color"]}, {"kind": TASKS["kind"]})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lamina import registry
 from lamina.data.schema import Field, Values
+from lamina.modalities import Encoder
 from lamina.model.export import export
 from lamina.model.format import Sealed
 from lamina.tasks import Task
@@ -49,10 +50,19 @@ class Linear(nn.Module):
         }
 
 
-def seal(chunk: Chunk, inputs: Mapping[str, str], targets: Mapping[str, str], seed: int = 0) -> tuple[Sealed, Linear]:
-    """Fit encoders (field to modality) and tasks (target to task) on `chunk`, and seal an untrained network."""
+def seal(
+    chunk: Chunk,
+    inputs: Mapping[str, str],
+    targets: Mapping[str, str],
+    seed: int = 0,
+    build: Callable[[Mapping[str, Encoder]], nn.Module] | None = None,
+) -> tuple[Sealed, nn.Module]:
+    """Fit encoders (field to modality) and tasks (target to task) on `chunk`, and seal an untrained network.
+
+    `build` makes the network from the encoders; by default it is `Linear`.
+    """
     fields = {name: Field(name, modality) for name, modality in inputs.items()}
-    encoders = {
+    encoders: dict[str, Encoder] = {
         name: registry.module("modalities", item.modality).Encoder.fit(lambda item=item: [item.values(chunk)], {})
         for name, item in fields.items()
     }
@@ -64,10 +74,11 @@ def seal(chunk: Chunk, inputs: Mapping[str, str], targets: Mapping[str, str], se
         for name, task in targets.items()
     }
     torch.manual_seed(seed)
-    network = Linear(
-        {name: int(np.prod(item.feature.shape, dtype=int)) for name, item in encoders.items()},
-        {name: task.width for name, task in tasks.items()},
-    )
+    if build is None:
+        sizes = {name: int(np.prod(item.feature.shape, dtype=int)) for name, item in encoders.items()}
+        network: nn.Module = Linear(sizes, {name: task.width for name, task in tasks.items()})
+    else:
+        network = build(encoders)
     exported = export(network, {name: item.feature for name, item in encoders.items()}, tasks)
     sealed = Sealed(
         network=exported.network,
@@ -96,6 +107,6 @@ def table(rows: int = 40, seed: int = 1) -> Chunk:
     }
 
 
-def table_model(seed: int = 0) -> tuple[Sealed, Linear]:
+def table_model(seed: int = 0) -> tuple[Sealed, nn.Module]:
     """Two inputs, two targets."""
     return seal(table(), {"age": "number", "color": "category"}, {"bought": "classify", "price": "regress"}, seed)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -350,6 +350,14 @@ def test_standardised_padded_and_in_decibels() -> None:
     np.testing.assert_allclose(frames.mean(axis=0), 0, atol=0.02)
 
 
+def test_a_header_that_points_before_the_beginning_is_survived() -> None:
+    content = audio._Content(b"abcdef")
+    assert content.seek(-3) == 0
+    assert content.seek(-2, 2) == 4
+    assert content.seek(-9, 1) == 0
+    assert content.read(2) == b"ab"
+
+
 def test_of_a_long_sound_the_loudest_part_is_kept() -> None:
     long = np.concatenate([tone(300, 2, loud=0.05), tone(3000, 1, loud=0.5), tone(300, 2, loud=0.05)])
     encoder = fit(audio, [long], seconds=1.0)
@@ -377,11 +385,12 @@ def test_bad_sounds_give_reasons_and_silence_none(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "empty.wav").write_bytes(wav(np.zeros(0)))
     encoder = fit(audio, ["a.wav"], tmp_path)
-    broken = np.array([0.0, np.nan])
+    broken, shrill = np.array([0.0, np.nan]), np.array([0.0, 3e38], dtype=np.float32)
     encoded = encoder.encode(
-        objects(["cut.ogg", "text.wav", "empty.wav", "b.wav", None, broken, np.zeros(8000)]), tmp_path
+        objects(["cut.ogg", "text.wav", "empty.wav", "b.wav", None, broken, np.zeros(8000), shrill]), tmp_path
     )
-    assert sorted(encoded.errors) == [0, 1, 2, 3, 4, 5]
+    assert sorted(encoded.errors) == [0, 1, 2, 3, 4, 5, 7]
+    assert "full scale" in encoded.errors[7]
     for row, word in enumerate(("damaged", "known format", "empty", "no file", "no sound", "finite")):
         assert word in encoded.errors[row]
     assert np.isfinite(encoded.array).all()
@@ -390,7 +399,8 @@ def test_bad_sounds_give_reasons_and_silence_none(tmp_path: Path) -> None:
 
 
 @given(where=st.floats(0, 1), byte=st.integers(0, 255), kind=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF"]))
-@settings(max_examples=60, deadline=None)
+@example(where=0.03, byte=255, kind="MP3")
+@settings(max_examples=150, deadline=None)
 def test_damaged_sounds_never_raise(where: float, byte: int, kind: str) -> None:
     data = bytearray(wav(tone(440, 0.2), kind=kind))
     data[int(where * min(len(data) - 1, 200))] = byte

@@ -15,8 +15,8 @@ Columns = Callable[[Block], Any]
 
 LEVELS = 1000
 """Most columns that one category becomes; the rarer levels share one."""
-CHARACTERS_PER_SECOND = 150_000
-"""Characters whose runs are counted, by second of the time for the whole baseline."""
+WORD_CHARACTERS, RUN_CHARACTERS = 500_000, 100_000
+"""Characters in which words, and in which runs of characters, are counted for each second that a baseline has."""
 SHORTEST = 100
 """Where fewer characters of each text could be looked at, runs of characters are not counted at all."""
 WORDS_FOR_TREES = 2000
@@ -49,19 +49,18 @@ class Matrix:
 
 def for_linear(train: BaselineFeatures, seconds: float) -> Matrix:
     """Numbers filled and standardised, categories one column a level, texts as TF-IDF of words and their pieces."""
-    texts = max(1, len(train.of("texts")))
     parts: dict[str, Columns] = {}
     for block in train.blocks:
         if block.kind == "codes":
             parts[block.field] = _one_hot(block)
         elif block.kind == "texts":
-            parts[block.field] = _tf_idf(block, words=200_000, characters=int(CHARACTERS_PER_SECOND * seconds / texts))
+            parts[block.field] = _tf_idf(block, words=200_000, seconds=seconds / len(train.of("texts")), runs=True)
         else:
             parts[block.field] = _standardised(block)
     return Matrix(parts, [], _width(parts, train))
 
 
-def for_trees(train: BaselineFeatures, *, texts: bool) -> Matrix:
+def for_trees(train: BaselineFeatures, seconds: float, *, texts: bool) -> Matrix:
     """Numbers as they are with their gaps, categories as codes, and with `texts` the most frequent words."""
     parts: dict[str, Columns] = {}
     native: list[int] = []
@@ -70,7 +69,7 @@ def for_trees(train: BaselineFeatures, *, texts: bool) -> Matrix:
         if block.kind == "texts":
             if not texts:
                 continue
-            columns = _tf_idf(block, words=WORDS_FOR_TREES, characters=0)
+            columns = _tf_idf(block, words=WORDS_FOR_TREES, seconds=seconds / len(train.of("texts")), runs=False)
         elif block.kind == "codes":
             columns = _codes
             if block.size <= NATIVE_LEVELS:
@@ -137,20 +136,24 @@ def _one_hot(block: Block) -> Columns:
     return columns
 
 
-def _tf_idf(block: Block, *, words: int, characters: int) -> Columns:
-    """Words and pairs of words, and runs of 2 to 5 characters, weighted by rarity (Salton 1988).
+def _tf_idf(block: Block, *, words: int, seconds: float, runs: bool) -> Columns:
+    """Words and pairs of words, and with `runs` also 2 to 5 characters in a row, weighted by rarity (Salton 1988).
 
-    Runs are taken from the beginning of every text, `characters` long in all; 0 for none.
+    They are counted at the beginning of every text, so far that the time suffices.
     """
     from scipy import sparse
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    each = characters // max(len(block.array), 1)
+    each_words, each_runs = (
+        int(rate * seconds / max(len(block.array), 1)) for rate in (WORD_CHARACTERS, RUN_CHARACTERS)
+    )
     settings: dict[str, Any] = {"sublinear_tf": True, "min_df": 1 if len(block.array) < 1000 else 2}
     settings |= {"max_features": words, "dtype": np.float32}
-    wanted = [(TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **settings), 0)]
-    if each >= SHORTEST:
-        wanted.append((TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **settings), each))
+    wanted = [
+        (TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **settings), max(each_words, SHORTEST))
+    ]
+    if runs and each_runs >= SHORTEST:
+        wanted.append((TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **settings), each_runs))
     fitted, held = [], []
     for vectorizer, most in wanted:
         try:
@@ -175,4 +178,4 @@ def _tf_idf(block: Block, *, words: int, characters: int) -> Columns:
 
 
 def _beginnings(texts: Array, most: int) -> list[str]:
-    return [text[:most] if most else text for text in texts]
+    return [text[:most] for text in texts]

@@ -48,18 +48,22 @@ def compare(
     """
     chosen = suited(kinds, task.task, train[0].rows)
     total = sum(SHARES.get(name, 1.0) for name in chosen) or 1.0
-    answers = []
+    answers: list[BaselineAnswers] = []
+    start = time.monotonic()
     # With few rows, threads wait for each other longer than they work; on a busy machine many times longer.
     threads = min(threads, max(1, train[0].rows // ROWS_PER_THREAD))
     for name in chosen:
         baseline = module("baselines", name)
         begin = time.monotonic()
+        if begin - start > seconds and SHARES.get(name, 1.0):
+            told(f"{baseline.TITLE}: left out, the time for baselines is used up")
+            continue
         fitted = baseline.fit(
             *train,
             task,
             validation=validation,
             seed=seed,
-            seconds=seconds * SHARES.get(name, 1.0) / total,
+            seconds=min(seconds * SHARES.get(name, 1.0) / total, max(seconds - (begin - start), 1.0)),
             threads=threads,
         )
         output = fitted.answer(asked)

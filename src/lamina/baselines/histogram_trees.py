@@ -64,7 +64,7 @@ def fit(
     """Boost until the validation loss has not improved for 60 rounds, or the time is over."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    matrix = for_trees(train, texts=False)
+    matrix = for_trees(train, seconds, texts=False)
     trees = task.width if task.task == "classify" and task.width > 2 else 1
     chosen, note = affordable(train.rows, matrix.columns * trees * SOME_ROUNDS * ENTRY_SECONDS, seconds, seed)
     found, wanted = matrix.of(train)[chosen], target[chosen]

@@ -63,7 +63,7 @@ def fit(
     threads: int = 1,
 ) -> Baseline:
     """Boost until the validation loss has not improved for 50 rounds, or the time is over."""
-    matrix = for_trees(train, texts=True)
+    matrix = for_trees(train, seconds, texts=True)
     found = matrix.of(train)
     entries = found.nnz / max(train.rows, 1) if hasattr(found, "nnz") else matrix.columns
     trees = task.width if task.task == "tag" or (task.task == "classify" and task.width > 2) else 1

@@ -46,7 +46,7 @@ def choose(
         kinds: set[str] = {features[name].kind for name in fields}
         asked = given.get(key, NetworkPlan())
         name, why = (asked.name, "you asked for it") if asked.name else _family(kinds, rows, asked.weights)
-        _check_accepts(key, name, kinds)
+        _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, seconds)
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})
         if asked.weights and asked.frozen == "none" and not asked.name:
@@ -57,14 +57,21 @@ def choose(
     return plans, reasons
 
 
-def _check_accepts(key: str, name: str, kinds: set[str]) -> None:
+def _check_accepts(key: str, name: str, kinds: set[str], weights: str) -> None:
     accepts = registry.module("networks", name).ACCEPTS
     if not kinds <= set(accepts):
+        unread = ", ".join(sorted(kinds - set(accepts)))
+        if weights:
+            raise InputError(
+                f"The weights in {weights} are for the network {name!r}, which does not read {unread}.",
+                where=f"--weights, for the input {key}",
+                fix=f"Give weights for another input (--weights COLUMN=PATH; it reads {', '.join(accepts)}), or none.",
+            )
         fitting = [
             other for other in registry.names("networks") if kinds <= set(registry.module("networks", other).ACCEPTS)
         ]
         raise InputError(
-            f"The network {name!r} does not read {', '.join(sorted(kinds - set(accepts)))}.",
+            f"The network {name!r} does not read {unread}.",
             where=f"network.{key}.name",
             fix=f"Choose one of: {', '.join(fitting)}.",
         )

@@ -12,12 +12,15 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
 from lamina import __version__, registry
 from lamina.errors import InputError, LaminaError, nearest
 
+BEGAN = time.monotonic()
+"""When the command started, as nearly as can be known: a budget counts from here."""
 EXAMPLE = """examples:
   lamina inspect loans.csv --target default
   lamina train loans.csv --target default --budget 5m
@@ -42,10 +45,11 @@ def about(verb: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    # Not `list(...)`: once the verb of that name has been imported, it is this package's attribute.
+    words = [*(sys.argv[1:] if argv is None else argv)]
     as_json = "--json" in words
     try:
-        return _dispatch(words)
+        return _dispatch(words, BEGAN if argv is None else time.monotonic())
     except LaminaError as error:
         return _failed(error, as_json)
     except KeyboardInterrupt:
@@ -84,7 +88,7 @@ def _of_the_system(error: OSError) -> InputError | None:
     return InputError(f"{os.strerror(error.errno)}.", where=place, fix=fixes[error.errno])
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], began: float) -> int:
     verbs = registry.names("cli")
     if not words or words[0] in ("-h", "--help", "help"):
         _help(verbs)
@@ -101,6 +105,7 @@ def _dispatch(words: list[str]) -> int:
     )
     module.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable results on standard output")
+    parser.set_defaults(began=began)
     return int(module.run(parser.parse_args(words[1:])))
 
 

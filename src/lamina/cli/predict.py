@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from lamina.cli import _options
+from lamina.errors import InputError
 
 ABOUT = "answer new data with a sealed model"
 
@@ -23,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lamina.model.predict import predict_to_file
     from lamina.model.runtime import load
 
+    if arguments.threads < 0:
+        raise InputError(f"--threads is {arguments.threads}.", fix="Give a number of threads, or 0 for all cores.")
     model = load(model_file(arguments.model), threads=arguments.threads)
     counts = predict_to_file(model, arguments.data, arguments.out)
     if arguments.json:

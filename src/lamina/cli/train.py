@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         weights=tuple(arguments.weights),
         yes=arguments.yes,
         command=_options.command_line(),
+        began=arguments.began,
     )
     trained = train_request(request, _options.narrator(arguments))
     if arguments.json:

@@ -5,6 +5,7 @@ An epoch then is an index permutation and a vectorised gather. Arrays that are s
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -144,6 +145,7 @@ def _encode_into(
             if name not in maps:
                 shape = (total, *encoded.array.shape[1:])
                 maps[name] = np.lib.format.open_memmap(files[name], "w+", encoded.array.dtype, shape)
+                _reserve(files[name])
             maps[name][rows[0] : rows[-1] + 1] = encoded.array
             for position, reason in encoded.errors.items():
                 errors.setdefault(int(rows[position]), f"{name}: {reason}")
@@ -158,6 +160,19 @@ def _encode_into(
         "created": time.time(),
     }
     write_text(folder / "complete.json", json.dumps(description))
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of a sparse file now: a full disk met while writing to mapped memory kills the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            # Some file systems cannot reserve.
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
 
 
 def _open(place: Path, rows: int) -> Examples:

@@ -48,6 +48,8 @@ SEARCHED_SECONDS = 300
 """Of a longer file only so much is read: a small compressed file can hold hours."""
 HEADERS = 2000
 STATISTICS = 500
+LOUDEST = 1_000_000
+"""Full scale is 1; floats in the range of 16-bit integers are still taken, what would overflow is not."""
 LIMIT = 10.0
 """Standardised values are kept within this: a rare click must not outweigh everything else."""
 DEFAULTS: dict[str, Json] = {"rate": "auto", "seconds": "auto", "bands": 64, "level": "keep", "missing": "error"}
@@ -202,6 +204,8 @@ class Encoder:
             raise Unreadable("the sound is empty (no samples)")
         if not np.isfinite(samples).all():
             raise Unreadable("the sound holds samples that are no finite numbers")
+        if np.abs(samples).max() > LOUDEST:
+            raise Unreadable(f"the sound holds samples beyond {LOUDEST:,} times full scale")
         # Cut before resampling with a little to spare: most of a long file is never analysed.
         wanted = round(self.seconds * self.rate)
         samples = resample(_loudest(samples, int(self.seconds * rate) + rate // 10), rate, self.rate)
@@ -270,6 +274,14 @@ def _headers(chunks: Chunks, total: int, root: Path | None, rate: int) -> list[H
     return headers
 
 
+class _Content(io.BytesIO):
+    """A file's bytes; a damaged header may ask for a place before their beginning."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = (0, self.tell(), self.getbuffer().nbytes)[whence]
+        return super().seek(max(0, start + offset))
+
+
 class _Opened:
     """A sound file open for reading; what the library raises becomes Unreadable."""
 
@@ -279,7 +291,7 @@ class _Opened:
 
     def __enter__(self) -> Any:
         library = _library()
-        opened = io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source
+        opened = _Content(self._source) if isinstance(self._source, bytes) else self._source
         try:
             self._file = library.SoundFile(opened)
         except _reading_errors() as error:

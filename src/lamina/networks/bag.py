@@ -91,8 +91,14 @@ class Bag(nn.Module):
             GramMean(order, feature.size if order == 1 else options.buckets, options.width, options.token_dropout)
             for order in range(1, options.grams + 1)
         )
-        self.hidden = nn.Sequential(nn.Dropout(options.dropout))
-        self.output = OutputShape(options.width * options.grams)
+        self.hidden = nn.Sequential(
+            nn.LayerNorm(options.width * options.grams),
+            nn.Dropout(options.dropout),
+            nn.Linear(options.width * options.grams, options.hidden),
+            nn.GELU(),
+            nn.Dropout(options.dropout),
+        )
+        self.output = OutputShape(options.hidden)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""

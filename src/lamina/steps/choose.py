@@ -26,7 +26,7 @@ from lamina.tasks import classify
 
 TEST_SHARE = 0.12
 """Share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
-SEALING_SECONDS = 15.0
+SEALING_SECONDS = 18.0
 NO_OPTIONS = "It has none: leave that out."
 
 
@@ -63,7 +63,9 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     decided, _, _ = _decided(request, prepared, plan, available(plan.budget, 0.0), given)
     registry.module("methods", decided.method.name)
     for option in decided.method.options:
-        raise InputError(f"The method {decided.method.name!r} has no option {option!r}.", where="method", fix=NO_OPTIONS)
+        raise InputError(
+            f"The method {decided.method.name!r} has no option {option!r}.", where="method", fix=NO_OPTIONS
+        )
     Schedule.over(1, decided.schedule)
     learner = build(decided, prepared, torch.device("cpu"), request.base)
     prepare = preparation(decided, {name: encoder.feature for name, encoder in prepared.encoders.items()})

@@ -29,6 +29,8 @@ class Request:
         weights: first weights: "PATH" or "FIELD=PATH".
         yes: go on where one would be asked.
         command: how the user said it, for the report.
+        base: the folder that relative paths start from.
+        began: when the budget began to count, on the monotonic clock; 0 for when the steps begin.
     """
 
     data: Any
@@ -45,6 +47,7 @@ class Request:
     yes: bool = False
     command: str = ""
     base: Path = field(default_factory=Path.cwd)
+    began: float = 0.0
 
     @property
     def name(self) -> str:
