@@ -5,24 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from mistakes import customers
 
 from lamina.cli import main
-
-CITIES = ("Bern", "Basel", "Chur")
-
-
-def customers(rows: int = 300, seed: int = 0) -> str:
-    """A table as CSV: age, income, city; `label` (yes or no) and `spent` follow from them, with noise."""
-    generator = np.random.default_rng(seed)
-    lines = ["age,income,city,spent,label"]
-    for _ in range(rows):
-        age, income = int(generator.integers(18, 80)), int(generator.integers(1000, 9000))
-        city = CITIES[generator.integers(3)]
-        spent = 100 * age + income + 500 * (city == "Bern") + generator.normal(0, 500)
-        lines.append(f"{age},{income},{city},{spent:.1f},{'yes' if spent > 10_000 else 'no'}")
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture(scope="session")

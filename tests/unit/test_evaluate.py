@@ -209,7 +209,7 @@ def test_assess_puts_a_class_target_together() -> None:
         worst=10_000,
     )
     assert result.verdict_kind == "network"
-    assert list(result.scores)[0] == "accuracy"
+    assert next(iter(result.scores)) == "accuracy"
     truth = (output.argmax(axis=1) == target).mean()
     assert result.scores["accuracy"].value == pytest.approx(truth)
     assert result.baselines[0].note == "quick"

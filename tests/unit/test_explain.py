@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
@@ -118,12 +119,12 @@ def test_contributions_to_an_additive_answer_are_its_terms(model: Model) -> None
 
 
 def test_the_word_that_decides_is_found() -> None:
-    texts = ["a good film", "a bad film", "good and long", "bad but short"] * 6
+    texts = ["this is a good film indeed, one of many", "this is a bad film, one of the many", "good", "bad"] * 6
 
     # The ids are known only when the encoder is fitted.
     def build(encoders: Mapping[str, Any]) -> nn.Module:
-        good = set(encoders["x"].encode(objects(["a good film"])).array[0].tolist())
-        good -= set(encoders["x"].encode(objects(["a bad film"])).array[0].tolist())
+        good = set(encoders["x"].encode(objects(["a good one"])).array[0].tolist())
+        good -= set(encoders["x"].encode(objects(["a bad one"])).array[0].tolist())
         wanted = torch.tensor(sorted(good))
         return Looks(lambda inputs: 5.0 * (inputs["x"][:, :, None] == wanted).any(2))
 
@@ -151,7 +152,7 @@ def test_a_long_text_is_covered_some_words_at_a_time() -> None:
     assert len(parts) <= occlusion.WORDS
     assert parts[0].start == 0
     assert parts[-1].end == len(text)
-    assert all(one.end < other.start for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one.end < other.start for one, other in itertools.pairwise(parts))
 
 
 def test_the_place_in_a_picture_that_decides_is_hot(tmp_path: Path) -> None:
@@ -168,8 +169,8 @@ def test_the_place_in_a_picture_that_decides_is_hot(tmp_path: Path) -> None:
     assert heat[:6, :6].min() > 0.01
     assert np.abs(heat[14:, 14:]).max() < 1e-6
     Image.fromarray(bright).save(tmp_path / "a&b.png")
-    explained = explain_input(model, str(tmp_path / "a&b.png")) if "path" in model.columns else explain(
-        model, {"x": "a&b.png"}, tmp_path)  # fmt: skip
+    explained = explain_input(model, str(tmp_path / "a&b.png"))
+    assert explained["targets"] == explain(model, {"x": "a&b.png"}, tmp_path)["targets"]
     json.dumps(explained)
     assert "data:image/png;base64," in render(explained)
     assert "from the left" in as_text(explained)

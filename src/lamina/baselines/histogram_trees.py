@@ -45,6 +45,8 @@ class HistogramTrees:
 
     def answer(self, features: BaselineFeatures) -> Array:
         """float32 [row, width]."""
+        if not features.rows:
+            return np.zeros((0, self.width), dtype=np.float32)
         found = _staged(self.model, self.task, self.matrix.of(features), self.rounds)
         if self.task == "regress":
             return number_output(found, self.residual)

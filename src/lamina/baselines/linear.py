@@ -106,6 +106,8 @@ def _fit(matrix: Any, target: Array, task: Task, strength: float) -> tuple[Any, 
 
 def _answer(models: tuple[Any, ...], task: str, width: int, matrix: Any, residual: Array) -> Array:
     rows = matrix.shape[0]
+    if not rows:
+        return np.zeros((0, width), dtype=np.float32)
     if task == "regress":
         return number_output(models[0].predict(matrix), residual)
     if task == "tag":

@@ -42,6 +42,8 @@ class Trees:
 
     def answer(self, features: BaselineFeatures) -> Array:
         """float32 [row, width]."""
+        if not features.rows:
+            return np.zeros((0, self.width), dtype=np.float32)
         matrix = self.matrix.of(features)
         if self.task == "regress":
             return number_output(_predict(self.boosters[0], matrix), self.residual)

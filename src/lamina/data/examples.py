@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import time
@@ -22,8 +23,10 @@ from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.files import write_text
 
-IN_MEMORY = 512 * 2**20
+IN_MEMORY = 96 * 2**20
 """Arrays below so many bytes are read into memory once."""
+RELEASE = 64 * 2**20
+"""After so many bytes gathered from mapped files their pages are given back: resident memory stays flat."""
 VERSION = 1
 
 
@@ -62,10 +65,24 @@ class Examples:
     arrays: Mapping[str, np.ndarray[Any, Any]]
     rows: int
     errors: Mapping[int, str] = field(default_factory=dict)
+    gathered: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
+    """Bytes gathered from mapped files since their pages were last given back."""
 
     def take(self, names: Sequence[str], rows: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         """The named arrays at `rows`: [len(rows), ...] each, in memory."""
-        return {name: np.ascontiguousarray(self.arrays[name][rows]) for name in names}
+        found = {name: np.ascontiguousarray(self.arrays[name][rows]) for name in names}
+        self.gathered[0] += sum(found[name].nbytes for name in names if isinstance(self.arrays[name], np.memmap))
+        if self.gathered[0] > RELEASE:
+            self._release()
+        return found
+
+    def _release(self) -> None:
+        """Give mapped pages back to the kernel, whose page cache keeps them for the next use."""
+        self.gathered[0] = 0
+        for array in self.arrays.values():
+            mapped = getattr(array, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def stream(
@@ -139,6 +156,7 @@ def _encode_into(
     files = {name: (folder / f"{number}.npy") for number, name in enumerate(parts)}
     maps: dict[str, np.ndarray[Any, Any]] = {}
     errors: dict[int, str] = {}
+    written = 0
     for rows, chunk in table.chunks(None, columns, 1024):
         for name, (item, part) in parts.items():
             encoded = part.encode(item.values(chunk), table.root)
@@ -151,6 +169,9 @@ def _encode_into(
                 errors.setdefault(int(rows[position]), f"{name}: {reason}")
         done += len(rows)
         progress(done, total)
+        if written > RELEASE:
+            _write_back(maps)
+            written = 0
     for array in maps.values():
         array.flush()  # type: ignore[attr-defined]
     description = {
@@ -173,6 +194,16 @@ def _reserve(path: Path) -> None:
             # Some file systems cannot reserve.
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
+
+
+def _write_back(maps: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Flush what was written and give its pages back."""
+    for array in maps.values():
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None:
+            mapped.flush()
+            if hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _open(place: Path, rows: int) -> Examples:

@@ -72,11 +72,14 @@ def _about(target: TargetResult, several: bool) -> list[View]:
     name = f" of {target.target}" if several else ""
     primary = next(iter(target.scores), "")
     for item in [item for item in target.slices if item.notable][:4]:
-        gap = wording.difference(primary, Interval(item.gap, float("nan"), float("nan"), unit=item.score.unit))
-        value = wording.score(primary, item.score.value, item.score.unit)
-        where = f"Where {item.field} is {item.value} ({wording.rows(item.rows)})"
-        text = f"{where}, {title(primary)}{name} is {value}: {gap} against all other rows."
         better = (item.gap > 0) == item.score.higher_is_better
+        gap = Interval(abs(item.gap), float("nan"), float("nan"), unit=item.score.unit)
+        amount = wording.difference(primary, gap).removeprefix("+")
+        value = wording.score(primary, item.score.value, item.score.unit)
+        text = (
+            f"Where {item.field} is {item.value} ({wording.rows(item.rows)}), {title(primary)}{name} is {value}: "
+            f"{amount} {'better' if better else 'worse'} than in all other rows."
+        )
         found.append(_finding("note" if better else "warning", "subgroup", text))
     measured = (target.coverage or {}).get("measured")
     coverage = measured if isinstance(measured, Mapping) else {}

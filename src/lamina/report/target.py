@@ -16,7 +16,7 @@ from lamina.report.charts import Line, Whisker
 
 LARGEST_MATRIX = 20
 """More classes are shown as the pairs that are confused most."""
-SLICES = 16
+SLICES = 12
 BARS = 20
 
 View = dict[str, Any]
@@ -52,6 +52,7 @@ def view(result: TargetResult, explanation: Explanation | None) -> View:
         "confusion": _confusion(result.confusion),
         "scatter": _scatter(result),
         "slices": _slices(result.slices, primary),
+        "more_slices": max(0, len(result.slices) - SLICES),
         "slice_chart": _slice_chart(result, primary),
         "mistakes": [_mistake(item, result.task) for item in result.mistakes],
         "importance": _importance(explanation, primary),
@@ -208,6 +209,7 @@ def _confusion(found: Mapping[str, Json] | None) -> View | None:
     return {
         "chart": Markup(chart),
         "classes": len(labels),
+        "large": len(labels) > 6,
         "pairs": [
             {
                 "true": true,
@@ -244,7 +246,7 @@ def _slices(found: Sequence[Slice], primary: str) -> list[View]:
             "gap": wording.difference(primary, Interval(item.gap, float("nan"), float("nan"), unit=item.score.unit)),
             "notable": item.notable,
         }
-        for item in found[: 2 * SLICES]
+        for item in found[:SLICES]
     ]
 
 
@@ -287,7 +289,7 @@ def _importance(explanation: Explanation | None, primary: str) -> View | None:
     ordered = sorted(explanation.importance.items(), key=lambda pair: -pair[1].value if is_finite(pair[1].value) else 0)
     factor = 100 if primary in POINTS else 1
     rows = [
-        Whisker(name, factor * item.value, factor * item.low, factor * item.high, wording.number(factor * item.value))
+        Whisker(name, factor * item.value, factor * item.low, factor * item.high, _drop(factor * item.value, factor))
         for name, item in ordered[:BARS]
     ]
     unit = "points" if factor == 100 else next(iter(explanation.importance.values())).unit
@@ -297,6 +299,10 @@ def _importance(explanation: Explanation | None, primary: str) -> View | None:
         "Importance of each field: how much worse the score is when the field is shuffled",
     )
     return {"chart": Markup(chart), "left_out": max(0, len(ordered) - BARS)} if chart else None
+
+
+def _drop(value: float, factor: int) -> str:
+    return f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−") if factor == 100 else wording.number(value)
 
 
 def example(found: Mapping[str, Json]) -> View:

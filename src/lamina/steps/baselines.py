@@ -25,6 +25,9 @@ SHARE = 0.15
 """Share of the budget that baselines may take."""
 SECONDS = 90.0
 """What they may take where there is no budget."""
+MOST_PLAIN = 500_000
+MOST_MEDIA = 30_000
+"""Rows that baselines learn from at most: they hold all of them in memory, which the network does not."""
 Answers = Mapping[str, tuple[BaselineAnswers, ...]]
 
 
@@ -34,7 +37,10 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
     kinds: set[str] = {feature.kind for feature in features.values()}
     seconds = (SHARE * plan.budget if plan.budget else SECONDS) / len(prepared.tasks)
     parts = prepared.split
-    train, validation, test = (_features(prepared, rows) for rows in (parts.train, parts.validation, parts.test))
+    rows = _affordable(parts.train, kinds, plan.seed)
+    if len(rows) < len(parts.train):
+        narrator.say(f"baselines learn from {len(rows):,} of the training rows, drawn at random, to save memory")
+    train, validation, test = (_features(prepared, part) for part in (rows, parts.validation, parts.test))
     found: dict[str, tuple[BaselineAnswers, ...]] = {}
     narrator.say("baselines, fitted on the same rows:")
     for name, task in prepared.tasks.items():
@@ -45,7 +51,7 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
         found[name] = compare(
             task,
             kinds,
-            (train, np.asarray(targets[parts.train])),
+            (train, np.asarray(targets[rows])),
             (validation, np.asarray(targets[parts.validation])),
             test,
             seed=plan.seed,
@@ -55,6 +61,14 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
         )
     _write(run, found)
     return found
+
+
+def _affordable(rows: Array, kinds: set[str], seed: int) -> Array:
+    """All rows, or as many as a baseline can hold: simple features of media are hundreds of numbers a row."""
+    most = MOST_PLAIN if kinds <= {"numbers", "category"} else MOST_MEDIA
+    if len(rows) <= most:
+        return rows
+    return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
 
 
 def _features(prepared: Prepared, rows: Array) -> BaselineFeatures:

@@ -86,7 +86,7 @@ def _check_unreadable(table: Table, plan: Plan) -> None:
     bad, total = len(table.unreadable), len(table) + len(table.unreadable)
     if bad > plan.data.bad_rows * total:
         raise InputError(
-            f"{bad:,} of {total:,} rows of {table.name} cannot be read, more than the {plan.data.bad_rows:.1%} allowed.",
+            f"{bad:,} of {total:,} rows cannot be read, more than the {plan.data.bad_rows:.1%} allowed.",
             where="; ".join(f"{place}: {reason}" for place, reason in table.unreadable[:3]),
             fix="Correct them, or allow more with --set data.bad_rows=0.2",
         )

@@ -1,0 +1,65 @@
+"""Is peak memory flat when the data set grows tenfold on disk?
+
+    python -m bench memory --data DATA
+
+Trains on a table and on a folder of pictures, and on the same data ten times over (rows repeated with a running
+number, pictures copied), each in a process of its own, with the same number of steps; compares the processes' peaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import _machine
+
+TIMES = 10
+
+
+def table(data: Path, folder: Path, times: int) -> list[str]:
+    """diamonds, `times` over; the price is moved by a little so that rows differ."""
+    target = folder / f"diamonds-{times}.csv"
+    with (data / "diamonds/train.csv").open() as source, target.open("w", newline="") as file:
+        reader = csv.DictReader(source)
+        writer = csv.DictWriter(file, reader.fieldnames or [])
+        writer.writeheader()
+        for row in reader:
+            for copy in range(times):
+                writer.writerow({**row, "table": float(row["table"]) + copy / 1000})
+    return [str(target), "--target", "price"]
+
+
+def pictures(data: Path, folder: Path, times: int) -> list[str]:
+    """fashion-mnist-small's pictures, `times` over, as files."""
+    for half in ("train", "test"):
+        for source in sorted((data / "fashion-mnist-small" / half).glob("*/*.png")):
+            for copy in range(times):
+                target = folder / f"pictures-{times}" / half / source.parent.name / f"{copy}-{source.name}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    return [str(folder / f"pictures-{times}")]
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench memory", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    arguments = parser.parse_args(words)
+    found = {}
+    for name, make in (("table", table), ("pictures", pictures)):
+        peaks = []
+        for times in (1, TIMES):
+            with tempfile.TemporaryDirectory() as place:
+                command = [sys.executable, "-m", "lamina", "train", *make(arguments.data, Path(place), times)]
+                command += ["--out", f"{place}/run", "--json", "--quiet", "--set", "training.epochs=" + str(2 / times)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+            peaks.append(json.loads(done.stdout)["cost"]["peak_memory_mb"])
+        found[name] = {"peak MB": peaks[0], f"peak MB, {TIMES} times the data": peaks[1], "ratio": peaks[1] / peaks[0]}
+        print(name, found[name])
+    _machine.keep("memory", {"results": found, "must": "ratio at most 1.2"})
+    return 0
