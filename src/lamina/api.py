@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from lamina import plan as plans
 from lamina import run as runs
 from lamina.errors import InputError
+from lamina.files import CannotWriteError
 from lamina.narrate import Narrator, Plain, Silent
 from lamina.run import Run
 from lamina.steps.request import Request, seconds
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lamina.data.tables import Table
     from lamina.demo import DemoSet
     from lamina.evaluate.cost import EnergyMeter
     from lamina.evaluate.results import Results
@@ -188,24 +192,33 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
         clock.lap("prepare")
         spent = time.monotonic() - begin
         plan = choose.choose(request, prepared, understood.plan, narrator, spent=spent, given=given)
+        clock.lap("choose")
+        allowed = choose.available(plan.budget, time.monotonic() - begin)
+        # The plan comes last: where there is a plan, resuming finds everything else as well.
+        run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))
         run.write_plan(plan)
     except BaseException:
         # Without a plan there is nothing to resume: the same command must find its folder free again.
         run.discard(folder=fresh)
         raise
-    clock.lap("choose")
-    allowed = choose.available(plan.budget, time.monotonic() - begin)
-    run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))
     return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, request.base)
 
 
-def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
+def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = None, test: Any = None) -> Trained:
     """Go on with a run that was stopped, by a kill, a crash or Ctrl-C, bit for bit (CPU) as if it had not been.
 
     A finished run is only tested and reported again.
+
+    Args:
+        folder: the run folder.
+        narrator: tells what goes on; on standard error unless said otherwise.
+        data, test: the data again, where it was a data frame or has been moved.
+
+    Raises:
+        InputError: there is no run, or the data is not what the run was started with.
     """
     from lamina.evaluate.cost import EnergyMeter
-    from lamina.steps import baselines, prepare, understand
+    from lamina.steps import baselines, prepare
 
     narrator = narrator or Plain()
     begin, meter = time.monotonic(), EnergyMeter()
@@ -213,12 +226,7 @@ def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
     plan, status = run.plan(), run.status()
     clock = _Clock(begin, {step: float(value) for step, value in status.get("seconds", {}).items()})
     narrator.step("Prepare")
-    table, boundary = understand.open_data(plan.data.train, plan.data.test or None)
-    if table.fingerprint != plan.data.fingerprint:
-        raise InputError(
-            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
-            fix="Put the old data back, or start a new run with `lamina train`.",
-        )
+    table, boundary = _data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
     compared = baselines.read_baselines(run, plan)
     if compared is None:
@@ -226,6 +234,37 @@ def resume(folder: str | Path, narrator: Narrator | None = None) -> Trained:
     base = Path(status.get("base", "."))
     allowed = float(status.get("allowed", 0))
     return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, base)
+
+
+def _data_of(run: Run, plan: plans.Plan, data: Any, test: Any) -> tuple[Table, int | None]:
+    """A run's data, read again from where it was, or from what the user gives in its place.
+
+    Raises:
+        InputError: it was a data frame and is not given, or it is other data.
+    """
+    from lamina.steps import understand
+
+    base = Path(run.status().get("base", "."))
+    for given, known in ((data, plan.data.train), (test, plan.data.test)):
+        if given is None and known.startswith(understand.IN_MEMORY):
+            raise InputError(
+                f"The run {run.folder} was trained on a data frame, which is not on disk.",
+                fix="Give the frame again, from Python: lamina.resume(run, data=frame)",
+            )
+    train = data if data is not None else _from_base(plan.data.train, base)
+    held_out = test if test is not None else _from_base(plan.data.test, base)
+    table, boundary = understand.open_data(train, held_out or None if isinstance(held_out, str) else held_out)
+    if table.fingerprint != plan.data.fingerprint:
+        raise InputError(
+            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
+            fix="Put the old data back, or start a new run with `lamina train`.",
+        )
+    return table, boundary
+
+
+def _from_base(place: str, base: Path) -> str:
+    """A path as the run was given it, whatever folder we are in now; URLs stay."""
+    return place if not place or "://" in place or Path(place).is_absolute() else str(base / place)
 
 
 def _train_and_test(
@@ -242,13 +281,17 @@ def _train_and_test(
     from lamina.steps import test
     from lamina.steps.train import train as learn
 
-    learner, ended, record = learn(plan, prepared, run, narrator, seconds=allowed, base=base)
-    clock.seconds["train"] = ended.seconds
-    clock.last = time.monotonic()
-    run.write_status(state="trained", seconds=clock.seconds)
-    results = test.test(
-        plan, prepared, learner, compared, run, narrator, ended=ended, record=record, clock=clock, meter=meter
-    )
+    try:
+        learner, ended, record = learn(plan, prepared, run, narrator, seconds=allowed, base=base)
+        clock.seconds["train"] = ended.seconds
+        clock.last = time.monotonic()
+        run.write_status(state="trained", seconds=clock.seconds)
+        results = test.test(
+            plan, prepared, learner, compared, run, narrator, ended=ended, record=record, clock=clock, meter=meter
+        )
+    except CannotWriteError as error:
+        fix = f"Free disk space; `lamina resume {run.folder}` then goes on from what is saved."
+        raise InputError(error.what, where=error.where, fix=fix) from error
     interrupted = ended.stopped == "interrupted"
     run.write_status(state="interrupted" if interrupted else "done", seconds=clock.seconds)
     return Trained(run, results, interrupted)
@@ -298,27 +341,63 @@ def load(path: str | Path) -> Model:
     return load_model(file / "model.lamina" if file.is_dir() else file)
 
 
-def learner(folder: str | Path) -> Learner:
-    """A run's network, method and batches, with its final weights: for looking inside and going on from there."""
-    import torch
-    from safetensors.torch import load_file
+def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learner:
+    """A run's network, method and batches, with its final weights: for looking inside and going on from there.
 
-    from lamina.steps import prepare, understand
+    Args:
+        folder: the run folder.
+        data, test: the data again, where it was a data frame or has been moved.
+
+    Raises:
+        InputError: there is no run, or the data is not what the run was started with.
+    """
+    import torch
+
+    from lamina.steps import prepare
     from lamina.steps.learner import build
 
     run = runs.find(folder)
     plan = run.plan()
-    table, boundary = understand.open_data(plan.data.train, plan.data.test or None)
+    table, boundary = _data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     found = build(plan, prepared, torch.device("cpu"), Path(run.status().get("base", ".")))
-    found.method.load(load_file(run.weights))
+    found.method.load(_final_weights(run))
     found.network.eval()
     return found
 
 
 def network(folder: str | Path) -> Assembly:
-    """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`."""
-    return learner(folder).network
+    """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
+
+    Raises:
+        InputError: there is no run, or it has not been trained to the end.
+    """
+    from lamina.data.schema import Schema
+    from lamina.networks.assembly import build_assembly
+    from lamina.networks.transfer.freezing import apply_freezing
+    from lamina.steps import prepare
+
+    run = runs.find(folder)
+    plan = run.plan()
+    encoders, tasks = prepare.restored(run, plan, Schema(plan.schema))
+    features = {name: encoder.feature for name, encoder in encoders.items()}
+    widths = {name: task.width for name, task in tasks.items()}
+    found = build_assembly(plan.network, features, widths, base=Path(run.status().get("base", ".")))
+    for name, part in plan.network.items():
+        apply_freezing(found, name, part.frozen)
+    found.load_state_dict(dict(_final_weights(run)))
+    return found.eval()
+
+
+def _final_weights(run: Run) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    if not run.weights.exists():
+        raise InputError(
+            f"The run {run.folder} has not been trained to the end.",
+            fix=f"Go on with it first: lamina resume {run.folder}",
+        )
+    return load_file(run.weights)
 
 
 def run_demo(

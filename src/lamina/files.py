@@ -8,6 +8,10 @@ from pathlib import Path
 from lamina.errors import InputError
 
 
+class CannotWriteError(InputError):
+    """A file cannot be written: the disk is full, or the folder may not be written to."""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write beside, sync, rename: never a half file."""
     write_bytes(path, text.encode("utf-8"))
@@ -17,7 +21,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write beside, sync, rename: never a half file.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written.
+        CannotWriteError: the disk is full or the folder cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -28,8 +32,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise InputError(
+        raise CannotWriteError(
             f"Cannot write {path.name}: {error.strerror}.",
             where=str(path.parent),
-            fix="Free disk space or choose another folder with --out.",
+            fix="Free disk space, or write to another disk with --out and LAMINA_CACHE.",
         ) from error

@@ -109,7 +109,7 @@ def check_out(out: str | None) -> None:
             where="--out",
             fix=f"`lamina resume {out}` goes on with it; or choose another folder.",
         )
-    if folder.is_dir() and any(item.name not in PREPARATION for item in folder.iterdir()):
+    if folder.is_dir() and any(item.name not in PREPARATION and item.suffix != ".part" for item in folder.iterdir()):
         raise InputError(f"{out} is not empty.", where="--out", fix="Choose a new or an empty folder.")
 
 

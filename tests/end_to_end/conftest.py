@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     data = folder / "customers.csv"
     data.write_text(customers())
-    words = ["--target", "label", "--budget", "12s", "--quiet", "--out", str(folder / "run")]
+    words = ["--target", "label", "--budget", "4s", "--quiet", "--out", str(folder / "run")]
     sets = ["schema.spent.role=ignore", "training.epochs=1", "training.threads=1", "training.batch_size=64"]
     assert main(["train", str(data), *words, "--set", *sets]) == 0
     return folder / "run"

@@ -84,7 +84,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_replicates_are_saved_on_large_data_and_weights_count_all_rows() -> None:
     assert intervals.replicates(1000) == 1000
-    assert intervals.replicates(84_000) == 238
+    assert intervals.replicates(40_000) == 250
     assert intervals.replicates(10_000_000) == intervals.FEWEST
     blocks = list(intervals.resampled(50, 120, 3))
     weight = np.concatenate(blocks)

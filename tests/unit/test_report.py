@@ -253,7 +253,7 @@ def test_verdict_comes_first_and_every_section_is_there() -> None:
         "Explained examples",
         "Worst mistakes",
         "Dear bank",
-        "93% sure",
+        "certainty 93%",
         "the label may be wrong",
         "loans.csv, line 9",
         "same answer as the trained network on all 200 test rows",
@@ -429,6 +429,11 @@ def test_hostile_names_and_texts_stay_text() -> None:
     assert "audio" not in found.names()
     assert "<script>alert('1')</script>" in found.words
     assert "{{ 7 * 7 }}" in found.words
+    assert "data:image/svg" not in found.words
+
+
+def test_endless_words_are_cut() -> None:
+    assert len(render(hostile(), PLAN, HOSTILE)) < 150_000
 
 
 def test_figures_that_are_not_known_are_dashes() -> None:
@@ -493,6 +498,13 @@ def test_contributions_of_every_kind_are_drawn(contributions: Any, modality: str
     )
     assert shown[wanted]
     Page(str(shown["chart"]) + str(shown["overlay"]))
+
+
+def test_a_long_explained_text_is_cut_openly() -> None:
+    pairs = [[f"word{number}", 0.1] for number in range(400)]
+    shown = target_view.example({"modality": "text", "value": "x", "answer": "a", "contributions": pairs})
+    assert len(shown["words"]) == target_view.WORDS + 1
+    assert shown["words"][-1]["text"] == "… and 150 more words"
 
 
 @given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e12), st.integers(2, 9))

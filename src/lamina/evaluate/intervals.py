@@ -14,10 +14,10 @@ from lamina.tasks._scores import Scorer
 Array = np.ndarray[Any, Any]
 
 LEVEL = 0.95
-WORK = 20_000_000
+WORK = 10_000_000
 """Rows times replicates drawn at most; beyond, replicates are saved, down to FEWEST."""
 FEWEST = 200
-BLOCK = 2_000_000
+BLOCK = 500_000
 
 
 def replicates(rows: int, wanted: int = 1000) -> int:

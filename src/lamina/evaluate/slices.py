@@ -26,9 +26,9 @@ LEAST = 30
 LEVELS = 8
 """The most frequent values of a category that are looked at."""
 FIELDS = 40
-ROWS = 20_000
+ROWS = 10_000
 """At most so many rows, drawn at random, are scored: subgroups need no more."""
-REPLICATES = 200
+REPLICATES = 120
 SIGNIFICANCE = 0.05
 
 
@@ -55,15 +55,17 @@ def slices(
     if not groups:
         return ()
     primary, score = next(iter(task.scores(output, target).items()))
-    scorer = task.scorer(output, target, primary)
-    masks = np.stack([member for _, _, member in groups]).astype(np.float64)
+    sides = [
+        [(side, task.scorer(output[side], target[side], primary)) for side in map(np.flatnonzero, (member, ~member))]
+        for _, _, member in groups
+    ]
     drawn: list[list[Array]] = [[] for _ in groups]
     rest: list[list[Array]] = [[] for _ in groups]
     for weight in resampled(len(target), REPLICATES, seed):
-        for number, mask in enumerate(masks):
-            drawn[number].append(scorer(weight * mask)[primary])
-            rest[number].append(scorer(weight * (1 - mask))[primary])
-    plain = [(float(scorer(mask[None])[primary][0]), float(scorer(1 - mask[None])[primary][0])) for mask in masks]
+        for number, ((inside, scorer), (outside, other)) in enumerate(sides):
+            drawn[number].append(scorer(weight[:, inside])[primary])
+            rest[number].append(other(weight[:, outside])[primary])
+    plain = [[float(scorer(np.ones((1, len(side))))[primary][0]) for side, scorer in pair] for pair in sides]
     gaps = [own - other for own, other in plain]
     chances = [_chance(gap, np.concatenate(a) - np.concatenate(b)) for gap, a, b in zip(gaps, drawn, rest, strict=True)]
     notable = holm(chances)

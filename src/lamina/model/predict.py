@@ -80,8 +80,7 @@ def _shortest(value: float) -> str:
     """
     if abs(value) >= 2**24 or value != value:
         return repr(value)
-    with np.errstate(under="ignore"):
-        return str(np.float32(value))
+    return str(np.float32(value))
 
 
 def _count(counts: dict[str, int], part: Part) -> None:

@@ -14,6 +14,10 @@ from lamina.report.axes import Scale, finite, is_finite, step_of, tick_text, tic
 
 WIDTH = 460
 """Units of a chart's width; about CSS pixels on a laptop."""
+LONGEST_HINT = 200
+"""Characters of a title; names from the data can be of any length."""
+LINE_WIDTH = 340
+"""Units of a line chart's width: three of them stand side by side on a laptop."""
 Point = tuple[float, float]
 Format = Callable[[float], str]
 
@@ -48,6 +52,7 @@ def shortened(text: str, length: int) -> str:
 
 def svg(title: str, width: float, height: float, body: Sequence[str]) -> str:
     """A whole picture with a title for readers and screen readers."""
+    title = shortened(title, LONGEST_HINT)
     name = escape(title, quote=True)
     return (
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img" '
@@ -57,7 +62,7 @@ def svg(title: str, width: float, height: float, body: Sequence[str]) -> str:
 
 def label(x: float, y: float, text: str, classes: str = "", anchor: str = "start", full: str = "") -> str:
     """Text at a place; `full` is shown on hovering."""
-    hint = f"<title>{escape(full)}</title>" if full and full != text else ""
+    hint = f"<title>{escape(shortened(full, LONGEST_HINT))}</title>" if full and full != text else ""
     name = f' class="{classes}"' if classes else ""
     place = f' text-anchor="{anchor}"' if anchor != "start" else ""
     return f'<text x="{x:g}" y="{y:g}"{name}{place}>{hint}{escape(text)}</text>'
@@ -105,8 +110,8 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, title: str, *,
     steps = [x for line in drawn for x, _ in line.points]
     first, last = (min(steps), max(steps)) if min(steps) < max(steps) else widened(steps)
     low, high = widened([y for line in drawn for _, y in line.points], zero=zero)
-    area = Plane(Scale(min(first, 0.0), last, 52, WIDTH - 16), Scale(low, high, 230, 30))
-    return svg(title, WIDTH, 275, [*area.axes(x_label, y_label), *_curves(area, drawn)])
+    area = Plane(Scale(min(first, 0.0), last, 52, LINE_WIDTH - 12), Scale(low, high, 200, 30))
+    return svg(title, LINE_WIDTH, 245, [*area.axes(x_label, y_label), *_curves(area, drawn)])
 
 
 def _curves(area: Plane, lines: Sequence[Line]) -> list[str]:
@@ -120,7 +125,7 @@ def _curves(area: Plane, lines: Sequence[Line]) -> list[str]:
             parts.append(f'<path class="{kind}" d="{area.path(line.points)}"/>')
     if len(lines) > 1:
         for number, line in enumerate(reversed(lines)):
-            at = WIDTH - 16 - 120 * number
+            at = LINE_WIDTH - 12 - 120 * number
             parts.append(f'<path class="line {line.kind}" d="M{at - 118:g} 12h18"/>')
             parts.append(label(at - 95, 16, shortened(line.name, 15), "tick", full=line.name))
     return parts
@@ -196,7 +201,8 @@ def _whisker(row: Whisker, across: Scale, y: float) -> list[str]:
     low, high = (row.low, row.high) if is_finite(row.low) and is_finite(row.high) else (row.value, row.value)
     text = shortened(row.label, 22)
     parts = [label(158, y + 4, text, "label strong" if row.main else "label", "end", row.label)]
-    hint = f"<title>{escape(f'{row.label}: {row.shown}')}</title>" if row.shown else ""
+    name = shortened(row.label, LONGEST_HINT)
+    hint = f"<title>{escape(f'{name}: {row.shown}')}</title>" if row.shown else ""
     parts.append(f'<path class="whisker {kind}" d="M{across(low):g} {y:g}H{across(high):g}"/>')
     x = across(row.value)
     if row.main:
@@ -253,8 +259,8 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[float]], title: st
             parts.append(label(x, top - 8, shortened(text, max(3, int(cell / 7))), "tick", "middle", text))
         else:
             parts.append(
-                f'<text class="tick" transform="translate({x + 3:g} {top - 8:g})rotate(-60)"><title>{escape(text)}'
-                f"</title>{escape(shortened(text, 14))}</text>"
+                f'<text class="tick" transform="translate({x + 3:g} {top - 8:g})rotate(-60)"><title>'
+                f"{escape(shortened(text, LONGEST_HINT))}</title>{escape(shortened(text, 14))}</text>"
             )
     for row, text in enumerate(labels):
         parts.append(label(left - 8, top + cell * (row + 0.5) + 4, shortened(text, 14), "tick", "end", text))

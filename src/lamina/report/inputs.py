@@ -15,7 +15,8 @@ from lamina.report.charts import trace
 
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 SOUND = re.compile(r"data:audio/(?:wav|x-wav|ogg|flac|mpeg|mp4|webm);base64,[A-Za-z0-9+/=]+")
-"""Only these URIs become the source of an element: a value from the data can be anything."""
+"""Only these URIs become the source of an element: a value from the data can be anything. Nothing in them needs
+escaping."""
 QUOTED = 700
 """Characters of a text that are shown at once."""
 SMALL = 64
@@ -54,9 +55,9 @@ def is_sound(value: object) -> bool:
 def _input(name: str, modality: str, value: object) -> Input:
     text = "" if value is None else str(value)
     if is_picture(text):
-        return Input(name, "image", text, small=picture_width(text) <= SMALL)
+        return Input(name, "image", Markup(text), small=picture_width(text) <= SMALL)
     if is_sound(text):
-        return Input(name, "audio", text)
+        return Input(name, "audio", Markup(text))
     if text.startswith("data:"):
         return Input(name, "value", "(cannot be shown)")
     if modality == "series":

@@ -7,10 +7,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lamina.evaluate.results import Explanation, Results
+from lamina.data.schema import Json
+from lamina.evaluate.results import Explanation, Results, from_json, to_json
 from lamina.report import overview, target, wording
+from lamina.report.inputs import is_picture, is_sound
 
 FOLDER = Path(__file__).parent
+LONGEST = 500
+"""Characters of any one text; what is longer is cut."""
+LONGEST_VALUE = 1600
+"""Characters of an input's value."""
 
 
 def render(results: Results, plan_text: str, command: str) -> str:
@@ -21,6 +27,7 @@ def render(results: Results, plan_text: str, command: str) -> str:
         plan_text: `plan.toml`, with its reasons.
         command: what the user wrote to start the run; "" if it is not known.
     """
+    results = from_json({**_cut(to_json(results)), "versions": to_json(results.versions)})
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -47,3 +54,15 @@ def render(results: Results, plan_text: str, command: str) -> str:
         command=command or versions.get("command", ""),
         versions=[(wording.words(key), value) for key, value in versions.items() if key != "command"],
     )
+
+
+def _cut(part: Json, key: str = "") -> Json:
+    """The same JSON with long texts cut, pictures and sounds whole: a cell of the data can hold a book."""
+    if isinstance(part, dict):
+        return {name: _cut(value, name) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_cut(value, key) for value in part]
+    if not isinstance(part, str) or is_picture(part) or is_sound(part):
+        return part
+    longest = LONGEST_VALUE if key == "value" else LONGEST
+    return part if len(part) <= longest else part[: longest - 1] + "…"

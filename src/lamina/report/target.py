@@ -18,6 +18,8 @@ LARGEST_MATRIX = 20
 """More classes are shown as the pairs that are confused most."""
 SLICES = 12
 BARS = 20
+WORDS = 250
+"""Words of an explained text that are shown."""
 
 View = dict[str, Any]
 HEADINGS = {
@@ -327,7 +329,9 @@ def example(found: Mapping[str, Json]) -> View:
     pairs = _pairs(parts)
     if pairs and modality == "text":
         largest = max(abs(weight) for _, weight in pairs) or 1.0
-        shown["words"] = [{"text": word, "level": round(3 * weight / largest)} for word, weight in pairs]
+        shown["words"] = [{"text": word, "level": round(3 * weight / largest)} for word, weight in pairs[:WORDS]]
+        if len(pairs) > WORDS:
+            shown["words"].append({"text": f"… and {len(pairs) - WORDS} more words", "level": 0})
         shown["inputs"] = []
     elif pairs:
         pairs.sort(key=lambda pair: -abs(pair[1]))

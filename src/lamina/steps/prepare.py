@@ -94,9 +94,16 @@ def _check_unreadable(table: Table, plan: Plan) -> None:
 
 def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, narrator: Narrator) -> Prepared:
     """What `prepare` gave when the run was started, from the run folder and the same data."""
-    document = read(run)
     schema = Schema(plan.schema)
+    encoders, tasks = restored(run, plan, schema)
     parts = split(table, schema, plan.data, plan.seed, test_from=boundary)
+    findings = tuple(AuditFinding(**{**item, "rows": tuple(item["rows"])}) for item in read(run)["findings"])
+    return _finish(table, schema, plan, parts, encoders, tasks, findings, narrator)
+
+
+def restored(run: Run, plan: Plan, schema: Schema) -> tuple[dict[str, Encoder], dict[str, Task]]:
+    """A run's fitted encoders by input field, and its tasks by target."""
+    document = read(run)
     encoders = {
         name: registry.module("modalities", schema[name].modality).Encoder.restore(state)
         for name, state in document["encoders"].items()
@@ -105,8 +112,7 @@ def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, nar
         name: registry.module("tasks", plan.task[name].name).Task.restore(state)
         for name, state in document["tasks"].items()
     }
-    findings = tuple(AuditFinding(**{**item, "rows": tuple(item["rows"])}) for item in document["findings"])
-    return _finish(table, schema, plan, parts, encoders, tasks, findings, narrator)
+    return encoders, tasks
 
 
 def read(run: Run) -> dict[str, Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,14 @@ def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
         return table, None
     held_out = open_table(test, cache)
     return concatenate(table, held_out), len(table)
+
+
+IN_MEMORY = "in memory: "
+
+
+def place_of(data: Any) -> str:
+    """Where data comes from, as the plan has it: its path or URL, or "in memory: DataFrame"."""
+    return str(data) if isinstance(data, str | Path) else IN_MEMORY + type(data).__name__
 
 
 def understand(request: Request, narrator: Narrator) -> Understood:
@@ -103,9 +112,8 @@ def overrides(request: Request) -> dict[str, dict[str, Any]]:
 
 def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | None) -> DataPlan:
     """How rows will be divided, from what the user gave and what the columns are."""
-    train = request.data if isinstance(request.data, str) else type(request.data).__name__
-    test = request.test if isinstance(request.test, str) else ("" if request.test is None else "a data frame")
-    plan = DataPlan(train=str(train), test=test, fingerprint=table.fingerprint)
+    train, test = place_of(request.data), "" if request.test is None else place_of(request.test)
+    plan = DataPlan(train=train, test=test, fingerprint=table.fingerprint)
     for role, way in (("split", "column"), ("group", "group"), ("time", "time")):
         fields = schema.with_role(role)  # type: ignore[arg-type]
         if fields and boundary is None:

@@ -19,7 +19,12 @@ Weighted = Callable[[Array], Array]
 Scorer = Callable[[Array], dict[str, Array]]
 """weight [replicate, row] to every score by name, [replicate] each."""
 
+Counts = Callable[[Array], tuple[Array, Array, Array]]
+Ranked = Callable[[Array], tuple[Array, Array]]
+
 SMALLEST_PROBABILITY = 1e-12
+FEW_CELLS = 128
+"""Up to so many pairs of (true, answered) class, counting them is a matrix product."""
 
 
 def together(scores: dict[str, Weighted], first: str, only: str = "") -> Scorer:
@@ -39,25 +44,34 @@ def mean_of(values: Array) -> Weighted:
     return lambda weight: _divided(weight @ values, weight.sum(axis=1))
 
 
-def class_counts(answer: Array, target: Array, classes: int) -> Callable[[Array], tuple[Array, Array, Array]]:
+def class_counts(answer: Array, target: Array, classes: int) -> Counts:
     """Hits, occurrences and answers of each class: three [replicate, class] arrays for a weight."""
+    cells, place = np.unique(target * classes + answer, return_inverse=True)
+    true, said = cells // classes, cells % classes
+    members = np.eye(len(cells))[place] if len(cells) <= FEW_CELLS else None
+
+    def amounts(weight: Array) -> Array:
+        if members is not None:
+            return np.asarray(weight @ members)
+        offset = len(cells) * np.arange(len(weight))[:, None]
+        flat = np.bincount((place + offset).ravel(), weight.ravel(), len(cells) * len(weight))
+        return flat.reshape(len(weight), len(cells))
 
     def count(weight: Array) -> tuple[Array, Array, Array]:
-        replicates = weight.shape[0]
-        offset = classes * np.arange(replicates)[:, None]
+        found = amounts(weight)
+        totals = np.zeros((3, len(weight), classes))
+        for cell in range(len(cells)):
+            totals[1, :, true[cell]] += found[:, cell]
+            totals[2, :, said[cell]] += found[:, cell]
+            if true[cell] == said[cell]:
+                totals[0, :, true[cell]] += found[:, cell]
+        return totals[0], totals[1], totals[2]
 
-        def tally(codes: Array, amounts: Array) -> Array:
-            flat = np.bincount((codes[None, :] + offset).ravel(), amounts.ravel(), classes * replicates)
-            return flat.reshape(replicates, classes)
-
-        return tally(target, weight * (answer == target)), tally(target, weight), tally(answer, weight)
-
-    return count
+    return _remembered(count)
 
 
-def balanced_accuracy(answer: Array, target: Array, classes: int) -> Weighted:
+def balanced_accuracy(count: Counts) -> Weighted:
     """Mean recall over the classes that occur."""
-    count = class_counts(answer, target, classes)
 
     def score(weight: Array) -> Array:
         hit, true, _ = count(weight)
@@ -66,9 +80,8 @@ def balanced_accuracy(answer: Array, target: Array, classes: int) -> Weighted:
     return score
 
 
-def macro_f1(answer: Array, target: Array, classes: int) -> Weighted:
+def macro_f1(count: Counts) -> Weighted:
     """Mean F1 over the classes that occur or are answered."""
-    count = class_counts(answer, target, classes)
 
     def score(weight: Array) -> Array:
         hit, true, said = count(weight)
@@ -77,9 +90,8 @@ def macro_f1(answer: Array, target: Array, classes: int) -> Weighted:
     return score
 
 
-def f1(answer: Array, target: Array, positive: int, classes: int) -> Weighted:
+def f1(count: Counts, positive: int) -> Weighted:
     """F1 of one class; 0 where it is neither present nor answered."""
-    count = class_counts(answer, target, classes)
 
     def score(weight: Array) -> Array:
         hit, true, said = (part[:, positive] for part in count(weight))
@@ -88,9 +100,8 @@ def f1(answer: Array, target: Array, positive: int, classes: int) -> Weighted:
     return score
 
 
-def matthews(answer: Array, target: Array, classes: int) -> Weighted:
+def matthews(count: Counts) -> Weighted:
     """Matthews correlation for any number of classes (Gorodkin 2004); 0 where it is undefined."""
-    count = class_counts(answer, target, classes)
 
     def score(weight: Array) -> Array:
         hit, true, said = count(weight)
@@ -102,34 +113,51 @@ def matthews(answer: Array, target: Array, classes: int) -> Weighted:
     return score
 
 
-def roc_auc(score: Array, positive: Array) -> Weighted:
+def ranked(score: Array, positive: Array) -> Ranked:
+    """Weights of positive and negative rows by ascending score, tied rows added up: two [replicate, value] arrays."""
+    order = np.argsort(score, kind="stable")
+    ascending = np.asarray(score)[order]
+    starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+    right = np.asarray(positive)[order].astype(np.float64)
+
+    def counts(weight: Array) -> tuple[Array, Array]:
+        total = np.take(weight, order, axis=1)
+        hits = total * right
+        if len(starts) < len(order):
+            hits, total = np.add.reduceat(hits, starts, axis=1), np.add.reduceat(total, starts, axis=1)
+        return hits, total - hits
+
+    return _remembered(counts)
+
+
+def roc_auc(rank: Ranked) -> Weighted:
     """Share of (positive, negative) pairs in the right order, a tie counting half; NaN with one class only."""
-    ranked = _ranked(score, positive)
 
     def area(weight: Array) -> Array:
-        right, wrong = ranked(weight)
+        right, wrong = rank(weight)
         below = np.cumsum(wrong, axis=1) - wrong / 2
-        return _divided((right * below).sum(axis=1), right.sum(axis=1) * wrong.sum(axis=1))
+        pairs = np.einsum("ij,ij->i", right, below)
+        return _divided(pairs, right.sum(axis=1) * wrong.sum(axis=1))
 
     return area
 
 
-def average_precision(score: Array, positive: Array) -> Weighted:
+def average_precision(rank: Ranked) -> Weighted:
     """Area under the precision-recall steps, ties taken together; NaN without a positive row."""
-    ranked = _ranked(-np.asarray(score), positive)
 
     def area(weight: Array) -> Array:
-        right, wrong = ranked(weight)
+        right, wrong = (part[:, ::-1] for part in rank(weight))
         hits = np.cumsum(right, axis=1)
-        precision = np.nan_to_num(_divided(hits, hits + np.cumsum(wrong, axis=1)))
-        return _divided((precision * right).sum(axis=1), right.sum(axis=1))
+        # Where nothing has been drawn yet both are 0, and so is the precision.
+        precision = hits / np.maximum(hits + np.cumsum(wrong, axis=1), 1e-300)
+        return _divided(np.einsum("ij,ij->i", precision, right), right.sum(axis=1))
 
     return area
 
 
 def mean_average_precision(score: Array, positive: Array) -> Weighted:
     """Average precision of each column of [row, label], averaged over labels that occur."""
-    columns = [average_precision(score[:, label], positive[:, label]) for label in range(score.shape[1])]
+    columns = [average_precision(ranked(score[:, label], positive[:, label])) for label in range(score.shape[1])]
 
     def mean(weight: Array) -> Array:
         each = np.stack([column(weight) for column in columns], axis=1)
@@ -197,19 +225,16 @@ def sigmoid(logits: Array) -> Array:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))))
 
 
-def _ranked(score: Array, positive: Array) -> Callable[[Array], tuple[Array, Array]]:
-    """Weights of positive and negative rows by ascending score, tied rows added up."""
-    order = np.argsort(score, kind="stable")
-    ascending = np.asarray(score)[order]
-    starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
-    right = np.asarray(positive)[order].astype(np.float64)
+def _remembered(function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """`function` that keeps its last answer: the scores of one weight ask for the same counts one after another."""
+    last: list[Any] = [None, None]
 
-    def counts(weight: Array) -> tuple[Array, Array]:
-        sorted_weight = weight[:, order]
-        hits = np.add.reduceat(sorted_weight * right, starts, axis=1)
-        return hits, np.add.reduceat(sorted_weight * (1 - right), starts, axis=1)
+    def answer(weight: Array) -> Any:
+        if last[0] is not weight:
+            last[:] = weight, function(weight)
+        return last[1]
 
-    return counts
+    return answer
 
 
 def _divided(numerator: Array, denominator: Array) -> Array:

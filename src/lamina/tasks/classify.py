@@ -23,12 +23,14 @@ from lamina.tasks._scores import (
     Scorer,
     average_precision,
     balanced_accuracy,
+    class_counts,
     f1,
     log_softmax,
     macro_f1,
     matthews,
     mean_of,
     plain,
+    ranked,
     roc_auc,
     together,
 )
@@ -231,20 +233,22 @@ class Task:
         self._check(target)
         answer, losses, probability = self.answers(output), self.row_losses(output, target), self.probabilities(output)
         classes = self.width
+        count = class_counts(answer, target, classes)
         scores = {
             "accuracy": mean_of(answer == target),
-            "balanced_accuracy": balanced_accuracy(answer, target, classes),
-            "macro_f1": macro_f1(answer, target, classes),
-            "mcc": matthews(answer, target, classes),
+            "balanced_accuracy": balanced_accuracy(count),
+            "macro_f1": macro_f1(count),
+            "mcc": matthews(count),
             "log_loss": mean_of(losses),
         }
         if classes == 2:
             found, score = target == self.positive, probability[:, self.positive]
             # The difference of log-probabilities keeps an order that rounds away near 0 and 1.
             logit = np.asarray(output)[:, self.positive].astype(np.float64) - np.asarray(output)[:, 1 - self.positive]
-            scores["auc"] = roc_auc(logit, found)
-            scores["average_precision"] = average_precision(logit, found)
-            scores["f1"] = f1(answer, target, self.positive, classes)
+            rank = ranked(logit, found)
+            scores["auc"] = roc_auc(rank)
+            scores["average_precision"] = average_precision(rank)
+            scores["f1"] = f1(count, self.positive)
             scores["brier"] = mean_of((score - found) ** 2)
         else:
             wanted = np.eye(classes)[target]

@@ -63,7 +63,7 @@ def stored(collection: Collection, cache: Path) -> Store:
             raise InputError(
                 f"The data cannot be copied into the cache: {error.strerror or error}.",
                 where=str(cache),
-                fix="Free disk space, or choose another folder.",
+                fix="Free disk space, or point LAMINA_CACHE to a folder on another disk.",
             ) from None
         finally:
             with contextlib.suppress(OSError):

@@ -1,0 +1,71 @@
+"""Write docs/benchmarks.md from bench/results/: the figures stand there exactly as they were measured.
+
+python -m bench table
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import _machine
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+Every figure here was measured by a script in `bench/`, and is written into this page by `python -m bench table` from
+the files in `bench/results/`, which hold the machine's description, versions, every single value and the verdicts.
+Repeat any of them with `python -m bench NAME --data DATA`, where DATA is a folder with the data sets named in the
+tables, all of them public, each laid out as a user would have it: class folders, CSV, JSON lines, Parquet.
+
+Machines differ and shared machines are noisy: compare figures of one run with each other, not with another page's.
+"""
+
+
+def read(prefix: str) -> dict[str, dict[str, Any]]:
+    """Results by name, of those whose file name begins with `prefix`."""
+    files = sorted(_machine.RESULTS.glob(f"{prefix}*.json"))
+    return {file.stem.removeprefix(prefix): json.loads(file.read_text()) for file in files}
+
+
+def accuracy() -> str:
+    """The table of whole jobs."""
+    rows = []
+    for name, found in read("accuracy-").items():
+        must = "-" if found["must"] is None else f"{found['must']:g}" + ("" if found["reached"] else " (not reached)")
+        values = f"{found['median']:.4g} ({found['least']:.4g} to {found['most']:.4g})"
+        seconds = f"{max(found['wall seconds']):.0f}"
+        rows.append(
+            f"| {name} | {found['score']} | {values} | {found['n']} | {must} | {found['verdicts'][0]} | {seconds} |"
+        )
+    head = "| data | score | median (least to most) | seeds | must | verdict of the first seed | longest run, s |\n"
+    return head + "|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+
+
+def other() -> str:
+    """Every other result, as its own list of figures."""
+    parts = []
+    for name, found in read("").items():
+        if name.startswith("accuracy-"):
+            continue
+        body = {key: value for key, value in found.items() if key != "machine"}
+        parts.append(f"### {name}\n\n```json\n{json.dumps(body, indent=1)}\n```")
+    return "\n\n".join(parts)
+
+
+def machines() -> str:
+    """The machines behind the results, each once."""
+    known: dict[str, list[str]] = {}
+    for name, found in read("").items():
+        machine = {key: value for key, value in found["machine"].items() if key not in ("load before", "date")}
+        known.setdefault(json.dumps(machine), []).append(name)
+    return "\n\n".join(f"`{machine}`: {', '.join(names)}" for machine, names in known.items())
+
+
+def main(words: list[str]) -> int:
+    text = f"{HEAD}\n## Accuracy: whole jobs from raw files to sealed models\n\n{accuracy()}\n\n"
+    text += f"## Promises\n\n{other()}\n\n## Machines\n\n{machines()}\n"
+    PAGE.write_text(text)
+    print(PAGE)
+    return 0
