@@ -182,7 +182,9 @@ def _batches(
         good = np.setdiff1d(np.arange(len(chunk)), list(chunk.errors))
         for position, reason in chunk.errors.items():
             path = str(chunk.values["path"][position]) if source.unit == "path" else ""
-            unreadable.append((place(source.name, source.unit, int(chunk.marks[position]), path), reason))
+            where = place(source.name, source.unit, int(chunk.marks[position]), path)
+            # Many reasons begin with the line, which the place says already.
+            unreadable.append((where, reason.removeprefix(f"{where.rpartition(', ')[2]}: ")))
         arrays = [
             _stored_array(arrow, name, chunk.values[name][good], schema.field(name).type, kinds[name], source, chunk)
             for name in source.columns
