@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from lamina.errors import InputError
+
+FIXES = {
+    errno.ENOSPC: "Free disk space, or write to another disk with --out and LAMINA_CACHE.",
+    errno.EDQUOT: "Free disk space, or write to another disk with --out and LAMINA_CACHE.",
+    errno.EROFS: "Write to another disk with --out and LAMINA_CACHE.",
+    errno.EACCES: "Give yourself permission, or choose another place with --out and LAMINA_CACHE.",
+    errno.EPERM: "Give yourself permission, or choose another place with --out and LAMINA_CACHE.",
+    errno.ENOENT: "Make the folder first, or choose another one.",
+    errno.ENOTDIR: "There is a file where a folder should be: choose another place.",
+    errno.EISDIR: "There is a folder of that name: choose another one.",
+}
+"""What to do where a file cannot be written, by the operating system's error."""
 
 
 class CannotWriteError(InputError):
@@ -35,5 +48,5 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise CannotWriteError(
             f"Cannot write {path.name}: {error.strerror}.",
             where=str(path.parent),
-            fix="Free disk space, or write to another disk with --out and LAMINA_CACHE.",
+            fix=FIXES.get(error.errno or 0, "Write to another disk with --out and LAMINA_CACHE."),
         ) from error

@@ -85,9 +85,13 @@ class Plain:
                     f"    {_bar(share)} {share:4.0%}  loss {entry['loss']:.4f}  rate {entry['rate']:.2g}  "
                     f"{entry['examples_per_second']:,.0f} examples/s  {_duration(left)} left"
                 )
-        elif entry["kind"] == "shortened":
+        elif entry["kind"] == "shortened" and self._due():
+            self._draw(
+                f"    The pace has changed: {entry['steps']:,} steps, not {entry['planned']:,}, in the time there is"
+            )
+        elif entry["kind"] == "threads":
             self._line(
-                f"    The pace has fallen: {entry['steps']:,} steps, not {entry['planned']:,}, to keep the budget."
+                "    The machine is busy: going on with one thread, which is quicker than two that wait for each other"
             )
 
     def _due(self) -> bool:

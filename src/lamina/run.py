@@ -74,8 +74,7 @@ class Run:
             document = json.loads((self.folder / "status.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             return {"state": "preparing", "seconds": {}, "command": ""}
-        assert isinstance(document, dict)
-        return document
+        return document if isinstance(document, dict) else {"state": "preparing", "seconds": {}, "command": ""}
 
     def write_status(self, **changes: Json) -> None:
         write_text(self.folder / "status.json", json.dumps({**self.status(), **changes}, indent=1))

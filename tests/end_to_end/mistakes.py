@@ -108,8 +108,8 @@ NO_DATA = [
     given(
         "ragged lines",
         "\n".join(line + (",extra" if n % 5 == 2 else "") for n, line in enumerate(LINES)),
-        "given.csv",
-        "line 3",
+        "60 of 300 rows",
+        "given.csv, line 3: 6 fields",
     ),
     given("one column only", "label\n" + "x\ny\n" * 20, "target is the only one"),
     given("too few rows", "\n".join(LINES[:6]) + "\n", "5 rows", "at least 10"),
@@ -156,8 +156,8 @@ ROLES = [
     given(
         "negative weights",
         with_column("w", lambda n: n - 5),
-        "column w",
-        "negative",
+        "'w' is negative in 5 rows",
+        "first in given.csv, line 2",
         more="--target label --set schema.w.role=weight schema.spent.role=ignore",
     ),
     given(
@@ -207,7 +207,7 @@ ROLES = [
 WISHES = [
     Case("unknown command", "trian customers.csv", ("'trian'", "did you mean 'train'")),
     Case("no data", "train", ("required", "DATA")),
-    asked("unknown option", "--bugdet 5m", "--bugdet"),
+    asked("unknown option", "--bugdet 5m", "--bugdet", "Did you mean --budget?"),
     asked("option without value", "--out", "--out", "expected one argument"),
     asked("budget zero", "--budget 0", "'0'", "--budget", "5m"),
     Case("negative budget", "train customers.csv --target label --budget=-5m", ("'-5m'", "5m")),

@@ -40,8 +40,12 @@ AFTERWARDS = [
         "predict: empty model", "predict RUN customers.csv", ("empty",), change=rewritten("model.lamina", lambda b: b"")
     ),
     Case(
-        "predict: folder without model", "predict RUN customers.csv", ("model.lamina",), change=removed("model.lamina")
+        "predict: unfinished run",
+        "predict RUN customers.csv",
+        ("no sealed model", "lamina resume run"),
+        change=removed("model.lamina"),
     ),
+    Case("predict: folder without model", "predict . customers.csv", ("There is no model at model.lamina",)),
     Case("predict: no such data", "predict RUN custmers.csv", ("Did you mean customers.csv",)),
     Case("predict: column missing", "predict RUN new.csv", ("'city'", "new.csv"), {"new.csv": "age,income\n1,2\n"}),
     Case(
@@ -77,7 +81,11 @@ AFTERWARDS = [
     Case("explain: negative row", "explain RUN customers.csv --row -1", ("-1",)),
     Case("explain: bad JSON", 'explain RUN {"age":', ("JSON",)),
     Case("explain: incomplete JSON", 'explain RUN {"age":3}', ("income",)),
-    Case("explain: no such folder for out", "explain RUN customers.csv --out no/page.html", ("no",)),
+    Case(
+        "explain: no such folder for out",
+        "explain RUN customers.csv --out no/page.html",
+        ("page.html", "Make the folder first"),
+    ),
     Case("resume: no run", "resume rnu", ("There is no run in rnu", "did you mean 'run'")),
     Case("resume: stopped before its plan", "resume RUN", ("prepared", "lamina train"), change=removed("plan.toml")),
     Case(
@@ -103,6 +111,24 @@ AFTERWARDS = [
         "resume RUN",
         ("prepared.json",),
         change=rewritten("prepared.json", lambda b: b[:100]),
+    ),
+    Case(
+        "resume: fitted parts gone",
+        "resume RUN",
+        ("prepared.json",),
+        change=rewritten("prepared.json", lambda b: b"{}"),
+    ),
+    Case(
+        "resume: plan of an unknown network",
+        "resume RUN",
+        ("'tabn'", "did you mean 'tabm'"),
+        change=rewritten("plan.toml", lambda b: b.replace(b'name = "tabm"', b'name = "tabn"')),
+    ),
+    Case(
+        "report: results of another kind",
+        "report RUN",
+        ("results",),
+        change=rewritten("results.json", lambda b: b'{"rows": 3}'),
     ),
     Case("report: no run", "report rnu", ("There is no run in rnu", "did you mean 'run'")),
     Case(

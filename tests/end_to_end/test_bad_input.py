@@ -121,7 +121,9 @@ def test_a_rate_far_too_high_stops_and_names_the_rows(
     (tmp_path / "customers.csv").write_text(TABLE)
     sets = ["optimizer.learning_rate=1e30", "optimizer.name=sgd", "training.epochs=5", "training.threads=1"]
     assert main([*TRAIN.split(), *sets, "--out", "out"]) == 2
-    check_error(capsys.readouterr().err, ("not", "finite", "the batch of rows", "optimizer.learning_rate"))
+    check_error(
+        capsys.readouterr().err, ("not", "finite", "the batch of customers.csv, line ", "optimizer.learning_rate")
+    )
     assert not (tmp_path / "out" / "model.lamina").exists()
 
 

@@ -20,7 +20,7 @@ from lamina.model.format import read
 
 SETS = (
     "training.epochs=12", "training.threads=1", "training.checkpoint_seconds=0", "network.name=mlp", "network.width=24",
-    "network.dropout=0.2", "training.ema=0.9",
+    "network.dropout=0.2", "training.ema=0.9", "training.keep=last",
 )  # fmt: skip
 TRAIN = ("train", "credit.csv", "--target", "Status", "--seed", "3", "--out", "run", "--set", *SETS)
 
@@ -104,7 +104,7 @@ def test_killed_while_testing_and_resumed_from_elsewhere(folder: Path, uninterru
     assert_same(folder / "run", uninterrupted)
 
 
-def test_control_c_keeps_the_best_and_can_be_resumed(folder: Path, uninterrupted: Path) -> None:
+def test_control_c_seals_what_there_is_and_can_be_resumed(folder: Path, uninterrupted: Path) -> None:
     code, said = stopped(folder, TRAIN, at_step(folder, 150), signal.SIGINT)
     assert code == 130, said
     assert "lamina resume" in said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ from typing import NoReturn
 
 from lamina import __version__, registry
 from lamina.errors import InputError, LaminaError, nearest
+from lamina.files import FIXES
 
 BEGAN = time.monotonic()
 """When the command started, as nearly as can be known: a budget counts from here."""
@@ -31,7 +33,14 @@ EXAMPLE = """examples:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[0].upper()}{message[1:]}.", fix=f"See `{self.prog} --help`.")
+        raise InputError(f"{message[0].upper()}{message[1:]}.", fix=f"{self._meant(message)}See `{self.prog} --help`.")
+
+    def _meant(self, message: str) -> str:
+        """A hint at the option that was misspelt, if one was."""
+        wrong = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        close = difflib.get_close_matches(wrong[0], known, n=1) if message.startswith("unrecognized") and wrong else []
+        return f"Did you mean {close[0]}? " if close else ""
 
 
 def about(verb: str) -> str:
@@ -75,17 +84,10 @@ def _failed(error: LaminaError, as_json: bool) -> int:
 
 def _of_the_system(error: OSError) -> InputError | None:
     """A full disk, or a file or folder that may not be written, as an error with its fix; None for anything else."""
-    fixes = {
-        errno.ENOSPC: "Free disk space, or write to another disk with --out and LAMINA_CACHE.",
-        errno.EDQUOT: "Free disk space, or write to another disk with --out and LAMINA_CACHE.",
-        errno.EROFS: "Write to another disk with --out and LAMINA_CACHE.",
-        errno.EACCES: "Give yourself permission, or choose another place with --out and LAMINA_CACHE.",
-        errno.EPERM: "Give yourself permission, or choose another place with --out and LAMINA_CACHE.",
-    }
-    if error.errno not in fixes:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
         return None
     place = error.filename if isinstance(error.filename, str) else None
-    return InputError(f"{os.strerror(error.errno)}.", where=place, fix=fixes[error.errno])
+    return InputError(f"{os.strerror(error.errno)}.", where=place, fix=FIXES[error.errno])
 
 
 def _dispatch(words: list[str], began: float) -> int:

@@ -32,11 +32,12 @@ def run_document(found: runs.Run) -> dict[str, Any]:
     entry: dict[str, Any] = {"run": str(found.folder), "state": status["state"], "scores": {}}
     try:
         results = json.loads(found.results.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return entry
-    for target in results["targets"]:
-        name, interval = next(iter(target["scores"].items()))
-        entry["scores"][f"{target['target']} {name}"] = interval["value"]
+        for target in results["targets"]:
+            name, interval = next(iter(target["scores"].items()))
+            entry["scores"][f"{target['target']} {name}"] = float(interval["value"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        # A run without results, or with damaged ones, is listed without scores; `lamina report` says what is wrong.
+        entry["scores"] = {}
     return entry
 
 

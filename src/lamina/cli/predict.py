@@ -41,4 +41,12 @@ def model_file(given: str) -> str:
     from pathlib import Path
 
     path = Path(given)
-    return str(path / "model.lamina") if path.is_dir() else given
+    if not path.is_dir():
+        return given
+    if (path / "plan.toml").exists() and not (path / "model.lamina").exists():
+        raise InputError(
+            f"The run in {given} has no sealed model: it is not finished.",
+            where=given,
+            fix=f"`lamina resume {given}` finishes it.",
+        )
+    return str(path / "model.lamina")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -53,6 +54,8 @@ class Limits:
         save_seconds: at most so much work is lost when the process dies.
         log_steps: how often the loss is logged.
         keep_best: end with the weights of the best evaluation rather than the last.
+        fewer_threads: go on with one CPU thread if the pace falls to less than half: on a busy machine, threads
+            that wait for each other are many times slower than one alone.
     """
 
     every: int = 0
@@ -61,6 +64,7 @@ class Limits:
     save_seconds: float = 30.0
     log_steps: int = 20
     keep_best: bool = True
+    fewer_threads: bool = False
 
 
 @dataclass
@@ -72,6 +76,10 @@ class Status:
     best: float = float("-inf")
     best_step: int = -1
     waited: int = 0
+    planned: int = 0
+    """Steps that were planned, before the budget changed them."""
+    threads: int = 0
+    """CPU threads that training goes on with, where that was changed; 0: as it began."""
     stopped: str = ""
     """Why training ended before its last step: "", "patience", "budget" or "interrupted"."""
     scores: dict[str, float] = field(default_factory=dict)
@@ -124,6 +132,7 @@ class _Run:
     status: Status
     best_weights: dict[str, Tensor] | None
     saved: float = field(default_factory=time.monotonic)
+    _best_pace: float = 0.0
     _pace: float = 0.0
     """Steps a second, smoothed: one slow moment must not shorten the training."""
     _clock: float = 0.0
@@ -132,7 +141,9 @@ class _Run:
         status, schedule = self.status, self.schedule
         if status.step >= schedule.steps or status.stopped == "patience":
             return
-        status.stopped = ""
+        status.stopped, status.planned = "", status.planned or schedule.steps
+        if status.threads:
+            torch.set_num_threads(status.threads)
         self._clock = time.monotonic() - status.seconds
         log_from, log_step = status.seconds, status.step
         for step, batch in self.source.batches(status.step):
@@ -150,6 +161,7 @@ class _Run:
                 )  # fmt: skip
                 log_from, log_step = status.seconds, status.step
                 self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
+                self._keep_threads()
                 self._keep_budget(self._pace)
                 last = status.step >= schedule.steps
             if last or (self.limits.every and status.step % self.limits.every == 0):
@@ -182,16 +194,23 @@ class _Run:
             return True
         return False
 
+    def _keep_threads(self) -> None:
+        """Fall back to one thread if the pace has fallen to less than half of the best."""
+        self._best_pace = max(self._best_pace, self._pace)
+        if self.limits.fewer_threads and self._pace < 0.5 * self._best_pace and torch.get_num_threads() > 1:
+            torch.set_num_threads(1)
+            self.record.write("threads", step=self.status.step, threads=1)
+            self.status.threads, self._pace = 1, 0.0
+
     def _keep_budget(self, pace: float) -> None:
-        """Shorten the schedule if at this pace (steps a second) the time would not suffice."""
-        if not self.limits.seconds:
+        """Shorten the schedule if at this pace (steps a second) the time would not suffice; undo that if it would."""
+        if not self.limits.seconds or not pace:
             return
         step, steps = self.status.step, self.schedule.steps
         left = max(self.limits.seconds - self.status.seconds, 0.0)
-        possible = step + int(left * pace)
-        if possible < steps * 0.97:
+        possible = max(min(step + int(left * pace), self.status.planned), step)
+        if possible < steps * 0.97 or possible > steps * 1.1:
             self.schedule.shorten(step, possible)
-            self.status.stopped = ""
             self.record.write("shortened", step=step, steps=self.schedule.steps, planned=steps)
 
     def _save(self) -> None:

@@ -25,7 +25,7 @@ TRAINING_TEXTS = 200_000
 TRAINING_CHARACTERS = 100_000_000
 LENGTH_TEXTS = 10_000
 LARGEST_VOCABULARY = 8192
-LENGTH_CAP = 256
+LENGTH_CAP = 512
 LONGEST = 8192
 HEAD_SHARE = 0.75
 TEXTS_AT_ONCE = 1000
@@ -129,7 +129,7 @@ class Encoder:
             tokenizer.json or its folder: then the ids are exactly that network's, special tokens included.
         vocabulary: tokens to learn; default 8,192, fewer where the training texts have under 160,000 words.
         length: tokens kept; default the 95th percentile of the training texts, rounded up to a multiple of 8, at
-            most 256. Of a longer text the first three quarters and the last quarter of `length` are kept
+            most 512. Of a longer text the first three quarters and the last quarter of `length` are kept
             (head and tail: Sun et al. 2019). Texts over 100,000 characters are cut likewise beforehand.
         lowercase: fold letter case (default true; the BPE only).
         start: begin every text with token 2 (default false; the BPE only).

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from lamina.errors import InputError, MissingDependencyError, nearest
+from lamina.files import FIXES
 from lamina.model.answers import ERROR, PATH, Part, row_of
 from lamina.model.rows import open_rows
 from lamina.model.runtime import BATCH, Model
@@ -120,7 +121,7 @@ def _opened(path: Path, to_screen: bool, kind: str) -> Iterator[IO[Any]]:
         raise InputError(
             f"Cannot write {path.name}: {error.strerror or error}.",
             where=str(path.parent),
-            fix="Free disk space or choose another folder with --out.",
+            fix=FIXES.get(error.errno or 0, "Choose another place with --out."),
         ) from error
     finally:
         beside.unlink(missing_ok=True)

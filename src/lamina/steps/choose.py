@@ -93,7 +93,7 @@ def _decided(
         )
     else:
         asked = _networks_asked(request, list(choose_networks.groups(features)))
-        networks, why = choose_networks.choose(features, rows, asked, training_seconds)
+        networks, why = choose_networks.choose(features, rows, asked, request.base)
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes)
         reasons.update(why)

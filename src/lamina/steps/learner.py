@@ -55,7 +55,9 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
     """Assemble networks, method, engine and batches as the plan says; random only through the plan's seed."""
     torch.manual_seed(plan.seed)
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
-    network = build_assembly(plan.network, features, {name: task.width for name, task in prepared.tasks.items()})
+    network = build_assembly(
+        plan.network, features, {name: task.width for name, task in prepared.tasks.items()}, base=base
+    )
     notes = load_weights(network, plan.network, base)
     network = network.to(device)
     for name, part in plan.network.items():

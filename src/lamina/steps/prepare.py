@@ -125,7 +125,13 @@ def read(run: Run) -> dict[str, Json]:
             where=str(run.folder),
             fix="The run was stopped before it was prepared: start it again with `lamina train`.",
         ) from None
-    assert isinstance(document, dict)
+    parts = ("encoders", "tasks", "findings")
+    if not isinstance(document, dict) or not all(part in document for part in parts):
+        raise InputError(
+            f"The run's prepared.json is damaged: it does not hold {', '.join(parts)}.",
+            where=str(run.folder),
+            fix="Put it back from a copy, or start the run again with `lamina train`.",
+        )
     return document
 
 
@@ -216,10 +222,12 @@ def _weights(table: Table, schema: Schema) -> Array | None:
     number = registry.module("modalities", "number")
     parts = [number.parse(values) for values in encoded.stream(table, fields[0])()]
     weight = np.nan_to_num(np.concatenate(parts)).astype(np.float32)
-    if (weight < 0).any() or not weight.any():
+    name, negative = fields[0].name, np.flatnonzero(weight < 0)
+    if len(negative) or not weight.any():
+        what = f"is negative in {len(negative):,} rows" if len(negative) else "is zero in every row"
         raise InputError(
-            "A weight must not be negative, and some must be above zero.",
-            where=f"column {fields[0].name}",
-            fix=f"Correct it, or leave it out with --set schema.{fields[0].name}.role=ignore",
+            f"The weight {name!r} {what}.",
+            where=f"column {name}" + (f", first in {table.place(int(negative[0]))}" if len(negative) else ""),
+            fix=f"Correct it, or leave it out with --set schema.{name}.role=ignore",
         )
     return np.asarray(weight)

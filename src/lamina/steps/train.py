@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from lamina.choose import hardware
 from lamina.files import write_bytes
+from lamina.learn.engine import NonFiniteLossError
 from lamina.learn.loop import Limits, Status, fit
 from lamina.learn.record import Record
 from lamina.learn.schedules import Schedule
@@ -17,6 +18,9 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.learner import Learner, build
 from lamina.steps.prepare import Prepared
+
+PLACES = 8
+"""Rows of a batch that an error names."""
 
 
 def train(
@@ -43,19 +47,26 @@ def train(
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),
         keep_best=plan.training.keep == "best",
+        fewer_threads="measured" in plan.reasons.get("training.threads", ""),
     )
     record = Record(run.log, narrator, start=_newest_step(run))
     torch.manual_seed(plan.seed + 1)
-    status = fit(
-        learner.method,
-        learner.source,
-        schedule,
-        learner.engine,
-        limits=limits,
-        evaluate=learner.validation_scores if len(prepared.split.validation) else None,
-        record=record,
-        folder=run.checkpoints,
-    )
+    try:
+        status = fit(
+            learner.method,
+            learner.source,
+            schedule,
+            learner.engine,
+            limits=limits,
+            evaluate=learner.validation_scores if len(prepared.split.validation) else None,
+            record=record,
+            folder=run.checkpoints,
+        )
+    except NonFiniteLossError as error:
+        # The loop knows rows by number; the user knows them by file and line.
+        more = f" and {len(error.rows) - PLACES:,} more" if len(error.rows) > PLACES else ""
+        error.where = f"the batch of {'; '.join(prepared.table.place(row) for row in error.rows[:PLACES])}{more}"
+        raise
     if not limits.keep_best:
         learner.method.load(learner.method.weights())
     write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in learner.method.weights().items()}))

@@ -108,7 +108,7 @@ def _missing(path: Path) -> InputError:
     if close:
         fix = f"Did you mean {folder / close[0]}?"
     elif folder != path.parent:
-        fix = f"The folder {path.parent} does not exist; {folder} does."
+        fix = f"The folder {path.parent} does not exist; {folder.resolve()} does."
     else:
         fix = f"Check the name; {folder.resolve()} has {len(siblings)} entries" + (
             f", such as {', '.join(siblings[:5])}." if siblings else "."

@@ -230,9 +230,10 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)  # never more than tensors
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # A KeyError is the number of an instruction that no pickle has: the file is something else altogether.
+        reason = "it is no file of PyTorch's." if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise InputError(
-            f"The file {path.name} cannot be read as tensors alone: {reason}",
+            f"The file {path.name} cannot be read as tensors alone: {reason.splitlines()[0]}",
             where=str(path.parent),
             fix="Convert it to safetensors where you trust it, or download it again.",
         ) from None
