@@ -15,6 +15,8 @@ from lamina.data.schema import Field
 from lamina.errors import InputError, nearest
 
 VERSION = 1
+LARGEST_SEED = 2**31 - 1
+MOST_THREADS = 1024
 
 
 ABOVE: dict[str, float] = {
@@ -28,11 +30,16 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("optimizer.weight_decay", "optimizer.momentum", "optimizer.beta2"), 0),
     **dict.fromkeys(("schedule.warmup", "schedule.final", "data.bad_rows"), 0),
     **dict.fromkeys(("training.checkpoint_seconds", "seed", "budget"), 0),
+    "version": 1,
 }
 BELOW: dict[str, float] = dict.fromkeys(
     ("training.ema", "training.label_smoothing", "optimizer.momentum", "optimizer.beta2", "schedule.warmup"), 1.0
 ) | dict.fromkeys(("data.test_share", "data.validation_share"), 1.0)
-MOST: dict[str, float] = dict.fromkeys(("optimizer.layer_decay", "schedule.final", "data.bad_rows"), 1.0)
+MOST: dict[str, float] = {
+    **dict.fromkeys(("optimizer.layer_decay", "schedule.final", "data.bad_rows"), 1.0),
+    # The libraries that draw at random take no larger seed, and those that compute die of too many threads.
+    **{"seed": LARGEST_SEED, "training.threads": MOST_THREADS},
+}
 """What a setting can be, by its dotted key; the others can be any finite number."""
 
 
@@ -327,7 +334,7 @@ def _in_range(value: float, key: str, wrong: Callable[[str], InputError]) -> flo
     if key in BELOW and not value < BELOW[key]:
         raise wrong(f"below {BELOW[key]:g}")
     if key in MOST and not value <= MOST[key]:
-        raise wrong(f"at most {MOST[key]:g}")
+        raise wrong(f"at most {MOST[key]:.12g}")
     return value
 
 

@@ -8,6 +8,7 @@ import sys
 from lamina.cli import _options
 from lamina.errors import InputError
 
+MOST_THREADS = 1024
 ABOUT = "answer new data with a sealed model"
 
 
@@ -24,8 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     from lamina.model.predict import predict_to_file
     from lamina.model.runtime import load
 
-    if arguments.threads < 0:
-        raise InputError(f"--threads is {arguments.threads}.", fix="Give a number of threads, or 0 for all cores.")
+    if not 0 <= arguments.threads <= MOST_THREADS:
+        raise InputError(
+            f"--threads is {arguments.threads}.", fix=f"Give a number up to {MOST_THREADS}, or 0 for all cores."
+        )
     model = load(model_file(arguments.model), threads=arguments.threads)
     counts = predict_to_file(model, arguments.data, arguments.out)
     if arguments.json:

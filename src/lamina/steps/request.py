@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.errors import InputError
-from lamina.plan import Plan
+from lamina.plan import LARGEST_SEED, Plan
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,17 @@ class Request:
         return "data"
 
 
-LARGEST_SEED = 2**31 - 1
-"""The libraries that draw at random take no larger one."""
+ELSEWHERE = {
+    "data.train": "Name the data as the command's first argument.",
+    "data.test": "Write --test DATA.",
+    "data.fingerprint": "Leave it out: it is computed from the data.",
+    "budget": "Write --budget TIME.",
+    "seed": "Write --seed NUMBER.",
+    "name": "The run is named after its data; its folder after --out.",
+    "version": "Leave it out.",
+    "reasons": "Leave it out.",
+}
+"""Parts of the plan that `--set` does not change, and what to do instead."""
 
 
 def check(request: Request) -> None:
@@ -77,6 +86,9 @@ def check(request: Request) -> None:
         )
     for item in request.sets:
         key, equals, _ = item.partition("=")
+        key = key.strip()
+        if equals and (key in ELSEWHERE or key.startswith("reasons.")):
+            raise InputError(f"--set cannot change {key!r}.", where="--set", fix=ELSEWHERE.get(key, "Leave it out."))
         # These name columns, targets and inputs, which are known later.
         if not (equals and key.startswith(("schema.", "network.", "task."))):
             Plan().with_set([item])

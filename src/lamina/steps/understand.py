@@ -84,6 +84,8 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     tasks, reasons = _tasks(request, schema, table)
     plan = replace(early, task=tasks, reasons=reasons)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
+    if plan.data.column:
+        check_columns([plan.data.column], [field.name for field in schema], "data.column")
     _tell(narrator, plan, summaries)
     return Understood(table, boundary, plan, summaries)
 
