@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamina import plan as plans
 from lamina import run as runs
-from lamina.errors import InputError
+from lamina.errors import InputError, MissingDependencyError
 from lamina.files import CannotWriteError
 from lamina.narrate import Narrator, Plain, Silent
 from lamina.run import Run
@@ -168,6 +169,7 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapp
 
 def train_request(request: Request, narrator: Narrator) -> Trained:
     """`train` for a Request."""
+    _check_installed()
     from lamina.evaluate.cost import EnergyMeter
     from lamina.steps import baselines, choose, prepare, understand
     from lamina.steps.request import apply_weights, check
@@ -204,6 +206,13 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
     return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, request.base)
 
 
+def _check_installed() -> None:
+    """Raise MissingDependencyError where Lamina was installed for predicting only."""
+    for module in ("torch", "safetensors", "onnx", "onnxscript", "sklearn", "polars", "pyarrow", "jinja2"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingDependencyError(module, "Training", "train")
+
+
 def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = None, test: Any = None) -> Trained:
     """Go on with a run that was stopped, by a kill, a crash or Ctrl-C, bit for bit (CPU) as if it had not been.
 
@@ -217,6 +226,7 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
     Raises:
         InputError: there is no run, or the data is not what the run was started with.
     """
+    _check_installed()
     from lamina.evaluate.cost import EnergyMeter
     from lamina.steps import baselines, prepare
 

@@ -38,7 +38,8 @@ BELOW: dict[str, float] = dict.fromkeys(
 MOST: dict[str, float] = {
     **dict.fromkeys(("optimizer.layer_decay", "schedule.final", "data.bad_rows"), 1.0),
     # The libraries that draw at random take no larger seed, and those that compute die of too many threads.
-    **{"seed": LARGEST_SEED, "training.threads": MOST_THREADS},
+    "seed": LARGEST_SEED,
+    "training.threads": MOST_THREADS,
 }
 """What a setting can be, by its dotted key; the others can be any finite number."""
 

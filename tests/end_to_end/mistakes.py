@@ -244,6 +244,7 @@ WISHES = [
     asked("unknown optimizer", "--set optimizer.name=admaw", "'admaw'", "did you mean 'adamw'"),
     asked("unknown schedule", "--set schedule.name=cosin", "'cosin'", "did you mean 'cosine'"),
     asked("unknown schedule option", "--set schedule.steps=3", "'steps'", "schedule"),
+    asked("text for a schedule option", "--set schedule.name=step schedule.drops=x", "'drops'", "'x'", "number"),
     asked("unknown method", "--set method.name=magic", "'magic'", "supervised"),
     asked("augmentation of no field", "--set training.augment.photo.flip=true", "photo", "augment"),
     asked("unknown augmentation", "--set training.augment.age.flip=true", "flip", "age"),
@@ -275,6 +276,8 @@ PLACES = [
     asked("out has other files", "--out full", "full is not empty", files={"full/thesis.doc": "precious"}),
     asked("out has a run", "--out old", "There is a run in old", "lamina resume old", files={"old/plan.toml": PLAN}),
     asked("weights missing", "--weights wieghts", "wieghts", "--weights"),
+    asked("weights are the data", "--weights customers.csv", "customers.csv", "no file of PyTorch's"),
+    asked("weights without a path", "--weights table=", "'table='", "COLUMN=PATH"),
     asked("weights of no kind", "--weights notes.txt", "notes.txt", files={"notes.txt": "hello"}),
     asked(
         "weights for a column that is none",

@@ -16,16 +16,23 @@ ABSENT = (
     "torch", "polars", "pyarrow", "sklearn", "lightgbm", "pandas", "onnx", "onnxscript", "scipy", "transformers",
     "safetensors", "fsspec", "fastexcel", "jinja2", "rich",
 )  # fmt: skip
-BLOCK = f"""
+BLOCK = f'''
 import sys
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ABSENT!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class Without:
+    """A finder of modules that does not find some."""
 
-sys.meta_path.insert(0, Absent())
-"""
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in {ABSENT!r} else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+'''
 COMMAND = f"{BLOCK}\nimport runpy\nrunpy.run_module('lamina', run_name='__main__', alter_sys=True)"
 
 

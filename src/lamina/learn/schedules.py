@@ -82,7 +82,7 @@ class Schedule:
         lowered: for "plateau": the factor reached so far.
 
     Raises:
-        InputError: an unknown name or option.
+        InputError: an unknown name or option, or an option that is no number from 0 on.
     """
 
     plan: SchedulePlan
@@ -97,10 +97,16 @@ class Schedule:
         if name not in CURVES:
             raise InputError(f"There is no schedule called {name!r}.", where="schedule.name", fix=nearest(name, CURVES))
         known = OPTIONS.get(name, ())
-        for option in self.plan.options:
+        for option, value in self.plan.options.items():
             if option not in known:
                 raise InputError(
                     f"The schedule {name!r} has no option {option!r}.", where="schedule", fix=nearest(option, known)
+                )
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise InputError(
+                    f"The option {option!r} of the schedule {name!r} is {value!r}.",
+                    where=f"schedule.options.{option}",
+                    fix="Give a number, 0 or above.",
                 )
         self._curve = CURVES[name]
 

@@ -124,6 +124,10 @@ def apply_weights(request: Request) -> Request:
     sets = list(request.sets)
     for item in request.weights:
         name, equals, path = item.rpartition("=")
+        if not path.strip():
+            raise InputError(
+                f"--weights {item!r} names no file.", where="--weights", fix="Write --weights COLUMN=PATH."
+            )
         folder = Path(path) if Path(path).is_absolute() else request.base / path
         if not folder.exists():
             raise InputError(

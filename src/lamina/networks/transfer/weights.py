@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -226,12 +227,23 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"The file {path} cannot be read: {error}.", fix="Download or copy it again.") from None
 
 
+_NOT_TENSORS = (
+    *(UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(AssertionError, OverflowError, struct.error, zipfile.BadZipFile),
+)
+"""What PyTorch's restricted reader raises, depending on where in a foreign file it notices."""
+
+
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)  # never more than tensors
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        # A KeyError is the number of an instruction that no pickle has: the file is something else altogether.
-        reason = "it is no file of PyTorch's." if isinstance(error, KeyError) else str(error) or type(error).__name__
+    except _NOT_TENSORS as error:
+        # A KeyError is the number of an instruction that no pickle has: such a file is something else altogether.
+        reason = (
+            "it is no file of PyTorch's."
+            if isinstance(error, LookupError | TypeError)
+            else str(error) or type(error).__name__
+        )
         raise InputError(
             f"The file {path.name} cannot be read as tensors alone: {reason.splitlines()[0]}",
             where=str(path.parent),

@@ -1,0 +1,124 @@
+"""Kill -9 at random moments of a run, resume each, compare the final weights bit for bit: `python -m bench resume`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import _machine
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on; `sets` fix the epochs, so that no clock decides anything."""
+
+    path: str
+    target: tuple[str, ...]
+    sets: tuple[str, ...]
+
+
+ALWAYS = ("training.threads=1", "training.checkpoint_seconds=0.05", "training.keep=last")
+
+
+def main(words: Sequence[str] = ()) -> int:
+    """Exit code 0 if every resumed run ended with the weights of the uninterrupted one."""
+    parser = argparse.ArgumentParser(prog="bench resume", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder with fashion-mnist-small")
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("credit", "fashion-mnist-small"))
+    arguments = parser.parse_args(list(words))
+    from lamina.demo import sets
+
+    every = {
+        "credit": Data(str(sets()["table"].path), ("--target", "Status"), ("training.epochs=3",)),
+        "fashion-mnist-small": Data(
+            str(arguments.data / "fashion-mnist-small"), (), ("training.epochs=1", "training.batch_size=128")
+        ),
+    }
+    document: dict[str, object] = {}
+    for name, data in every.items():
+        if arguments.only in (None, name):
+            document[name] = _tried(name, data, arguments.times, random.Random(arguments.seed))
+    print(_machine.keep("resume", document), file=sys.stderr)
+    same = [row["same weights"] for part in document.values() for row in part["kills"]]  # type: ignore[index]
+    return 0 if all(same) else 1
+
+
+def _tried(name: str, data: Data, times: int, random_moments: random.Random) -> dict[str, object]:
+    """Kill and resume `times` runs of one data set."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        begin = time.monotonic()
+        _finish(_train(data, folder / "reference"))
+        whole = time.monotonic() - begin
+        reference, (first, last) = _weights(folder / "reference"), _training(folder / "reference", whole)
+        print(f"{name}: {whole:.1f} s uninterrupted, trains from {first:.1f} to {last:.1f} s")
+        print(f"{'kill after s':>12}  {'state':10}  {'checkpoint':>10}  same weights")
+        kills = []
+        for number in range(times):
+            # Anywhere from the first step to the end of testing.
+            kills.append(_killed(data, folder / str(number), random_moments.uniform(first, whole), reference))
+        kept = {"uninterrupted seconds": whole, "weights": reference, "kills": kills}
+    return kept
+
+
+def _killed(data: Data, run: Path, moment: float, reference: str) -> dict[str, object]:
+    process = subprocess.Popen(_train(data, run), stderr=subprocess.DEVNULL, env=_environment())
+    try:
+        process.wait(timeout=moment)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    begun = (run / "plan.toml").exists()
+    steps = sorted(int(file.stem) for file in (run / "checkpoints").glob("0*.safetensors"))
+    state = "finished" if process.returncode == 0 else "training" if begun else "preparing"
+    if begun and (run / "weights.safetensors").exists() and state == "training":
+        state = "testing"
+    again = [sys.executable, "-m", "lamina", "resume", str(run), "--quiet"] if begun else _train(data, run)
+    _finish(again)
+    same = _weights(run) == reference
+    shutil.rmtree(run)
+    checkpoint = steps[-1] if steps else 0
+    print(f"{moment:12.2f}  {state:10}  {checkpoint:10,}  {'yes' if same else 'NO'}", flush=True)
+    return {"after seconds": round(moment, 2), "state": state, "checkpoint": checkpoint, "same weights": same}
+
+
+def _train(data: Data, run: Path) -> list[str]:
+    words = ["train", data.path, *data.target, "--out", str(run), "--quiet", "--set", *ALWAYS, *data.sets]
+    return [sys.executable, "-m", "lamina", *words]
+
+
+def _finish(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _weights(run: Path) -> str:
+    return hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def _training(run: Path, whole: float) -> tuple[float, float]:
+    """When training began and ended, in seconds since the command; from the run's own account."""
+    seconds = json.loads((run / "status.json").read_text())["seconds"]
+    after = seconds["train"] + seconds["test"]
+    return max(whole - after, 0.0), max(whole - seconds["test"], 0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
