@@ -67,12 +67,12 @@ def _tried(name: str, data: Data, times: int, random_moments: random.Random) -> 
         reference, (first, last) = _weights(folder / "reference"), _training(folder / "reference", whole)
         print(f"{name}: {whole:.1f} s uninterrupted, trains from {first:.1f} to {last:.1f} s")
         print(f"{'kill after s':>12}  {'state':10}  {'checkpoint':>10}  same weights")
-        kills = []
-        for number in range(times):
-            # Anywhere from the first step to the end of testing.
-            kills.append(_killed(data, folder / str(number), random_moments.uniform(first, whole), reference))
-        kept = {"uninterrupted seconds": whole, "weights": reference, "kills": kills}
-    return kept
+        # Anywhere from the first step to the end of testing.
+        kills = [
+            _killed(data, folder / str(number), random_moments.uniform(first, whole), reference)
+            for number in range(times)
+        ]
+        return {"uninterrupted seconds": whole, "weights": reference, "kills": kills}
 
 
 def _killed(data: Data, run: Path, moment: float, reference: str) -> dict[str, object]:
