@@ -26,7 +26,7 @@ def main(words: Sequence[str] = ()) -> int:
         environment = folder / "environment"
         venv.create(environment, with_pip=True)
         bare, sizes = _packages_mb(environment), {}
-        for what in (".", ".[images]", ".[images,sound]", ".[predict]"):
+        for what in (".", ".[images]", ".[predict]", ".[predict,text]"):
             python = _installed(environment, what)
             sizes[what] = round(_packages_mb(environment) - bare, 1)
         answers = folder / "answers.csv"

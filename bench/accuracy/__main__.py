@@ -30,7 +30,7 @@ class Job:
         arguments: of `lamina train`; {data} stands for the data folder.
         score: which score counts.
         must: the least (or, for errors, the most) it must be; None where it is only stated.
-        ahead: must the network be at least as good as the best baseline (or the verdict say it is not)?
+        ahead: must the network be at least as good as every baseline on the same rows?
     """
 
     data: str
@@ -91,11 +91,15 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
     higher = targets[0]["scores"][job.score]["higher_is_better"]
     median = _machine.spread(values)["median"]
     reached = job.must is None or (median >= job.must if higher else median <= job.must)
+    kinds = [target["verdict_kind"] for target in targets]
+    reached = reached and not (job.ahead and "baseline" in kinds)
     return {
         "score": job.score,
         "values": values,
         **_machine.spread(values),
         "must": job.must,
+        "must not be behind a baseline": job.ahead,
+        "verdict kinds": kinds,
         "reached": reached,
         "verdicts": [target["verdict"] for target in targets],
         "same answers as sealed": [run["seal"]["same_answers"] for run in runs],
