@@ -6,9 +6,12 @@ import argparse
 import json
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.narrate import Narrator, Plain, Silent
+
+if TYPE_CHECKING:
+    from lamina.steps.request import Request
 
 
 def data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,22 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
         help="change the plan, e.g. network.depth=6 or schema.age.modality=number",
     )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="tell nothing on standard error")
+
+
+def request(arguments: argparse.Namespace, **more: Any) -> Request:
+    """What `data_arguments` asked for, and more."""
+    from lamina.steps.request import Request
+
+    return Request(
+        data=arguments.data,
+        test=arguments.test,
+        split=arguments.split,
+        targets=tuple(arguments.target),
+        task=arguments.task,
+        seed=arguments.seed,
+        sets=tuple(arguments.sets),
+        **more,
+    )
 
 
 def narrator(arguments: argparse.Namespace) -> Narrator:

@@ -16,18 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lamina.api import inspect_request
-    from lamina.steps.request import Request
 
-    request = Request(
-        data=arguments.data,
-        test=arguments.test,
-        split=arguments.split,
-        targets=tuple(arguments.target),
-        task=arguments.task,
-        seed=arguments.seed,
-        sets=tuple(arguments.sets),
-    )
-    inspection = inspect_request(request)
+    inspection = inspect_request(_options.request(arguments))
     if arguments.json:
         _options.print_json(inspection.document())
         return 0

@@ -23,18 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lamina.api import train_request
-    from lamina.steps.request import Request, seconds
+    from lamina.steps.request import seconds
 
-    request = Request(
-        data=arguments.data,
-        test=arguments.test,
-        split=arguments.split,
-        targets=tuple(arguments.target),
-        task=arguments.task,
+    request = _options.request(
+        arguments,
         budget=seconds(arguments.budget) if arguments.budget else 0.0,
-        seed=arguments.seed,
         out=arguments.out,
-        sets=tuple(arguments.sets),
         plan=arguments.plan,
         weights=tuple(arguments.weights),
         yes=arguments.yes,

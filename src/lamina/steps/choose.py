@@ -47,8 +47,15 @@ def choose(
     learner = build(plan, prepared, machine.device, request.base)
     for note in learner.notes:
         narrator.say(note)
-    plan, measured = _measure(plan, learner, machine, training_seconds, fixed="training.epochs" in _keys(sets))
+    keys = _keys(sets)
+    plan, measured = _measure(plan, learner, machine, training_seconds, fixed="training.epochs" in keys)
     reasons.update(measured)
+    if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
+        steps = learner.steps_in(plan.training.epochs)
+        rate = choose_training.gentler(plan.optimizer.learning_rate, steps)
+        if rate < plan.optimizer.learning_rate:
+            reasons["optimizer.learning_rate"] = f"{rate:g}: there is time for {steps} steps only, so smaller ones"
+            plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
     plan = replace(plan, reasons=reasons)
     _tell(narrator, plan, learner, reasons)
     return plan

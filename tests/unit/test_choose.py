@@ -1,0 +1,101 @@
+"""What is chosen from data, machine and time: networks, batch sizes, epochs, rates, threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from lamina.choose import hardware, networks, training
+from lamina.errors import InputError
+from lamina.modalities import Feature
+from lamina.plan import NetworkPlan, TrainingPlan
+
+NUMBER = Feature("numbers", (1,), "float32")
+CATEGORY = Feature("category", (), "int32", size=5)
+IMAGE = Feature("image", (28, 28, 1), "uint8")
+TEXT = Feature("tokens", (32,), "int32", size=1000)
+
+
+def test_plain_columns_share_a_network_and_every_other_field_has_its_own() -> None:
+    features = {"age": NUMBER, "photo": IMAGE, "job": CATEGORY, "note": TEXT}
+    assert networks.groups(features) == {"table": ("age", "job"), "photo": ("photo",), "note": ("note",)}
+
+
+def test_a_field_called_table_does_not_clash() -> None:
+    assert set(networks.groups({"age": NUMBER, "table": IMAGE})) == {"table_columns", "table"}
+    assert set(networks.groups({"table": NUMBER})) == {"table"}
+
+
+@pytest.mark.parametrize(
+    ("features", "rows", "family"),
+    [
+        ({"age": NUMBER}, 5000, "tabm"),
+        ({"age": NUMBER}, 100, "mlp"),
+        ({"photo": IMAGE}, 5000, "resnet"),
+        ({"note": TEXT}, 5000, "bag"),
+    ],
+)
+def test_each_kind_gets_a_family_with_a_reason(features: dict[str, Feature], rows: int, family: str) -> None:
+    plans, reasons = networks.choose(features, rows, {})
+    [(key, plan)] = plans.items()
+    assert plan.name == family
+    assert reasons[f"network.{key}.name"].startswith(f"{family}: ")
+
+
+def test_the_users_network_is_kept_and_checked() -> None:
+    plans, _ = networks.choose({"photo": IMAGE}, 5000, {"photo": NetworkPlan("transformer", options={"depth": 3})})
+    assert plans["photo"].name == "transformer"
+    assert plans["photo"].options["depth"] == 3
+    with pytest.raises(InputError) as caught:
+        networks.choose({"photo": IMAGE}, 5000, {"photo": NetworkPlan("tabm")})
+    assert "resnet" in caught.value.fix
+
+
+@pytest.mark.parametrize(("rows", "size"), [(200, 8), (1000, 32), (6000, 128), (60_000, 128)])
+def test_few_rows_get_small_batches(rows: int, size: int) -> None:
+    plans = {"photo": NetworkPlan("resnet", ("photo",))}
+    _, _, found, reasons = training.choose(plans, {"photo": IMAGE}, rows, classify=True)
+    assert found.batch_size == size
+    assert "training.batch_size" in reasons
+
+
+def test_epochs_fit_into_the_time() -> None:
+    plan = TrainingPlan(epochs=10, batch_size=100)
+    whole, _ = training.fit_epochs(plan, 1000, 0.01, 100)
+    assert whole.epochs == 10
+    cut, reason = training.fit_epochs(plan, 1000, 1.0, 50)
+    assert cut.epochs * 10 * 1.0 <= 50
+    assert "fits into 50 s" in reason
+    tiny, _ = training.fit_epochs(plan, 1000, 100.0, 1)
+    assert tiny.epochs * 10 >= 1, "one step at least"
+
+
+def test_pretrained_networks_decide_the_recipe() -> None:
+    mixed = {"table": NetworkPlan("tabm"), "note": NetworkPlan("huggingface")}
+    assert training.recipe(mixed) is training.RECIPES["huggingface"]
+
+
+def test_few_steps_get_a_gentler_rate() -> None:
+    assert training.gentler(0.01, 4000) == 0.01
+    assert training.gentler(0.01, 100) == 0.005
+    assert training.gentler(0.01, 1) < 0.001
+
+
+def test_a_bag_is_not_augmented_twice() -> None:
+    for name, augmented in (("bag", False), ("transformer", True)):
+        _, _, found, _ = training.choose({"note": NetworkPlan(name, ("note",))}, {"note": TEXT}, 5000, classify=True)
+        assert ("note" in found.augment) is augmented
+
+
+def test_threads_that_wait_for_each_other_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, threads, calls = [0.0], [1], []
+    monkeypatch.setattr(hardware.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(hardware.torch, "set_num_threads", lambda number: threads.__setitem__(0, number))
+
+    def work() -> None:
+        calls.append(threads[0])
+        now[0] += {1: 0.1, 2: 1.0, 4: 0.05}[threads[0]]
+
+    best, tried = hardware.best_threads(work, 4)
+    assert (best, threads[0]) == (4, 4)
+    assert set(tried) == {1, 2, 4}
+    assert calls.count(2) == 2, "a hopeless number is not measured to the end"
