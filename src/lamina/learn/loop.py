@@ -133,6 +133,13 @@ class _Run:
     best_weights: dict[str, Tensor] | None
     saved: float = field(default_factory=time.monotonic)
     _best_pace: float = 0.0
+    _all_threads: int = 1
+    _alone: float = 0.0
+    """Steps a second with one thread."""
+    _trying: bool = False
+    _tried_at: float = 0.0
+    _wait: float = 60.0
+    """Seconds until all threads are tried again."""
     _pace: float = 0.0
     """Steps a second, smoothed: one slow moment must not shorten the training."""
     _clock: float = 0.0
@@ -142,6 +149,7 @@ class _Run:
         if status.step >= schedule.steps or status.stopped == "patience":
             return
         status.stopped, status.planned = "", status.planned or schedule.steps
+        self._all_threads = torch.get_num_threads()
         if status.threads:
             torch.set_num_threads(status.threads)
         self._clock = time.monotonic() - status.seconds
@@ -161,7 +169,7 @@ class _Run:
                 )  # fmt: skip
                 log_from, log_step = status.seconds, status.step
                 self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
-                self._keep_threads()
+                self._keep_threads(pace)
                 self._keep_budget(self._pace)
                 last = status.step >= schedule.steps
             if last or (self.limits.every and status.step % self.limits.every == 0):
@@ -194,13 +202,39 @@ class _Run:
             return True
         return False
 
-    def _keep_threads(self) -> None:
-        """Fall back to one thread if the pace has fallen to less than half of the best."""
-        self._best_pace = max(self._best_pace, self._pace)
-        if self.limits.fewer_threads and self._pace < 0.5 * self._best_pace and torch.get_num_threads() > 1:
-            torch.set_num_threads(1)
-            self.record.write("threads", step=self.status.step, threads=1)
-            self.status.threads, self._pace = 1, 0.0
+    def _keep_threads(self, pace: float) -> None:
+        """Fall back to one thread when the pace halves; try all of them again now and then, each time later.
+
+        Args:
+            pace: steps a second since the last look.
+        """
+        if not self.limits.fewer_threads or self._all_threads <= 1:
+            return
+        now = self.status.seconds
+        if self._trying:
+            self._trying, self._tried_at, self._wait = False, now, self._wait * 2
+            if pace > 1.1 * self._alone:
+                self._set_threads(0)
+            else:
+                torch.set_num_threads(1)
+                self._pace = self._alone
+        elif self.status.threads == 1:
+            self._alone = pace
+            if now - self._tried_at > self._wait:
+                torch.set_num_threads(self._all_threads)
+                self._trying = True
+        else:
+            self._best_pace = max(self._best_pace, self._pace)
+            if self._pace < 0.5 * self._best_pace:
+                self._set_threads(1)
+                self._tried_at = now
+
+    def _set_threads(self, number: int) -> None:
+        """Go on with `number` threads (0: all), and judge the pace anew."""
+        self.status.threads = number
+        torch.set_num_threads(number or self._all_threads)
+        self._pace = self._best_pace = 0.0
+        self.record.write("threads", step=self.status.step, threads=number or self._all_threads)
 
     def _keep_budget(self, pace: float) -> None:
         """Shorten the schedule if at this pace (steps a second) the time would not suffice; undo that if it would."""
