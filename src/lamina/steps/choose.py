@@ -24,9 +24,9 @@ from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.tasks import classify
 
-TEST_SHARE = 0.12
+TEST_SHARE = 0.05
 """Share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
-SEALING_SECONDS = 18.0
+SEALING_SECONDS = 20.0
 NO_OPTIONS = "It has none: leave that out."
 
 
