@@ -20,7 +20,7 @@ from lamina.model.format import read
 
 SETS = (
     "training.epochs=12", "training.threads=1", "training.checkpoint_seconds=0", "network.name=mlp", "network.width=24",
-    "network.dropout=0.2", "training.ema=0.9", "training.keep=last",
+    "network.dropout=0.2", "training.ema=0.9", "training.keep=last", "training.patience=0",
 )  # fmt: skip
 TRAIN = ("train", "credit.csv", "--target", "Status", "--seed", "3", "--out", "run", "--set", *SETS)
 
@@ -46,7 +46,11 @@ def folder(data: Path, tmp_path: Path) -> Path:
 
 def stopped(folder: Path, words: tuple[str, ...], when: Callable[[], bool], how: signal.Signals) -> tuple[int, str]:
     """Start a command, stop it as soon as `when` holds; its exit code and what it said."""
-    process = subprocess.Popen(command(*words), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    # A shell that runs the tests in the background has Ctrl-C ignored, and its children inherit that.
+    process = subprocess.Popen(
+        command(*words), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     while not when() and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(how)
