@@ -34,7 +34,7 @@ def accuracy() -> str:
     rows = []
     for name, found in read("accuracy-").items():
         wanted = [f"{found['must']:g}"] if found["must"] is not None else []
-        wanted += ["as good as every baseline"] if found["must not be behind a baseline"] else []
+        wanted += ["as good as every baseline"] if found.get("must not be behind a baseline") else []
         must = (", ".join(wanted) or "-") + ("" if found["reached"] else " **(not reached)**")
         values = f"{found['median']:.4g} ({found['least']:.4g} to {found['most']:.4g})"
         seconds = f"{max(found['wall seconds']):.0f}"
