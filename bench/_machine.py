@@ -24,6 +24,7 @@ def description() -> dict[str, Any]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
+        "cores used": len(os.sched_getaffinity(0)),
         "vector instructions": [flag for flag in known if f" {flag}" in flags],
         "python": platform.python_version(),
         "load before": os.getloadavg()[0],

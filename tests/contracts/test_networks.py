@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "recurrent": {"width": 8, "embedding": 8},
     "transformer": {"width": 16, "depth": 1, "heads": 2, "stochastic_depth": 0.1},
     "efficientnet": {},
-    "bag": {"width": 8, "buckets": 64, "hidden": 16},
+    "bag": {"members": 2, "width": 8, "buckets": 64, "hidden": 16},
     "huggingface": {},
 }
 """Options that make the test quick; a family that is not here is tested at its defaults."""
@@ -38,9 +38,10 @@ SMALL: dict[str, dict[str, Any]] = {
 EXTRA: dict[str, list[dict[str, Any]]] = {
     "mlp": [{"norm": "batch", "residual": False}, {"numeric": "auto"}],
     "tabm": [{"variant": "mini", "numeric": "periodic"}],
+    "resnet": [{"pooling": "statistics", "width": 8, "stages": 2}],
     "recurrent": [{"cell": "gru", "pooling": "attention", "depth": 2, "bidirectional": False}],
     "transformer": [{"pooling": "cls", "positions": "learned", "feed": "gelu"}],
-    "bag": [{"grams": 3}],
+    "bag": [{"grams": 3, "members": 1}],
 }
 """Further options of families, each tried on the first kind they accept."""
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from math import nan
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
+import torch
 
 from lamina.choose import hardware, networks, training
 from lamina.errors import InputError
+from lamina.learn.engine import Engine
 from lamina.modalities import Feature
 from lamina.plan import NetworkPlan, TrainingPlan
+from lamina.steps.choose import _faster_precision
+from lamina.steps.learner import Learner
 
 NUMBER = Feature("numbers", (1,), "float32")
 CATEGORY = Feature("category", (), "int32", size=5)
@@ -48,6 +56,16 @@ def test_the_users_network_is_kept_and_checked() -> None:
     with pytest.raises(InputError) as caught:
         networks.choose({"photo": IMAGE}, 5000, {"photo": NetworkPlan("tabm")})
     assert "resnet" in caught.value.fix
+
+
+def test_many_long_sounds_are_made_small_early_and_few_or_short_ones_are_not() -> None:
+    def options(frames: int, rows: int) -> dict[str, object]:
+        plans, _ = networks.choose({"clip": Feature("spectrogram", (frames, 64), "float16")}, rows, {})
+        return dict(plans["clip"].options)
+
+    assert options(318, 2000) == {"pooling": "statistics", "halvings": 3, "stages": 3, "dropout": 0.3}
+    assert options(98, 20_000) == {}
+    assert options(318, 300) == {"dropout": 0.3}
 
 
 @pytest.mark.parametrize(("rows", "size"), [(200, 8), (1000, 32), (6000, 128), (60_000, 128)])
@@ -99,3 +117,23 @@ def test_threads_that_wait_for_each_other_are_not_taken(monkeypatch: pytest.Monk
     assert (best, threads[0]) == (4, 4)
     assert set(tried) == {1, 2, 4}
     assert calls.count(2) == 2, "a hopeless number is not measured to the end"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "loss", "chosen"), [(0.4, 1.01, "bf16"), (0.95, 1.0, "fp32"), (0.4, 1.2, "fp32"), (0.4, nan, "fp32")]
+)
+def test_bf16_is_taken_where_it_is_faster_and_computes_the_same(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, loss: float, chosen: str
+) -> None:
+    engine = Engine(torch.device("cpu"))
+
+    def update(batch: object, engine: Engine) -> dict[str, torch.Tensor]:
+        return {"loss": torch.tensor(1.0 if engine.precision == "fp32" else loss)}
+
+    source = SimpleNamespace(batches=lambda start: iter([(start, None)]))
+    learner = SimpleNamespace(engine=engine, method=SimpleNamespace(update=update), source=source)
+    monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: seconds)
+    precision, pace, reason = _faster_precision(cast(Learner, learner), lambda: 0.0, 1.0)
+    assert precision == chosen
+    assert pace == (seconds if chosen == "bf16" else 1.0)
+    assert chosen in reason

@@ -225,6 +225,33 @@ def test_training_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status.seconds <= 500 * 1.05
 
 
+def test_training_goes_on_where_the_time_allows_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(seconds: float, most: int) -> int:
+        clock = iter(float(number) for number in range(100_000))
+        monkeypatch.setattr("lamina.learn.loop.time.monotonic", lambda: next(clock))
+        limits = Limits(seconds=seconds, log_steps=5, most_steps=most)
+        status = fit(method(), loader(), Schedule.over(50, SchedulePlan()), Engine(CPU), limits=limits)
+        assert not seconds or status.seconds <= seconds * 1.05
+        return status.step
+
+    assert steps(0.0, 90) == 50, "without a budget there is nothing to fill"
+    assert steps(5000.0, 0) == 50
+    assert steps(5000.0, 90) == 90
+    assert 50 < steps(300.0, 5000) < 5000
+
+
+def test_equal_scores_keep_the_later_weights() -> None:
+    learner = method(ema=0)
+    scores = iter([1.0, 1.0, 0.5, 1.0, 1.0, 1.0])
+    limits = Limits(every=4, patience=3)
+    status = fit(
+        learner, loader(), Schedule.over(24, SchedulePlan()), Engine(CPU), limits=limits,
+        evaluate=lambda: {"score": next(scores)},
+    )  # fmt: skip
+    # An equal score is kept, and yet it is no progress.
+    assert (status.stopped, status.step, status.best_step) == ("patience", 16, 16)
+
+
 def test_early_stopping_keeps_the_best() -> None:
     learner = method(ema=0)
     scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])

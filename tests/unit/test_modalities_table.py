@@ -451,12 +451,24 @@ def test_moments_come_back_to_a_part_in_ten_million(moments: list[datetime]) -> 
 
 def test_only_parts_that_vary_are_encoded() -> None:
     days = np.arange("2020-01-01", "2020-01-20", dtype="datetime64[D]")
-    assert fit(time, days).parts == ("season", "day", "weekday")
+    assert fit(time, days).parts == ("day", "weekday")
+    long = np.arange("2020-01-01", "2021-03-01", dtype="datetime64[D]")
+    assert fit(time, long).parts == ("year", "season", "day", "weekday")  # only now the season has come twice
     assert fit(time, ["2020-01-01 08:00", "2020-01-01 09:00"]).parts == ("clock",)
     years = fit(time, ["2019-01-01", "2020-01-01", None])
     assert years.feature.details["columns"] == ["time", "year", "weekday_sine", "weekday_cosine", "missing"]
     assert encode(years, None).tolist() == [[0, 0, 0, 0, 1]]
     assert encode(years, "2019-01-01", "2020-01-01")[:, :2].tolist() == [[-1, -1], [1, 1]]
+
+
+def test_moments_outside_the_training_range_are_read_as_its_ends() -> None:
+    days = np.arange("2019-06-01", "2020-12-01", dtype="datetime64[D]")
+    encoder = fit(time, days)
+    assert encoder.feature.details["columns"][:2] == ["time", "year"]
+    inside, later = encode(encoder, "2020-11-30"), encode(encoder, "2023-11-30")
+    assert later[0, :2].tolist() == inside[0, :2].tolist()
+    assert later[0, 2:].tolist() != inside[0, 2:].tolist()  # the weekday is another
+    assert encode(encoder, "1990-01-01")[0, :2].tolist() == encode(encoder, "2019-06-01")[0, :2].tolist()
 
 
 def test_weekday_and_clock_are_where_they_belong() -> None:
@@ -481,7 +493,8 @@ def test_sentinel_dates_are_kept_and_bounded() -> None:
     encoder = fit(time, ["2020-01-01", "2020-06-01", "2020-12-31"])
     encoded = encoder.encode(object_array(["9999-12-31", "0001-01-01"]))
     assert not encoded.errors
-    assert encoded.array[:, 0].tolist() == [10, -10]
+    ends = encode(encoder, "2020-12-31", "2020-01-01")
+    assert encoded.array[:, 0].tolist() == ends[:, 0].tolist()
 
 
 @given(st.lists(st.lists(numbers, min_size=5, max_size=5), min_size=1, max_size=10))

@@ -19,6 +19,7 @@ from lamina.networks.blocks.depth import StochasticDepth, chances
 from lamina.networks.blocks.fields import Pixels, lengths, trimmed, within
 from lamina.networks.blocks.options import read_options
 from lamina.networks.blocks.pooling import PoolSequence, masked_maximum, masked_mean, pool_map
+from lamina.networks.blocks.spelling import SpelledEmbedding, hashed_runs
 from lamina.networks.blocks.table import Categories, PiecewiseLinear, TableInput, embedding_width
 from lamina.networks.heads import MemberLinear
 from lamina.plan import NetworkPlan
@@ -78,6 +79,31 @@ def test_masked_pooling_is_pooling_of_the_part_within(steps: int, used: int, see
     assert torch.allclose(attention(values, mask), alone, atol=1e-6)
     image = values.transpose(1, 2).unsqueeze(3).expand(-1, -1, -1, 2)
     assert torch.allclose(pool_map(image, "mixed", mask), pool_map(image[:, :, :used], "mixed"), atol=1e-6)
+    statistics = pool_map(image, "statistics", mask)
+    assert statistics.shape == (1, 2 * 3 * 2)
+    assert torch.allclose(statistics, pool_map(image[:, :, :used], "statistics"), atol=1e-5)
+    assert torch.allclose(statistics[:, :6:2], values[:, :used].mean(1), atol=1e-5)
+    # The deviation of a single step is 0; the floor under the root leaves a hundredth.
+    spread = (values[:, :used].var(1, correction=0) + 1e-4).sqrt()
+    assert torch.allclose(statistics[:, 6::2], spread, atol=1e-4)
+
+
+@pytest.mark.parametrize(("frames", "bands"), [(1, 4), (7, 64), (98, 64), (318, 64), (998, 40)])
+@pytest.mark.parametrize("halvings", [-1, 3])
+def test_spectrograms_of_all_sizes_are_pooled_into_statistics_whatever_the_padding(
+    frames: int, bands: int, halvings: int
+) -> None:
+    feature = Feature("spectrogram", (frames, bands), "float16")
+    options = resnet.Options(width=8, pooling="statistics", halvings=halvings)
+    network = resnet.build({"clip": feature}, options).eval()
+    clips = torch.randn(3, frames, bands, generator=torch.Generator().manual_seed(0)).half()
+    clips[1, frames // 2 + 1 :] = 0
+    vectors = network({"clip": clips})
+    assert vectors.shape == (3, 1, network.output.width)
+    assert torch.isfinite(vectors).all()
+    assert [name for name, _ in network.stages()][-1] == "pool"
+    trained = {id(parameter) for _, part in network.stages() for parameter in part.parameters()}
+    assert trained == {id(parameter) for parameter in network.parameters()}
 
 
 def test_piecewise_linear_fills_the_bins_below_a_value() -> None:
@@ -89,6 +115,13 @@ def test_piecewise_linear_fills_the_bins_below_a_value() -> None:
     shares = layer(torch.tensor([[2.0, 0.25], [-5.0, 9.0]]))
     assert shares[0].tolist() == [[1.0, 0.5], [0.25, 0.0]]
     assert shares[1].tolist() == [[0.0, 0.0], [1.0, 0.0]]
+
+
+def test_piecewise_linear_stays_at_its_end_values_beyond_the_training_range() -> None:
+    layer = PiecewiseLinear([[0.0, 1.0, 3.0], [-1.0, 0.0, 1.0]], 2)
+    nn.init.normal_(layer.bins)
+    beyond, ends = layer(torch.tensor([[9.0, -9.0], [-9.0, 9.0]])), layer(torch.tensor([[3.0, -1.0], [0.0, 1.0]]))
+    assert torch.equal(beyond, ends)
 
 
 def test_categories_of_different_columns_never_share_an_embedding_and_unknown_indices_are_unknown() -> None:
@@ -263,3 +296,26 @@ def test_word_order_counts_in_pairs_only() -> None:
         ).eval()
         answers = [network({"text": values})["y"] for values in (tokens, swapped)]
         assert torch.allclose(*answers, atol=1e-6) is same
+
+
+def test_a_spelled_embedding_shares_letters_and_folds_into_a_plain_one() -> None:
+    torch.manual_seed(0)
+    layer = SpelledEmbedding(["", "", "Ġenjoy", "Ġenjoyable", "Ġdull"], 256, 0.0625)
+    with torch.no_grad():
+        layer.tokens.weight.zero_()
+    _, _, enjoy, enjoyable, dull = layer(torch.arange(5))
+    assert torch.cosine_similarity(enjoy, enjoyable, dim=0) > 0.3 > torch.cosine_similarity(enjoy, dull, dim=0)
+    assert layer(torch.tensor([0, 1])).eq(0).all()  # what stands for no text has no letters
+    nn.init.normal_(layer.tokens.weight)
+    tokens = torch.tensor([[2, 3, 3], [4, 0, 2]])
+    torch.testing.assert_close(layer.folded()(tokens), layer(tokens))
+    layer(tokens).sum().backward()
+    assert layer.letters.weight.grad is not None
+    assert layer.letters.weight.grad[0].eq(0).all()
+
+
+def test_runs_of_letters() -> None:
+    assert hashed_runs("", 99) == []
+    assert len(hashed_runs("ab", 20_000)) == len({"<ab", "ab>", "<ab>"})
+    assert len(hashed_runs("a" * 100, 50)) == 24
+    assert all(0 < number <= 9 for number in hashed_runs("Ġwonderful", 9))

@@ -192,6 +192,19 @@ def test_given_test_data_still_validates_by_group() -> None:
     assert not {who[row] for row in found.train} & {who[row] for row in found.validation}
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_later_test_data_validate_by_the_latest_training_rows(later: bool) -> None:
+    days = np.arange("2020-01-01", "2020-07-19", dtype="datetime64[D]")
+    assert len(days) == 200
+    if not later:
+        days = np.random.default_rng(0).permutation(days)
+    table = MemoryTable({"x": np.arange(200.0), "y": ["a", "b"] * 100, "day": days.astype(object)})
+    schema = Schema((INPUT, CLASS, Field("day", "time", "input")))
+    found = split(table, schema, DataPlan(split="given"), 0, test_from=150)
+    assert (days[found.train].max() < days[found.validation].min()) == later
+    assert ("the latest training rows by day" in found.reason) == later
+
+
 def test_validation_is_capped() -> None:
     rows = 150_000
     table = MemoryTable({"x": np.arange(rows) * 1.0, "y": np.arange(rows) % 7 * 1.0})

@@ -26,6 +26,8 @@ FEWEST = 10
 """Rows with a target that are needed to train, validate and test at all."""
 MOST_VALIDATION = 10_000
 """More validation rows make no decision better, only slower."""
+LATER_SHARE = 0.9
+"""From this share of later test rows on, the test data count as coming after the training data."""
 WAYS = ("given", "column", "random", "stratified", "time", "group")
 
 
@@ -370,7 +372,7 @@ def _carve(material: _Material, how: str, found: _Parts) -> _Parts:
                 rest, validation = draw.whole_groups(train, groups[train], strata, share, material.generator)
                 note = f"; no {fields[0].name} is in both training and validation"
                 return replace(found, train=rest, validation=validation, reason=found.reason + note)
-        if fields := material.schema.with_role("time"):
+        if fields := material.schema.with_role("time") or _later_tested(material, found):
             moments = _moments(material.table, fields[0])[train]
             rest, validation = draw.latest(train, moments, share)
             if len(rest) and not np.isnan(moments).any():
@@ -384,6 +386,22 @@ def _carve(material: _Material, how: str, found: _Parts) -> _Parts:
     strata = material.strata[train]
     rest, validation = draw.stratified(train, units[train], strata, share, material.generator, draw.RARE - 2)
     return replace(found, train=rest, validation=validation, equal=equal)
+
+
+def _later_tested(material: _Material, found: _Parts) -> tuple[Field, ...]:
+    """A column of moments by which nearly all test rows come after every training row, if there is one.
+
+    Then the question is how the network does on later rows; validation rows drawn from among the training rows would
+    praise what it has learned of single days by heart.
+    """
+    for item in material.schema.inputs:
+        if item.modality != "time":
+            continue
+        moments = _moments(material.table, item)
+        before, after = moments[found.train], moments[found.test]
+        if len(before) and len(after) and np.mean(after > np.nanmax(before, initial=-np.inf)) >= LATER_SHARE:
+            return (item,)
+    return ()
 
 
 def _validation_share(material: _Material, rows: int) -> float:

@@ -50,6 +50,7 @@ class Limits:
     Attributes:
         every: steps from one evaluation to the next; 0 for only one at the end.
         patience: evaluations without a new best before training stops; 0 for never.
+        most_steps: where `seconds` leave time for more than the schedule has, it is lengthened to at most so many.
         seconds: time that training may take, counted over all its processes; 0 for no limit.
         save_seconds: at most so much work is lost when the process dies.
         log_steps: how often the loss is logged.
@@ -60,6 +61,7 @@ class Limits:
 
     every: int = 0
     patience: int = 0
+    most_steps: int = 0
     seconds: float = 0.0
     save_seconds: float = 30.0
     log_steps: int = 20
@@ -77,7 +79,7 @@ class Status:
     best_step: int = -1
     waited: int = 0
     planned: int = 0
-    """Steps that were planned, before the budget changed them."""
+    """The most steps: what was planned, or what it may be lengthened to within the budget."""
     threads: int = 0
     """CPU threads that training goes on with, where that was changed; 0: as it began."""
     stopped: str = ""
@@ -148,7 +150,7 @@ class _Run:
         status, schedule = self.status, self.schedule
         if status.step >= schedule.steps or status.stopped == "patience":
             return
-        status.stopped, status.planned = "", status.planned or schedule.steps
+        status.stopped, status.planned = "", status.planned or max(schedule.steps, self.limits.most_steps)
         self._all_threads = torch.get_num_threads()
         if status.threads:
             torch.set_num_threads(status.threads)
@@ -188,13 +190,12 @@ class _Run:
         scores = dict(self.evaluate())
         primary = next(iter(scores.values()))
         self.schedule.observe(-primary)
-        better = primary > self.status.best
+        # Of equals the later one is kept: its rate was lower, and few validation rows often give equal scores.
+        better = primary >= self.status.best
+        self.status.waited = 0 if primary > self.status.best else self.status.waited + 1
         if better:
-            self.status.best, self.status.best_step, self.status.waited = primary, self.status.step, 0
-            self.status.scores = scores
+            self.status.best, self.status.best_step, self.status.scores = primary, self.status.step, scores
             self.best_weights = {name: value.detach().clone() for name, value in self.method.weights().items()}
-        else:
-            self.status.waited += 1
         self.status.seconds = time.monotonic() - self._clock
         self.record.write("validation", step=self.status.step, seconds=self.status.seconds, best=better, **scores)
         if self.limits.patience and self.status.waited >= self.limits.patience:

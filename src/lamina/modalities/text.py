@@ -148,11 +148,29 @@ class Encoder:
 
     @property
     def feature(self) -> Feature:
-        """`details`: the kind of tokenizer, the ids of padding and unknown, and the ids that stand for no text."""
-        special = list(range(3)) if self.kind == "bpe" else _tokens.special_ids(self.tokenizer)
-        details = {"tokenizer": self.kind, "padding": self.padding, "unknown": self.unknown, "special": special}
-        size = int(self._tokenizer.get_vocab_size(with_added_tokens=True))
-        return Feature("tokens", (self.length,), "int32", size, details)
+        """`details`: the kind of tokenizer, the ids of padding and unknown, the ids that stand for no text, and how
+        every token is spelled ("" for those)."""
+        details = {
+            "tokenizer": self.kind,
+            "padding": self.padding,
+            "unknown": self.unknown,
+            "special": self._special,
+            "spellings": self._spellings,
+        }
+        return Feature("tokens", (self.length,), "int32", len(self._spellings), details)
+
+    @cached_property
+    def _special(self) -> list[int]:
+        return list(range(len(_tokens.SPECIALS))) if self.kind == "bpe" else _tokens.special_ids(self.tokenizer)
+
+    @cached_property
+    def _spellings(self) -> list[str]:
+        spellings = [""] * int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+        for token, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            # Where numbers are left out, the last ones lie beyond the size.
+            if number < len(spellings) and number not in self._special:
+                spellings[number] = token
+        return spellings
 
     @classmethod
     def fit(cls, chunks: Chunks, options: Mapping[str, Json], root: Path | None = None) -> Self:

@@ -111,9 +111,10 @@ def _precision(divisor: int) -> str:
 class Encoder:
     """Time to float32 [row, part]: standardised time and year, then sine and cosine of what recurs, then a flag.
 
-    Parts, each only if it varies in the training part: the moment itself (always there); the year; season (the day
-    of the year), day of the month, weekday and time of day, each as sine and cosine; "missing" where training had
-    gaps. The two standardised ones are limited to ten standard deviations. A missing value is all zeros but its flag.
+    Parts, each only if it varies in the training part: the moment itself (always there), limited to the training
+    part's range; the year; season (the day of the year; only where training spans more than a year), day of the
+    month, weekday and time of day, each as sine and cosine; "missing" where training had gaps. The two standardised
+    ones are limited to ten standard deviations. A missing value is all zeros but its flag.
 
     Options: "day_first": the order in 3/4/2020 (found in training); "unit": "s", "ms", "us" or "ns" where numbers
     count from 1970.
@@ -171,7 +172,7 @@ class Encoder:
         if not seen.count:
             raise _no_time(seen.problem)
         return cls(
-            parts=tuple(part for part in PARTS if len(seen.distinct[part]) > 1),
+            parts=tuple(part for part in PARTS if len(seen.distinct[part]) > 1 and seen.recurs(part)),
             flag=seen.missing > 0,
             day_first=day_first,
             order=order,
@@ -191,11 +192,16 @@ class Encoder:
         gaps = np.isnat(instants)
         known = np.where(gaps, np.datetime64(self.start, "us"), instants)
         years = (known.astype(np.int64) - self.start) / (YEAR * 1e6)
+        # A moment after the training part is read as the last one of it: what time alone did to the answer is not
+        # known there, and a line drawn on would run away. The recurring parts stay what they are.
+        years = np.clip(years, 0, (self.end - self.start) / (YEAR * 1e6))
         columns = [np.clip((years - self.center) / self.spread, -WIDEST, WIDEST)]
         cycles = _cycles(known)
+        first, last = _cycles(np.array([self.start, self.end], dtype="datetime64[us]"))["year"]
         for part in self.parts:
             if part == "year":
-                columns.append(np.clip((cycles[part] - self.year_center) / self.year_spread, -WIDEST, WIDEST))
+                year = np.clip(cycles[part], first, last)
+                columns.append(np.clip((year - self.year_center) / self.year_spread, -WIDEST, WIDEST))
             else:
                 columns += [np.sin(2 * np.pi * cycles[part]), np.cos(2 * np.pi * cycles[part])]
         array = np.where(gaps[:, None], 0, np.stack(columns, axis=1))
@@ -275,6 +281,11 @@ class _Seen:
         for what, values in years.items():
             total, squares = self.sums[what]
             self.sums[what] = running_sum(total, values), running_sum(squares, values**2)
+
+    def recurs(self, part: str) -> bool:
+        """Whether the training moments span more than one year, for the season: within one, the day of the year is
+        a second name of the moment itself; a network learns single days by it, and finds none of them later."""
+        return part != "season" or self.end - self.start > YEAR * 1e6
 
     def mean(self, what: str) -> float:
         """Mean of "time" in years from `start`, or of "year"."""

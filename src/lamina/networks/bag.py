@@ -1,7 +1,8 @@
 """Bag of embeddings for text: the means of token and n-gram embeddings, then a small perceptron.
 
 As in fastText (Joulin et al. 2016, "Bag of tricks for efficient text classification"); n-grams are hashed inside
-the graph. On few processor cores this is the fastest strong network for text.
+the graph, and tokens that are spelled alike share most of their vectors. On few processor cores this is the fastest
+strong network for text.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from lamina.modalities import Feature
 from lamina.networks import OutputShape
 from lamina.networks.blocks.fields import only_field, trimmed
 from lamina.networks.blocks.options import share, whole
+from lamina.networks.blocks.spelling import SpelledEmbedding
+from lamina.networks.heads import MemberLinear
 
 ACCEPTS = ("tokens",)
 
@@ -24,42 +27,49 @@ FACTOR = 1_000_003
 """A prime that mixes the tokens of an n-gram into one number; small enough not to overflow int64."""
 
 
+BUCKETS_PER_TOKEN = 4
+"""More n-grams than that are hardly seen twice in the texts that so few tokens were found in."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Sizes of a bag of embeddings.
 
     Attributes:
-        width: of the embeddings.
+        members: networks of the same size that learn side by side, each with embeddings and omissions of its own, and
+            answer as one: few texts are learnt by heart quickly, and each member by another heart.
+        width: of a member's embeddings.
         grams: longest n-gram (1: single tokens only).
-        buckets: number of embeddings that n-grams are hashed into, for each n.
-        hidden: units of the hidden layer.
+        buckets: number of embeddings that n-grams are hashed into, for each n, at most; fewer for few tokens.
+        hidden: units of a member's hidden layer.
         token_dropout: chance of leaving a token or n-gram out during training.
         dropout: on the means and the hidden layer.
     """
 
-    width: int = whole(96)
+    members: int = whole(4)
+    width: int = whole(32)
     grams: int = whole(2)
     buckets: int = whole(32768)
-    hidden: int = whole(128)
+    hidden: int = whole(64)
     token_dropout: float = share(0.1)
     dropout: float = share(0.3)
 
 
 class GramMean(nn.Module):
-    """The weighted mean embedding of a row's n-grams: tokens [batch, length] to [batch, width].
+    """The weighted mean embedding of a row's n-grams: tokens [batch, length] to [batch, member, width].
 
     Every n-gram has a learned importance, as TF-IDF has a counted one; they start equal.
 
     Attributes:
         order: n; 1 looks tokens up as they are, larger n by hash.
+        table: [n-gram, member * width].
     """
 
-    def __init__(self, order: int, size: int, width: int, dropout: float) -> None:
+    def __init__(self, order: int, table: nn.Embedding | SpelledEmbedding, members: int, dropout: float) -> None:
         super().__init__()
-        self.order, self.chance = order, dropout
-        self.table = nn.Embedding(size, width)
-        nn.init.normal_(self.table.weight, std=1 / math.sqrt(width))
-        self.importance = nn.Embedding(size, 1)
+        self.order, self.members, self.chance = order, members, dropout
+        self.table = table
+        self.importance = nn.Embedding(table.num_embeddings, members)
         nn.init.zeros_(self.importance.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -69,16 +79,16 @@ class GramMean(nn.Module):
             index = index * FACTOR + tokens[:, offset : offset + count]
             # Folded at every step: three tokens' product would overflow.
             index = index % (2**31 - 1)
-        used = tokens[:, self.order - 1 :] != 0
+        used = (tokens[:, self.order - 1 :] != 0).unsqueeze(2).expand(-1, -1, self.members)
         if self.training and self.chance:
             used = used & (torch.rand(used.shape, device=used.device) >= self.chance)
         if self.order > 1:
             index = index % self.table.num_embeddings
-        score = self.importance(index).squeeze(2).masked_fill(~used, -1e9)
+        score = self.importance(index).masked_fill(~used, -1e9)
         # Where nothing is left of a text, all weights are zero rather than equal.
         weight = score.softmax(dim=1) * used
-        mean: Tensor = torch.bmm(weight.unsqueeze(1), self.table(index)).squeeze(1)
-        return mean
+        vectors = self.table(index).unflatten(2, (self.members, -1))
+        return torch.einsum("blm,blmw->bmw", weight, vectors)
 
 
 class Bag(nn.Module):
@@ -87,30 +97,46 @@ class Bag(nn.Module):
     def __init__(self, name: str, feature: Feature, options: Options) -> None:
         super().__init__()
         self.field = name
+        tables = [_tokens(feature, options.members, options.width)]
+        buckets = min(options.buckets, BUCKETS_PER_TOKEN * feature.size)
+        tables += [_table(buckets, options.members, options.width) for _ in range(1, options.grams)]
         self.grams = nn.ModuleList(
-            GramMean(order, feature.size if order == 1 else options.buckets, options.width, options.token_dropout)
-            for order in range(1, options.grams + 1)
+            GramMean(order, table, options.members, options.token_dropout) for order, table in enumerate(tables, 1)
         )
         self.hidden = nn.Sequential(
             nn.LayerNorm(options.width * options.grams),
             nn.Dropout(options.dropout),
-            nn.Linear(options.width * options.grams, options.hidden),
+            MemberLinear(options.members, options.width * options.grams, options.hidden),
             nn.GELU(),
             nn.Dropout(options.dropout),
         )
-        self.output = OutputShape(options.hidden)
+        self.output = OutputShape(options.hidden, options.members)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """[batch, 1, width]."""
+        """[batch, member, width]."""
         tokens = trimmed("tokens", inputs[self.field]).long()
         if tokens.shape[1] < len(self.grams):
             tokens = nn.functional.pad(tokens, (0, len(self.grams) - tokens.shape[1]))
-        vector: Tensor = self.hidden(torch.cat([gram(tokens) for gram in self.grams], dim=1))
-        return vector.unsqueeze(1)
+        vectors: Tensor = self.hidden(torch.cat([gram(tokens) for gram in self.grams], dim=2))
+        return vectors
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """grams, hidden."""
         return [("grams", self.grams), ("hidden", self.hidden)]
+
+
+def _tokens(feature: Feature, members: int, width: int) -> nn.Embedding | SpelledEmbedding:
+    """The embedding of single tokens; it knows their letters where the encoder tells their spellings."""
+    spellings = feature.details.get("spellings")
+    if isinstance(spellings, list):
+        return SpelledEmbedding([str(spelling) for spelling in spellings], members * width, 1 / math.sqrt(width))
+    return _table(feature.size, members, width)
+
+
+def _table(size: int, members: int, width: int) -> nn.Embedding:
+    table = nn.Embedding(size, members * width)
+    nn.init.normal_(table.weight, std=1 / math.sqrt(width))
+    return table
 
 
 def build(features: Mapping[str, Feature], options: Options) -> Bag:

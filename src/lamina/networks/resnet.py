@@ -39,7 +39,8 @@ class Options:
         dropout: on the pooled vector.
         stochastic_depth: chance of leaving out the last block; earlier blocks proportionally less.
         squeeze_excite: weigh channels by their global content (Hu et al. 2018).
-        pooling: how the last map becomes a vector.
+        pooling: how the last map becomes a vector; "statistics" (mean and deviation over time in each range of
+            bands) for spectrograms.
     """
 
     width: int = whole(32)
@@ -103,12 +104,23 @@ def _convolution(dimensions: int, inner: int, outer: int, kernel: int, stride: i
     return [layer, norm(outer)]
 
 
-def _stem(dimensions: int, channels: int, width: int, kernel: int, halvings: int, side: int) -> nn.Sequential:
-    """Convolutions that halve the map `halvings` times; a map that is small already is halved by pooling."""
+def _stem(
+    dimensions: int, channels: int, width: int, kernel: int, halvings: int, side: int, coarse: bool = False
+) -> nn.Sequential:
+    """Convolutions that halve the map `halvings` times; a map that is small already is halved by pooling.
+
+    Where it is `coarse` and halves three times, one wide convolution takes the first two at once: half the cost of
+    the whole network would be in maps that large.
+    """
     if halvings == 0:
         return nn.Sequential(*_convolution(dimensions, channels, width, kernel, 1), nn.ReLU(inplace=True))
     layers: list[nn.Module] = []
-    for number in range(halvings):
+    begin = 0
+    if coarse and halvings > 2:
+        out = max(width // 2, 16)
+        layers += [*_convolution(dimensions, channels, out, 2 * kernel + 1, 4), nn.ReLU(inplace=True)]
+        channels, begin = out, 2
+    for number in range(begin, halvings):
         out = width if number == halvings - 1 else max(width // 2, 16)
         small = number == 0 and side <= 40
         layers += _convolution(dimensions, channels, out, kernel, 1 if small else 2)
@@ -148,7 +160,8 @@ class ResNet(nn.Module):
             raise InputError(f"The kernel is {kernel}.", where=name, fix="Give an odd number, such as 3.")
         halvings = options.halvings if options.halvings >= 0 else halvings_for(side, dimensions)
         self.pixels = Pixels(feature) if feature.kind == "image" else None
-        self.stem = _stem(dimensions, channels, options.width, kernel, halvings, side)
+        coarse = feature.kind == "spectrogram"
+        self.stem = _stem(dimensions, channels, options.width, kernel, halvings, side, coarse)
         stages = options.stages or stages_for(math.ceil(side / 2**halvings), dimensions)
         self.reduction = 2 ** (halvings + stages - 1)
         skipped = chances(options.stochastic_depth, stages * options.blocks)
@@ -160,6 +173,12 @@ class ResNet(nn.Module):
             halve = stage > 0 and place == 0
             self.blocks.append(Block(dimensions, width, outer, kernel, halve, options.squeeze_excite, skipped[number]))
             width = outer
+        self.norm: nn.Module = nn.Identity()
+        if options.pooling == "statistics":
+            across = 1 if dimensions == 1 else math.ceil(feature.shape[1] / self.reduction)
+            width *= 2 * across
+            # Means and deviations differ in size.
+            self.norm = nn.BatchNorm1d(width)
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(width)
 
@@ -180,12 +199,13 @@ class ResNet(nn.Module):
         for block in self.blocks:
             values = block(values)
         pooled = pool_map(values, self.pooling, None if mask is None else within(mask, values.shape[2]))
-        vector: Tensor = self.dropout(pooled)
+        vector: Tensor = self.dropout(self.norm(pooled))
         return vector.unsqueeze(1)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
-        """stem, block1, block2, ..."""
-        return [("stem", self.stem), *((f"block{number}", block) for number, block in enumerate(self.blocks, 1))]
+        """stem, block1, block2, ..., and pool, where the pooled vector is normalised."""
+        body = [("stem", self.stem), *((f"block{number}", block) for number, block in enumerate(self.blocks, 1))]
+        return [*body, ("pool", self.norm)] if self.pooling == "statistics" else body
 
 
 def build(features: Mapping[str, Feature], options: Options) -> ResNet:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import Literal
 
 import torch
 
@@ -27,6 +28,9 @@ from lamina.tasks import classify
 TEST_SHARE = 0.05
 """Share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
 SEALING_SECONDS = 20.0
+CLEARLY_FASTER = 1.1
+SAME_LOSS = 0.03
+"""A batch's loss in bf16 and in fp32 may be so far apart, relatively; bf16 has 8 bits of precision."""
 NO_OPTIONS = "It has none: leave that out."
 
 
@@ -48,7 +52,9 @@ def choose(
     for note in learner.notes:
         narrator.say(note)
     keys = _keys(sets)
-    plan, measured = _measure(plan, learner, machine, training_seconds, fixed="training.epochs" in keys)
+    # A whole plan that was given says how to train; what the user has set by hand stays as well.
+    fixed = keys | ({"training.precision"} if given is not None else set())
+    plan, measured = _measure(plan, learner, machine, training_seconds, fixed)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
         steps = learner.steps_in(plan.training.epochs)
@@ -154,17 +160,21 @@ def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
 
 
 def _measure(
-    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, *, fixed: bool
+    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, fixed: set[str]
 ) -> tuple[Plan, dict[str, str]]:
-    """Threads, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards."""
+    """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
+
+    Args:
+        fixed: the settings that are not to be decided here.
+    """
     reasons: dict[str, str] = {}
     saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
     numbers = count()
 
-    def step() -> None:
+    def step() -> float:
         # Different batches: sequences differ in length, and so in cost.
         _, batch = next(learner.source.batches(next(numbers)))
-        learner.method.update(batch, learner.engine)
+        return float(learner.method.update(batch, learner.engine)["loss"])
 
     for optimizer in learner.method.optimizers:
         for group in optimizer.param_groups:
@@ -176,10 +186,14 @@ def _measure(
         reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
     torch.set_num_threads(threads)
     pace = hardware.seconds_per_call(step, calls=7, most=4.0)
+    precision = plan.training.precision
+    if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
+        precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)
     state = checkpoint.unpack(*saved)
     learner.method.restore(state["method"])
     checkpoint.restore_random_state(state["random"])
-    training = replace(plan.training, threads=threads)
+    learner.engine.precision = precision
+    training = replace(plan.training, threads=threads, precision=precision)
     if training.find_rate:
         begin = time.monotonic()
         rate, _ = find_rate(learner.method, learner.source, learner.engine)
@@ -188,11 +202,37 @@ def _measure(
         seconds = max(seconds - (time.monotonic() - begin), 1.0) if seconds else 0.0
     rows = len(learner.source.rows)
     limit = seconds or choose_training.DEFAULT_SECONDS
-    if not fixed:
+    if "training.epochs" not in fixed:
         # Scoring the validation part takes time as well: about a third of a training step's per example.
         share = 1 + training.evaluations * len(learner.validation.rows) * 0.35 / max(training.epochs * rows, 1)
+        training = replace(training, most_epochs=training.epochs)
         training, reasons["training.epochs"] = choose_training.fit_epochs(training, rows, pace * min(share, 1.5), limit)
     return replace(plan, training=training), reasons
+
+
+def _faster_precision(
+    learner: Learner, step: Callable[[], float], pace: float
+) -> tuple[Literal["fp32", "bf16"], float, str]:
+    """(precision, seconds a step with it, reason): bf16 where it is clearly faster and computes the same loss.
+
+    Args:
+        step: takes a step with the learner's engine and gives the loss.
+        pace: seconds a step in fp32.
+    """
+    losses: list[float] = []
+    kinds: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    for learner.engine.precision in kinds:
+        # The same batch, and the same draws of dropout and augmentation.
+        torch.manual_seed(0)
+        _, batch = next(learner.source.batches(0))
+        losses.append(float(learner.method.update(batch, learner.engine)["loss"]))
+    faster = hardware.seconds_per_call(step, calls=7, most=4.0)
+    apart = abs(losses[1] - losses[0]) / max(abs(losses[0]), 1e-6)
+    gain = pace / faster
+    found = f"measured: {gain:.1f} times the pace of fp32, and the loss differs by {apart:.1%}"
+    if gain >= CLEARLY_FASTER and apart <= SAME_LOSS:
+        return "bf16", faster, f"bf16: {found}"
+    return "fp32", pace, f"fp32: of bf16 was {found}"
 
 
 def _tell(narrator: Narrator, plan: Plan, learner: Learner, reasons: Mapping[str, str]) -> None:
@@ -200,6 +240,7 @@ def _tell(narrator: Narrator, plan: Plan, learner: Learner, reasons: Mapping[str
     for key, part in plan.network.items():
         narrator.say(f"network for {key}: {reasons.get(f'network.{key}.name', part.name)}")
     narrator.say(f"{parameters:,} weights")
-    for key in ("optimizer", "schedule", "training.batch_size", "training.threads", "training.epochs"):
+    measured = ("training.batch_size", "training.threads", "training.precision", "training.epochs")
+    for key in ("optimizer", "schedule", *measured):
         if key in reasons:
             narrator.say(f"{key.removeprefix('training.').replace('_', ' ')}: {reasons[key]}")

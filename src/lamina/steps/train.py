@@ -43,6 +43,7 @@ def train(
     limits = Limits(
         every=max(1, steps // max(plan.training.evaluations, 1)),
         patience=plan.training.patience,
+        most_steps=learner.steps_in(plan.training.most_epochs),
         seconds=seconds,
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),

@@ -31,6 +31,9 @@ COVERAGE = 0.9
 GAUSSIAN = (0.674, 0.842, 1.036, 1.282, 1.645, 1.960)
 """Half widths of LEVELS in standard deviations: what holds until `calibrated` has measured them."""
 
+WEIGHT_LIMIT = 10.0
+"""With "log", no row counts more than so many times the average one, nor less than the inverse."""
+
 SCALE_SHARE = 0.1
 LOG_SCALE_LIMIT = 7.0
 
@@ -132,7 +135,9 @@ class Task:
 
         The scale is fitted to the residual with a Laplace likelihood that gets no gradient into the location.
         It is weighted with the residual itself: where the location is good, the shared part of the network
-        is left in peace.
+        is left in peace. With "log" and RMSE as the primary score, rows count in proportion to their value: the
+        logarithm's squared error alone makes much of small values, which RMSE hardly sees. (The delta method asks for
+        the square of the value; then a few large rows would be all that counts.)
         """
         import torch
 
@@ -147,7 +152,12 @@ class Task:
             location = torch.nn.functional.huber_loss(residual, torch.zeros_like(residual), reduction="none")
         wrong = size.detach()
         scale = wrong * (wrong * torch.exp(-log_scale) + log_scale)
-        return (location + SCALE_SHARE * scale).mean(dim=1)
+        losses = (location + SCALE_SHARE * scale).mean(dim=1)
+        if self.transform == "log" and self.loss_name == "mse" and self.primary == "rmse":
+            # exp(spread^2 / 2) is the mean of a log-normal value in units of its median.
+            size_of_value = torch.exp(target.float() * self.spread - 0.5 * self.spread**2)
+            losses = losses * size_of_value.clamp(1 / WEIGHT_LIMIT, WEIGHT_LIMIT)
+        return losses
 
     def combine(self, output: Tensor) -> Tensor:
         """Mean over members: [row, member, 2] to [row, 2]."""

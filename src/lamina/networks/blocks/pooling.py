@@ -7,18 +7,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-MapPooling = Literal["average", "maximum", "mixed"]
+MapPooling = Literal["average", "maximum", "mixed", "statistics"]
 SequencePooling = Literal["mean", "maximum", "mean_maximum", "attention"]
 
 
 def pool_map(values: Tensor, how: MapPooling, mask: Tensor | None = None) -> Tensor:
-    """[batch, channel, *space] to [batch, channel].
+    """[batch, channel, *space] to [batch, channel]; "statistics" to [batch, 2 * channel * second axis of space].
 
     Args:
         values: the last map of a convolutional network, one or two axes of space.
-        how: "mixed" is the mean of average and maximum (Lee et al. 2016).
+        how: "mixed" is the mean of average and maximum (Lee et al. 2016); "statistics" are mean and standard
+            deviation over the first axis of space alone, of every channel at every place of the second
+            (Snyder et al. 2018, "X-vectors"): of a sound, what each range of frequencies does over time.
         mask: bool [batch, first axis of space]: the part that is no padding.
     """
+    if how == "statistics":
+        return _statistics(values, mask)
     space = tuple(range(2, values.ndim))
     if mask is None:
         average, maximum = values.mean(space), values.amax(space)
@@ -30,6 +34,17 @@ def pool_map(values: Tensor, how: MapPooling, mask: Tensor | None = None) -> Ten
     if how == "average":
         return average
     return maximum if how == "maximum" else (average + maximum) / 2
+
+
+def _statistics(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Means, then standard deviations, over the first axis of space: [batch, 2 * channel * rest of space]."""
+    steps = values.transpose(1, 2).flatten(2)
+    inside = steps.new_ones(steps.shape[:2]) if mask is None else mask.to(steps.dtype)
+    weight = (inside / inside.sum(1, keepdim=True)).unsqueeze(2)
+    mean = (steps * weight).sum(1, keepdim=True)
+    # The slope of the root at 0 has no bound; a sound of a single step has no deviation.
+    deviation = ((steps - mean).square() * weight).sum(1).add(1e-4).sqrt()
+    return torch.cat([mean.squeeze(1), deviation], dim=1)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ class PiecewiseLinear(nn.Module):
 
     low: Tensor
     scale: Tensor
+    ends: Tensor
 
     def __init__(self, edges: Sequence[Sequence[float]], width: int) -> None:
         super().__init__()
@@ -76,11 +77,15 @@ class PiecewiseLinear(nn.Module):
             scale[number, : len(edge) - 1] = 1.0 / (edge[1:] - edge[:-1]).clamp_min(1e-6)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
+        ends = torch.tensor([[one[0] for one in edges], [one[-1] for one in edges]], dtype=torch.float32)
+        self.register_buffer("ends", ends, persistent=False)
         self.bins = nn.Parameter(torch.zeros(len(edges), most, width))
         self.linear = ColumnLinear(len(edges), 1, width)
 
     def forward(self, values: Tensor) -> Tensor:
-        # Clamped at both ends: beyond the training values the linear term goes on, with a moderate slope.
+        # Beyond the training values the answer stays what it was at the last one, as trees do it: the slope of the
+        # linear term was never tested there, and a column that drifts (a month, a counter) would run away with it.
+        values = torch.minimum(torch.maximum(values, self.ends[0]), self.ends[1])
         shares = ((values.unsqueeze(2) - self.low) * self.scale).clamp(0.0, 1.0)
         by_column = torch.bmm(shares.transpose(0, 1), self.bins).transpose(0, 1)
         linear: Tensor = self.linear(values.unsqueeze(2))
