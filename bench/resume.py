@@ -29,7 +29,7 @@ class Data:
     sets: tuple[str, ...]
 
 
-ALWAYS = ("training.threads=1", "training.checkpoint_seconds=0.05", "training.keep=last")
+ALWAYS = ("training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0.05", "training.keep=last")
 
 
 def main(words: Sequence[str] = ()) -> int:

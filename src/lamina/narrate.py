@@ -89,9 +89,16 @@ class Plain:
             self._draw(
                 f"    The pace has changed: {entry['steps']:,} steps, not {entry['planned']:,}, in the time there is"
             )
-        elif entry["kind"] == "threads":
+        elif entry["kind"] == "threads" and entry["threads"] == 1:
             self._line(
                 "    The machine is busy: going on with one thread, which is quicker than two that wait for each other"
+            )
+        elif entry["kind"] == "threads":
+            self._line(f"    The machine is free again: going on with {entry['threads']} threads")
+        elif entry["kind"] == "memory":
+            self._line(
+                f"    Too little memory for a whole batch: going on with each batch in {entry['parts']} parts, "
+                "which gives the same gradient"
             )
 
     def _due(self) -> bool:

@@ -19,8 +19,9 @@ import lamina
 from lamina.model.format import read
 
 SETS = (
-    "training.epochs=12", "training.threads=1", "training.checkpoint_seconds=0", "network.name=mlp", "network.width=24",
-    "network.dropout=0.2", "training.ema=0.9", "training.keep=last", "training.patience=0",
+    "training.epochs=12", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
+    "network.name=mlp", "network.width=24", "network.dropout=0.2", "training.ema=0.9", "training.keep=last",
+    "training.patience=0",
 )  # fmt: skip
 TRAIN = ("train", "credit.csv", "--target", "Status", "--seed", "3", "--out", "run", "--set", *SETS)
 

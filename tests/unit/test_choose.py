@@ -137,3 +137,9 @@ def test_bf16_is_taken_where_it_is_faster_and_computes_the_same(
     assert precision == chosen
     assert pace == (seconds if chosen == "bf16" else 1.0)
     assert chosen in reason
+
+
+def test_a_table_with_few_rows_learns_at_a_lower_rate() -> None:
+    plans = {"table": NetworkPlan("tabm", ("age",))}
+    rates = [training.choose(plans, {"age": NUMBER}, rows, True)[0].learning_rate for rows in (5_000, 50_000)]
+    assert rates == [0.001, 0.003]

@@ -160,6 +160,34 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
         torch.testing.assert_close(one, many)
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+@pytest.mark.parametrize("fits", [16, 7, 1, 0])
+def test_too_little_memory_cuts_the_batch_and_changes_nothing_else(fits: int, error: RuntimeError) -> None:
+    batch = loader().batch(np.arange(16))
+    wanted, learner, engine = method(ema=0), method(ema=0), Engine(CPU)
+    for one in (wanted, learner):
+        one.network.eval()
+    Engine(CPU).descend(wanted.loss, batch, wanted.optimizers)
+
+    def loss(part: Batch) -> Loss:
+        found = learner.loss(part)
+        if len(part) > fits:
+            # As late as can be: the parts before have left their gradients already.
+            raise error
+        return found
+
+    if not fits:
+        with pytest.raises(InputError, match="A single example needs more memory"):
+            engine.descend(loss, batch, learner.optimizers)
+        return
+    engine.descend(loss, batch, learner.optimizers)
+    assert engine.accumulation == {16: 1, 7: 4, 1: 16}[fits]
+    for one, other in zip(wanted.network.parameters(), learner.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_loss_that_compares_examples_refuses_accumulation() -> None:
     learner = method(ema=0)
 

@@ -38,7 +38,8 @@ class Engine:
     Attributes:
         device: where the networks and batches are.
         precision: "fp32", or "bf16" for autocast; losses, norms and optimizer state stay fp32.
-        accumulation: number of parts a batch is cut into, to save memory; the gradient is the same.
+        accumulation: number of parts a batch is cut into, to save memory; the gradient is the same. Where memory does
+            not suffice it is doubled, and stays so.
         clip: largest norm of the gradient over all parameters of an optimizer; 0 for none.
         step: the loop's current step, for error messages.
         progress: how far the training is, 0 to 1.
@@ -71,11 +72,10 @@ class Engine:
 
         Raises:
             NonFiniteLossError: before any weight is changed.
-            InputError: accumulation was asked for a loss that is no sum over examples.
+            InputError: accumulation was asked for a loss that is no sum over examples, or a single example takes more
+                memory than there is.
         """
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        total, weight, metrics = self._backward(loss, batch)
+        total, weight, metrics = self._fitting(loss, batch, optimizers)
         if not bool(torch.isfinite(total)):
             raise NonFiniteLossError("The loss is not a finite number", self.step, batch.rows.tolist())
         parameters = [parameter for parameter in _parameters(optimizers) if parameter.grad is not None]
@@ -91,6 +91,29 @@ class Engine:
         for optimizer in optimizers:
             optimizer.step()
         return result
+
+    def _fitting(
+        self, loss: Callable[[Batch], Loss], batch: Batch, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """`_backward` from no gradients; in smaller and smaller parts while the memory does not suffice."""
+        while True:
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._backward(loss, batch)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if self.accumulation >= len(batch):
+                    raise InputError(
+                        "A single example needs more memory than there is.",
+                        where=f"the network, on {self.device}",
+                        fix="Choose a smaller network or smaller inputs (--set network...), or a larger machine.",
+                    ) from None
+            # Outside of `except`: the error holds the tensors of the step that failed.
+            self.accumulation = min(self.accumulation * 2, len(batch))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _backward(self, loss: Callable[[Batch], Loss], batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Gradients of the mean (one part) or of the sum (several); the sum, the weight, the mean metrics."""
@@ -115,6 +138,11 @@ class Engine:
             for name in metrics[0]
         }
         return torch.stack(totals).sum(), weight, mean
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """On the CPU, PyTorch says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _parameters(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[torch.nn.Parameter]:

@@ -159,7 +159,10 @@ class _Run:
         for step, batch in self.source.batches(status.step):
             self.engine.step, self.engine.progress = step, schedule.progress(step)
             rate = schedule.apply(step, self.method.optimizers)
+            parts = self.engine.accumulation
             metrics = self.method.update(batch, self.engine)
+            if self.engine.accumulation != parts:
+                self.record.write("memory", step=status.step, parts=self.engine.accumulation)
             status.step, status.seconds = step + 1, time.monotonic() - self._clock
             last = status.step >= schedule.steps
             if last or status.step % self.limits.log_steps == 0:
