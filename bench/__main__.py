@@ -7,22 +7,25 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-INSIDE = {"transfer": "accuracy.transfer"}
-"""Benchmarks that lie beside others in a folder."""
 
 
-def names() -> list[str]:
-    found = [file.stem for file in FOLDER.glob("*.py") if not file.stem.startswith("_")]
-    return sorted([*INSIDE, *found] + [file.parent.name for file in FOLDER.glob("*/__main__.py")])
+def places() -> dict[str, str]:
+    """Module by name: bench/NAME.py, bench/NAME/__main__.py or bench/FOLDER/NAME.py."""
+    files = [file for file in FOLDER.rglob("*.py") if file.parent != FOLDER or not file.stem.startswith("_")]
+    found = {}
+    for file in files:
+        parts = file.relative_to(FOLDER).with_suffix("").parts
+        if parts[-1] != "__init__":
+            found[parts[-2] if parts[-1] == "__main__" else parts[-1]] = ".".join(("bench", *parts))
+    return found
 
 
 def main() -> int:
-    if len(sys.argv) < 2 or sys.argv[1] not in names():
-        print("usage: python -m bench NAME ...   (NAME --help tells more)\n\n" + "\n".join(names()))
+    known = places()
+    if len(sys.argv) < 2 or sys.argv[1] not in known:
+        print("usage: python -m bench NAME ...   (NAME --help tells more)\n\n" + "\n".join(sorted(known)))
         return 0 if len(sys.argv) < 2 else 2
-    name = sys.argv[1]
-    place = INSIDE.get(name, f"{name}.__main__" if (FOLDER / name).is_dir() else name)
-    module = importlib.import_module(f"bench.{place}")
+    module = importlib.import_module(known[sys.argv[1]])
     return int(module.main(sys.argv[2:]) or 0)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from lamina.baselines import BaselineAnswers
 from lamina.data.findings import AuditFinding
-from lamina.data.schema import Field
+from lamina.data.schema import Field, Values
 from lamina.errors import InputError
 from lamina.evaluate import calibration, intervals, scores, slices, verdict
 from lamina.evaluate.assess import assess, curves
@@ -123,7 +123,14 @@ def test_a_subgroup_that_fares_worse_is_found_and_equal_ones_are_not() -> None:
     place = np.array(["north", "south", "west"], dtype=object)[generator.integers(0, 3, rows)]
     output[place == "west"] = generator.normal(0, 1, ((place == "west").sum(), 2))
     age = generator.uniform(20, 60, rows)
-    found = slices.slices(two_classes(), output, target, {"place": ("category", place), "age": ("number", age)}, 0)
+    asked: list[int] = []
+
+    def inputs(chosen: np.ndarray[Any, Any]) -> dict[str, tuple[str, Values]]:
+        asked.append(len(chosen))
+        return {"place": ("category", place[chosen]), "age": ("number", age[chosen])}
+
+    found = slices.slices(two_classes(), output, target, inputs, 0)
+    assert asked == [rows]
     assert (found[0].field, found[0].value, found[0].notable) == ("place", "west", True)
     assert found[0].gap == pytest.approx(0.5 - 0.977, abs=0.05)
     assert found[0].score.low < found[0].score.value < found[0].score.high
@@ -202,7 +209,7 @@ def test_assess_puts_a_class_target_together() -> None:
         target,
         [BaselineAnswers("a coin", weak, 0.1, note="quick")],
         seconds=10,
-        slices={"age": ("number", np.arange(800.0))},
+        slices=lambda chosen: {"age": ("number", np.arange(800.0)[chosen])},
         mistake=lambda row: (f"data.csv, line {row + 2}", {"age": {"modality": "number", "value": str(row)}}),
         rows=np.arange(800) + 5000,
         suspects=frozenset(wrong[:1].tolist()),
@@ -295,7 +302,7 @@ def results() -> Results:
         output,
         target,
         [BaselineAnswers("a coin", labelled(300, 0.0, 1)[0], 0.1)],
-        slices={"age": ("number", np.arange(300.0))},
+        slices=lambda chosen: {"age": ("number", np.arange(300.0)[chosen])},
     )
     return Results(
         "loans",

@@ -20,6 +20,7 @@ WORD_CHARACTERS, RUN_CHARACTERS = 500_000, 100_000
 SHORTEST = 100
 """Where fewer characters of each text could be looked at, runs of characters are not counted at all."""
 WORDS_FOR_TREES = 2000
+ROWS_AT_ONCE = 4096
 NATIVE_LEVELS = 255
 """Trees split categories of at most so many levels by set; larger ones by their code, which is by frequency."""
 
@@ -97,22 +98,33 @@ def _as_is(block: Block) -> Array:
 
 def _standardised(block: Block) -> Columns:
     """Gaps filled with the median and marked in columns of their own; every column of mean 0 and spread 1."""
-    values = block.array.astype(np.float64)
-    gaps = np.isnan(values)
-    marked = np.flatnonzero(gaps.any(axis=0) & ~gaps.all(axis=0))
-    median = np.array(
-        [np.median(column[~gap]) if (~gap).any() else 0.0 for column, gap in zip(values.T, gaps.T, strict=True)]
-    )
-    filled = np.where(gaps, median, values)
-    mean, spread = filled.mean(axis=0), filled.std(axis=0)
-    spread = np.where(spread > 1e-6, spread, 1.0)
+    found = [_moments(column) for column in block.array.T]
+    median, mean, spread, share = np.array(found, dtype=np.float64).reshape(-1, 4).T
+    marked = np.flatnonzero((share > 0) & (share < 1))
 
     def columns(other: Block) -> Array:
-        missing = np.isnan(other.array)
-        standard = (np.where(missing, median, other.array) - mean) / spread
-        return np.concatenate([standard, missing[:, marked]], axis=1).astype(np.float32)
+        # In slices: copies in double precision of all features of many pictures would take most of the memory.
+        standard = np.empty((len(other.array), len(mean) + len(marked)), dtype=np.float32)
+        for at in range(0, len(standard), ROWS_AT_ONCE):
+            some = other.array[at : at + ROWS_AT_ONCE].astype(np.float64)
+            missing = np.isnan(some)
+            standard[at : at + len(some), : len(mean)] = (np.where(missing, median, some) - mean) / spread
+            standard[at : at + len(some), len(mean) :] = missing[:, marked]
+        return standard
 
     return columns
+
+
+def _moments(column: Array) -> tuple[float, float, float, float]:
+    """(median, mean, spread, share of gaps) of a column, its gaps filled with the median."""
+    values = column.astype(np.float64)
+    gaps = np.isnan(values)
+    if gaps.all():
+        return 0.0, 0.0, 1.0, 1.0
+    median = float(np.median(values[~gaps]))
+    values[gaps] = median
+    spread = float(values.std())
+    return median, float(values.mean()), spread if spread > 1e-6 else 1.0, float(gaps.mean())
 
 
 def _one_hot(block: Block) -> Columns:

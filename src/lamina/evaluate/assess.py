@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from lamina.baselines import BaselineAnswers
-from lamina.data.schema import Json, Values
+from lamina.data.schema import Json
 from lamina.evaluate.calibration import class_calibration, label_calibration
 from lamina.evaluate.conformal import interval_coverage, level_points, set_coverage
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import BaselineResult, Interval, Mistake, TargetResult
 from lamina.evaluate.scores import better_by, digits, interval
+from lamina.evaluate.slices import Inputs
 from lamina.evaluate.slices import slices as subgroup_scores
 from lamina.evaluate.verdict import verdict
 from lamina.tasks import Score, Task, classify, regress, tag
@@ -33,7 +34,7 @@ def assess(
     target: Array,
     baselines: Sequence[BaselineAnswers] = (),
     seconds: float = 0.0,
-    slices: Mapping[str, tuple[str, Values]] | None = None,
+    slices: Inputs | None = None,
     mistake: Show | None = None,
     rows: Array | None = None,
     suspects: frozenset[int] = frozenset(),
@@ -47,7 +48,7 @@ def assess(
         output, target: [row, width] and encoded targets of the test rows; rows without a target are left out.
         baselines: on the same rows.
         seconds: what training the network took, for the verdict.
-        slices: field to (modality, raw values of the test rows), for subgroups.
+        slices: gives raw values of some test rows, for subgroups; None for no subgroups.
         mistake: gives place and inputs of a test row, for the worst mistakes.
         rows: [row] numbers to name rows by; default 0, 1, ...
         suspects: positions whose label is suspect.
@@ -81,7 +82,7 @@ def assess(
         verdict=text,
         verdict_kind=kind,
         baselines=compared,
-        slices=subgroup_scores(task, output, target, slices or {}, seed),
+        slices=subgroup_scores(task, output, target, slices, seed) if slices else (),
         mistakes=_mistakes(task, output, target, rows, mistake, suspects, worst),
         **_details(task, output, target, seed),
     )

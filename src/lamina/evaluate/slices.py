@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
@@ -21,6 +21,9 @@ from lamina.tasks import Task
 
 Array = np.ndarray[Any, Any]
 
+Inputs = Callable[[Array], Mapping[str, tuple[str, Values]]]
+"""Positions among the test rows, int64 [row], to field to (modality, raw values there)."""
+
 LEAST = 30
 """Smaller subgroups (and smaller rests) are not judged: their intervals say nothing."""
 LEVELS = 8
@@ -32,14 +35,12 @@ REPLICATES = 120
 SIGNIFICANCE = 0.05
 
 
-def slices(
-    task: Task, output: Array, target: Array, inputs: Mapping[str, tuple[str, Values]], seed: int = 0
-) -> tuple[Slice, ...]:
+def slices(task: Task, output: Array, target: Array, inputs: Inputs, seed: int = 0) -> tuple[Slice, ...]:
     """The primary score of every subgroup against all other rows, the largest gaps for the worse first.
 
     Args:
         output, target: of the test rows.
-        inputs: field to (modality, raw values of the test rows).
+        inputs: gives the raw values of some test rows: memory stays flat where there are very many.
 
     A gap is notable if its bootstrap test stays below 0.05 after Holm's correction (1979) for the number of
     subgroups. Subgroups below 30 rows are left out.
@@ -48,8 +49,8 @@ def slices(
     output, target = output[chosen], target[chosen]
     groups = [
         (name, label, member)
-        for name, (modality, values) in list(inputs.items())[:FIELDS]
-        for label, member in subgroups(modality, values[chosen])
+        for name, (modality, values) in list(inputs(chosen).items())[:FIELDS]
+        for label, member in subgroups(modality, values)
         if LEAST <= member.sum() <= len(target) - LEAST
     ]
     if not groups:

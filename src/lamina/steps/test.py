@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from lamina import __version__
 from lamina.choose import hardware
 from lamina.data.audit_labels import suspect_labels
 from lamina.data.findings import AuditFinding
-from lamina.data.schema import Json
+from lamina.data.schema import Json, Values
 from lamina.errors import LaminaError
 from lamina.evaluate.assess import assess
 from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
@@ -151,7 +152,6 @@ def _assessed(
     seconds: float,
 ) -> tuple[TargetResult, ...]:
     rows = prepared.split.test
-    inputs = shown.slice_inputs(prepared, rows)
     found = []
     for name, task in tasks.items():
         target = prepared.examples.arrays[name][rows]
@@ -166,7 +166,7 @@ def _assessed(
                 target[known],
                 [item.on(known) for item in compared.get(name, ())],
                 seconds,
-                {field: (modality, values[known]) for field, (modality, values) in inputs.items()},
+                partial(_raw, prepared, rows[known]),
                 shown.show(prepared, rows[known]),
                 rows[known],
                 suspects,
@@ -174,6 +174,11 @@ def _assessed(
             )
         )
     return tuple(found)
+
+
+def _raw(prepared: Prepared, rows: Array, chosen: Array) -> Mapping[str, tuple[str, Values]]:
+    """Field to (modality, raw values) at some of `rows`."""
+    return shown.slice_inputs(prepared, rows[chosen])
 
 
 def _sealed(
