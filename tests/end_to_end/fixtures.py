@@ -193,7 +193,7 @@ CASES = {
     "text": Case(text, ("sentiment",), {"sentiment": 0.5}, "test.csv", {"training.epochs": 6}),
     "sound": Case(sound, (), {"label": float("nan")}, "test"),
     "series": Case(series, ("shape",), {"shape": 0.8}),
-    "tags": Case(tags, ("tags",), {"tags": 0.8}, options={"training.epochs": 4}),
+    "tags": Case(tags, ("tags",), {"tags": 0.8}, options={"training.epochs": 12}),
     "several": Case(prices, ("price", "dear"), {"price": -25.0, "dear": 0.7}, options=SMALL),
     "regress": Case(prices, ("price",), {"price": -25.0}, options=SMALL | {"schema.dear.role": "ignore"}),
     "mixed": Case(mixed, ("verdict",), {"verdict": 0.8}),
