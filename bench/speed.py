@@ -28,8 +28,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-import lamina
 from bench import _machine
+from lamina import api
 from lamina.learn.loop import Limits, fit
 from lamina.learn.record import Record
 from lamina.learn.schedules import Schedule
@@ -69,7 +69,7 @@ def learner_of(data: Path, job: tuple[str, ...], place: Path) -> Learner:
     """What Lamina chooses for this data, after the shortest of trainings."""
     command = [sys.executable, "-m", "lamina", "train", str(data / job[0]), *job[1:], "--out", str(place), "--quiet"]
     subprocess.run([*command, "--set", "training.epochs=0.02"], check=True, capture_output=True)
-    return lamina.learner(place)
+    return api.learner(place)
 
 
 def bare(learner: Learner) -> Step:
@@ -148,7 +148,7 @@ def main(words: list[str]) -> int:
             learner = learner_of(arguments.data.resolve(), job, Path(place) / "run")
         steps = {"bare": bare(learner)}
         if name == "pictures":
-            steps["textbook"] = textbook(learner, arguments.data / "fashion-mnist" / "train")
+            steps["textbook"] = textbook(learner, arguments.data / job[0] / "train")
         rates: dict[str, list[float]] = {way: [] for way in (*steps, "lamina")}
         for _ in range(arguments.rounds):
             for way, step in steps.items():
