@@ -95,7 +95,6 @@ def bare(learner: Learner) -> Step:
 def textbook(learner: Learner, folder: Path) -> Step:
     """As in tutorials: files, Dataset, DataLoader, AdamW as it comes, float32."""
     files = Files(folder)
-    assert learner.network is not None
     (field,), (target,) = learner.source.inputs, learner.source.targets
     optimizer = torch.optim.AdamW(learner.network.parameters(), lr=1e-3)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import _machine
-from bench.accuracy.__main__ import JOBS
+from bench.accuracy.__main__ import JOBS, reached
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
@@ -38,10 +38,7 @@ def accuracy() -> str:
         wanted = [f"{job.must:g}"] if job.must is not None else []
         wanted += ["as good as every baseline"] if job.ahead else []
         must = ", ".join(wanted) or "-"
-        if job.ahead and "verdict kinds" not in found:
-            # Measured before baselines were part of `reached`: the verdict beside it is what counts.
-            must += " (see the verdict)"
-        elif not found["reached"]:
+        if not reached(job, found):
             must += " **(not reached)**"
         values = f"{found['median']:.4g} ({found['least']:.4g} to {found['most']:.4g})"
         seconds = f"{max(found['wall seconds']):.0f}"

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import random
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from bench import _machine
+from bench._run import whole_run
 
 EACH = 20
 LEAST = 30
@@ -72,19 +69,6 @@ def lay_out(stamps: Path, parts: dict[str, list[tuple[str, str]]], folder: Path)
             shutil.copyfile(stamps / path, place)
 
 
-def train(pictures: Path, out: Path, seed: int, budget: str, more: list[str]) -> dict[str, Any]:
-    """One run in a process of its own: its JSON summary, with the wall time of the whole command."""
-    command = [sys.executable, "-m", "lamina", "train", str(pictures), "--budget", budget, "--seed", str(seed)]
-    command += ["--out", str(out), "--json", "--quiet", *more]
-    begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    document: dict[str, Any] = json.loads(done.stdout)
-    document["wall seconds"] = time.perf_counter() - begin
-    return document
-
-
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench transfer", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -101,7 +85,9 @@ def main(words: list[str]) -> int:
             lay_out(data / "stamps", parts, pictures)
             for way in WAYS:
                 more = ["--weights", str(data / WEIGHTS)] if way == WAYS[1] else []
-                run = train(pictures, Path(keep) / way.replace(" ", "-"), seed, arguments.budget, more)
+                run = whole_run(
+                    pictures, Path(keep) / way.replace(" ", "-"), seed, ["--budget", arguments.budget, *more]
+                )
                 target = next(iter(run["targets"].values()))
                 scores[way].append(target["scores"]["accuracy"]["value"])
                 size = {part: len(rows) for part, rows in parts.items()}

@@ -133,7 +133,7 @@ def test_bf16_is_taken_where_it_is_faster_and_computes_the_same(
     source = SimpleNamespace(batches=lambda start: iter([(start, None)]))
     learner = SimpleNamespace(engine=engine, method=SimpleNamespace(update=update), source=source)
     monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: seconds)
-    precision, pace, reason = _faster_precision(cast(Learner, learner), lambda: 0.0, 1.0)
+    precision, pace, reason = _faster_precision(cast(Learner, learner), lambda: None, 1.0)
     assert precision == chosen
     assert pace == (seconds if chosen == "bf16" else 1.0)
     assert chosen in reason

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lamina.choose.networks import MANY_ROWS
 from lamina.modalities import Feature
 from lamina.plan import NetworkPlan, OptimizerPlan, SchedulePlan, TrainingPlan
 
-FEW_ROWS = 20_000
 DEFAULT_SECONDS = 600.0
 """Training time that is aimed at where no budget is given."""
 
@@ -23,7 +23,7 @@ class Recipe:
         seen: how many examples (epochs * rows) it profits from, at most.
         epochs: the least and the most passes over the data that make sense.
         batch: batch size for enough rows.
-        few_rows_rate: factor of the learning rate for fewer than FEW_ROWS rows, which a quick learner learns by heart.
+        few_rows_rate: factor of the learning rate for fewer than MANY_ROWS rows, which a quick learner learns by heart.
     """
 
     optimizer: OptimizerPlan
@@ -97,7 +97,7 @@ def choose(
     low, high = chosen.epochs
     epochs = float(min(high, max(low, round(chosen.seen / rows, 1))))
     optimizer = chosen.optimizer
-    if rows < FEW_ROWS:
+    if few := rows < MANY_ROWS and chosen.few_rows_rate < 1:
         optimizer = replace(optimizer, learning_rate=float(f"{optimizer.learning_rate * chosen.few_rows_rate:.2g}"))
     single = len({plan.name for plan in networks.values()}) == 1
     training = TrainingPlan(
@@ -117,6 +117,9 @@ def choose(
         "training.batch_size": f"{batch}: {usual}",
         "training.epochs": f"{epochs:g}: about {epochs * rows:,.0f} examples seen",
     }
+    if few:
+        rate = optimizer.learning_rate
+        reasons["optimizer.learning_rate"] = f"{rate:g}: lower than usual, so few rows are soon learnt by heart"
     if training.augment:
         reasons["training.augment"] = "changes that keep the meaning, so that the network sees more than there is"
     if training.ema:

@@ -136,8 +136,7 @@ class Task:
         The scale is fitted to the residual with a Laplace likelihood that gets no gradient into the location.
         It is weighted with the residual itself: where the location is good, the shared part of the network
         is left in peace. With "log" and RMSE as the primary score, rows count in proportion to their value: the
-        logarithm's squared error alone makes much of small values, which RMSE hardly sees. (The delta method asks for
-        the square of the value; then a few large rows would be all that counts.)
+        logarithm's squared error alone makes much of small values, which RMSE hardly sees.
         """
         import torch
 

@@ -1,0 +1,24 @@
+"""Whole jobs from raw files to sealed models, as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def whole_run(data: Path, out: Path, seed: int, arguments: Sequence[str]) -> dict[str, Any]:
+    """`lamina train` in a process of its own: its JSON summary, with the wall time of the whole command."""
+    command = [sys.executable, "-m", "lamina", "train", str(data), *arguments]
+    command += ["--seed", str(seed), "--out", str(out), "--json", "--quiet"]
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    document["wall seconds"] = time.perf_counter() - begin
+    return document
