@@ -192,10 +192,8 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
         choose.check(request, prepared, understood.plan, given)
         compared = baselines.fit_baselines(understood.plan, prepared, run, narrator)
         clock.lap("prepare")
-        spent = time.monotonic() - begin
-        plan = choose.choose(request, prepared, understood.plan, narrator, spent=spent, given=given)
+        plan, allowed = choose.choose(request, prepared, understood.plan, narrator, began=begin, given=given)
         clock.lap("choose")
-        allowed = choose.available(plan.budget, time.monotonic() - begin)
         # The plan comes last: where there is a plan, resuming finds everything else as well.
         run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))
         run.write_plan(plan)

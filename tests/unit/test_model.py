@@ -226,6 +226,18 @@ def test_answers_on_the_screen_are_csv(model: Model, capsys: pytest.CaptureFixtu
     assert len(lines) == 2
 
 
+def test_one_row_as_json_is_answered(model: Model, tmp_path: Path) -> None:
+    row = {"age": 30, "color": "red", "note": "x" * 5000}
+    out = tmp_path / "answers.jsonl"
+    # The second time the file is there already, and the row is no path to compare it with.
+    for _ in range(2):
+        predict_to_file(model, json.dumps(row), out)
+    (found,) = read_answers(out)
+    assert found["bought"] == model.predict(row)[0]["bought"]
+    with pytest.raises(InputError, match="not valid JSON"):
+        model.predict('{"age": 30, "color"')
+
+
 @pytest.mark.parametrize(
     ("out", "says"),
     [("answers.xls", "extension"), ("answers", "extension"), ("no/such/answers.csv", "folder"), ("rows.csv", "itself")],

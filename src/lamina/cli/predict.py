@@ -14,7 +14,7 @@ ABOUT = "answer new data with a sealed model"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
-    parser.add_argument("data", metavar="DATA", help="a table, a folder or one file")
+    parser.add_argument("data", metavar="DATA", help="a table, a folder, one file, or one row as JSON")
     parser.add_argument(
         "--out", metavar="FILE", default="-", help=".csv, .jsonl or .parquet (default: CSV on the screen)"
     )

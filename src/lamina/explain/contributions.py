@@ -16,6 +16,8 @@ Array = np.ndarray[Any, Any]
 EVALUATIONS = 8192
 """At most so many rows run through the network for one explanation."""
 ROUND = 512
+ORDERS = 4
+"""Random orders for each background row, each forwards and backwards."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def contributions(
     row: Mapping[str, Array],
     background: Mapping[str, Array],
     asked: Question,
-    orders: int = 4,
+    orders: int = ORDERS,
     seed: int = 0,
 ) -> Contributions:
     """Shapley values of the fields, over random orders in which the row's fields replace a background row's.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,11 +35,6 @@ def explain_input(model: Model, source: Any, row: int = 0) -> Explained:
     Raises:
         InputError: the data cannot be read, has no such row, or the row cannot be answered.
     """
-    if isinstance(source, str) and source.lstrip().startswith("{"):
-        try:
-            source = json.loads(source)
-        except ValueError as error:
-            raise InputError(f"The row is not valid JSON: {error}.", fix="Write e.g. '{\"age\": 31}'.") from None
     if row < 0:
         raise InputError(f"There is no row {row}.", fix="Rows are counted from 0.")
     rows = open_rows(source, model, 256)

@@ -16,10 +16,11 @@ from lamina.tasks import Score, Task
 Array = np.ndarray[Any, Any]
 
 ROWS = 1000
+REPEATS = 5
 
 
 def importance(
-    model: Model, chunk: Chunk, repeats: int = 5, seed: int = 0, root: Path | None = None
+    model: Model, chunk: Chunk, repeats: int = REPEATS, seed: int = 0, root: Path | None = None
 ) -> dict[str, dict[str, Interval]]:
     """{target: {field: drop of its primary score}}, the largest first; positive: the field helps.
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lamina.model.runtime import Model
 
 MOST = 64
+USUAL = 16
+"""Rows that a training run keeps in the file."""
 TOLERANCE = 1e-3
 _LARGEST_FILE = 4 << 20
 _FILES = ("image", "audio")

@@ -96,7 +96,7 @@ def _check_place(path: Path, data: Any) -> None:
         raise InputError(
             f"There is no folder {path.parent} to write {path.name} in.", fix="Make it first, or choose another --out."
         )
-    if isinstance(data, str | os.PathLike) and path.exists():
+    if isinstance(data, str | os.PathLike) and not str(data).lstrip().startswith("{") and path.exists():
         source = Path(str(data).partition("#")[0])
         if source.exists() and source.samefile(path):
             raise InputError(f"--out {path} is the input itself.", fix="Choose another file for the answers.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Rows:
 
 
 def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> Rows:
-    """`data` as chunks of at most `batch` rows.
+    """`data` as chunks of at most `batch` rows; a string that begins with "{" is one row as JSON.
 
     Raises:
         InputError: it cannot be read, or a column that the model needs is missing.
@@ -71,6 +72,8 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> 
     if batch < 1:
         raise InputError(f"The batch size is {batch}.", fix="Give at least 1.")
     size = model.fitting(batch)
+    if isinstance(data, str) and data.lstrip().startswith("{"):
+        data = [_row_of_json(data)]
     if isinstance(data, Mapping) and not _is_columns(data, model):
         data = [data]
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
@@ -78,6 +81,14 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> 
     if isinstance(data, Mapping):
         return _from_columns(data, model, size, root)
     return _from_reader(data, model, size, root)
+
+
+def _row_of_json(text: str) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"The row is not valid JSON: {error}.", fix="Write e.g. '{\"age\": 31}'.") from None
+    return row
 
 
 def _is_columns(data: Mapping[str, Any], model: Reads) -> bool:

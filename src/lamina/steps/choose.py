@@ -20,13 +20,14 @@ from lamina.learn.finder import find_rate
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, Plan
+from lamina.steps.explanations import answers_asked
 from lamina.steps.learner import Learner, build, preparation
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.tasks import classify
 
 TEST_SHARE = 0.05
-"""Share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
+"""The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
 SEALING_SECONDS = 20.0
 CLEARLY_FASTER = 1.1
 SAME_LOSS = 0.03
@@ -35,18 +36,21 @@ NO_OPTIONS = "It has none: leave that out."
 
 
 def choose(
-    request: Request, prepared: Prepared, plan: Plan, narrator: Narrator, *, spent: float, given: Plan | None = None
-) -> Plan:
+    request: Request, prepared: Prepared, plan: Plan, narrator: Narrator, *, began: float, given: Plan | None = None
+) -> tuple[Plan, float]:
     """Fill in all that the plan leaves open.
 
     Args:
         plan: with data, schema and task decided.
-        spent: seconds of the budget that are gone.
+        began: when the budget began to run, by `time.monotonic`.
         given: a whole plan of the user's to follow; only what depends on the machine is decided anew.
+
+    Returns:
+        The plan, and the seconds that training may take (0: no limit).
     """
     narrator.step("Choose")
     machine = hardware.detect()
-    training_seconds = available(plan.budget, spent)
+    training_seconds = available(plan.budget, time.monotonic() - began)
     plan, reasons, sets = _decided(request, prepared, plan, training_seconds, given)
     learner = build(plan, prepared, machine.device, request.base)
     for note in learner.notes:
@@ -54,7 +58,8 @@ def choose(
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
     fixed = keys | ({"training.precision"} if given is not None else set())
-    plan, measured = _measure(plan, learner, machine, training_seconds, fixed)
+    asked = rows_answered(prepared)
+    plan, measured, testing = _measure(plan, learner, machine, training_seconds, fixed, asked)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
         steps = learner.steps_in(plan.training.epochs)
@@ -64,7 +69,7 @@ def choose(
             plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
     plan = replace(plan, reasons=reasons)
     _tell(narrator, plan, learner, reasons)
-    return plan
+    return plan, available(plan.budget, time.monotonic() - began, testing)
 
 
 def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
@@ -119,12 +124,17 @@ def _decided(
     return plan, reasons, sets
 
 
-def available(budget: float, spent: float) -> float:
-    """Seconds for training; 0 for no limit."""
+def available(budget: float, spent: float, testing: float = 0.0) -> float:
+    """Seconds for training; 0 for no limit.
+
+    Args:
+        budget, spent: seconds in all, and those that are gone.
+        testing: seconds that the answers of the fifth step take, as measured.
+    """
     if not budget:
         return 0.0
     left = budget - spent
-    return max(left - SEALING_SECONDS - TEST_SHARE * budget, 0.2 * left, 1.0)
+    return max(left - SEALING_SECONDS - max(TEST_SHARE * budget, testing), 0.2 * left, 1.0)
 
 
 def _keys(sets: list[str]) -> set[str]:
@@ -160,12 +170,17 @@ def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
 
 
 def _measure(
-    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, fixed: set[str]
-) -> tuple[Plan, dict[str, str]]:
+    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, fixed: set[str], asked: int
+) -> tuple[Plan, dict[str, str], float]:
     """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
 
     Args:
+        seconds: time for training, if the fifth step is quick; 0 for no limit.
         fixed: the settings that are not to be decided here.
+        asked: answers that the fifth step asks for.
+
+    Returns:
+        The plan, reasons, and the seconds that those answers take.
     """
     reasons: dict[str, str] = {}
     saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
@@ -189,6 +204,8 @@ def _measure(
     precision = plan.training.precision
     if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
         precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)
+    answer = _seconds_per_answer(learner)
+    testing = asked * answer
     state = checkpoint.unpack(*saved)
     learner.method.restore(state["method"])
     checkpoint.restore_random_state(state["random"])
@@ -201,13 +218,34 @@ def _measure(
         reasons["optimizer.learning_rate"] = "found by the range test: a third of the rate where the loss is lowest"
         seconds = max(seconds - (time.monotonic() - begin), 1.0) if seconds else 0.0
     rows = len(learner.source.rows)
-    limit = seconds or choose_training.DEFAULT_SECONDS
+    if seconds:
+        seconds -= max(testing - TEST_SHARE * plan.budget, 0.0)
+    limit = max(seconds, 1.0) if seconds else choose_training.DEFAULT_SECONDS
     if "training.epochs" not in fixed:
-        # Scoring the validation part takes time as well: about a third of a training step's per example.
-        share = 1 + training.evaluations * len(learner.validation.rows) * 0.35 / max(training.epochs * rows, 1)
+        # Scoring the validation part takes time as well.
+        scoring = training.evaluations * len(learner.validation.rows) * answer
+        share = 1 + scoring / max(learner.steps_in(training.epochs) * pace, 1e-9)
         training = replace(training, most_epochs=training.epochs)
         training, reasons["training.epochs"] = choose_training.fit_epochs(training, rows, pace * min(share, 1.5), limit)
-    return replace(plan, training=training), reasons
+    return replace(plan, training=training), reasons, testing
+
+
+def rows_answered(prepared: Prepared) -> int:
+    """How many answers the fifth step asks for, here and of the sealed model."""
+    split = prepared.split
+    return len(split.validation) + 2 * len(split.test) + answers_asked(prepared.schema, len(split.test))
+
+
+def _seconds_per_answer(learner: Learner) -> float:
+    """The time of one example's answer, from a few batches."""
+    engine, numbers = learner.engine, count()
+
+    def answer() -> None:
+        _, batch = next(learner.source.batches(next(numbers)))
+        learner.network(batch.to(engine.device).inputs)
+
+    with learner.method.evaluating():
+        return hardware.seconds_per_call(answer, calls=3, most=2.0) / learner.source.batch_size
 
 
 def _faster_precision(

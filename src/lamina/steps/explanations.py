@@ -7,18 +7,39 @@ from typing import Any
 
 import numpy as np
 
-from lamina.data.schema import Json
+from lamina.data.schema import Json, Schema
 from lamina.evaluate.results import Explanation
+from lamina.explain.contributions import EVALUATIONS, ORDERS
 from lamina.explain.explain import explain
-from lamina.explain.permutation import importance
+from lamina.explain.permutation import REPEATS, importance
+from lamina.model import golden
 from lamina.model.runtime import Model
 from lamina.steps import shown
 from lamina.steps.prepare import Prepared
 
 Array = np.ndarray[Any, Any]
 EXAMPLES = 3
+COVERABLE = ("image", "text", "audio", "series")
+"""Modalities of which single parts are covered to see what the answer loses."""
 ROWS = 1000
 """Test rows on which the importance of fields is measured; a quarter of that where files must be decoded."""
+COVERED = 225
+"""Answers that show which parts of a picture, text, sound or series decided one answer, at most."""
+
+
+def answers_asked(schema: Schema, rows: int) -> int:
+    """About how many answers of the model `explanations` asks for with so many test rows."""
+    fields, wide = len(schema.inputs), sum(field.modality in COVERABLE for field in schema.inputs)
+    one = COVERED * wide
+    shuffled = 0
+    if fields > 1:
+        one += min(EVALUATIONS, 2 * ORDERS * golden.USUAL * (fields + 1))
+        shuffled = min(rows, _rows_shuffled(schema)) * (1 + REPEATS * fields)
+    return shuffled + min(rows, EXAMPLES) * len(schema.targets) * one
+
+
+def _rows_shuffled(schema: Schema) -> int:
+    return ROWS // 4 if any(field.modality in ("image", "audio") for field in schema.inputs) else ROWS
 
 
 def explanations(prepared: Prepared, model: Model, rows: Array, seed: int) -> tuple[Explanation, ...]:
@@ -26,8 +47,7 @@ def explanations(prepared: Prepared, model: Model, rows: Array, seed: int) -> tu
     generator = np.random.default_rng(seed)
     schema = prepared.schema
     columns = [column for field in (*schema.inputs, *schema.targets) for column in field.columns]
-    media = any(field.modality in ("image", "audio") for field in schema.inputs)
-    some = np.sort(generator.choice(rows, min(len(rows), ROWS // 4 if media else ROWS), replace=False))
+    some = np.sort(generator.choice(rows, min(len(rows), _rows_shuffled(schema)), replace=False))
     drops: Mapping[str, Mapping[str, Any]] = {}
     if len(model.inputs) > 1:
         drops = importance(model, prepared.table.take(some, columns), seed=seed, root=prepared.table.root)

@@ -41,8 +41,6 @@ from lamina.steps.prepare import Prepared, read
 from lamina.tasks import Task, classify
 
 Array = np.ndarray[Any, Any]
-GOLDEN = 16
-"""Golden examples kept in the sealed file; explanations use them as the background."""
 
 
 class Clock(Protocol):
@@ -217,11 +215,11 @@ def _sealed(
         encoders=inputs,
         tasks={name: {"task": task.task, "state": task.state()} for name, task in tasks.items()},
         card=card.build(
-            plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=GOLDEN,
+            plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
             network=shown.network_document(learner),
         ),
     )  # fmt: skip
-    examples = prepared.split.test[:: max(1, len(prepared.split.test) // GOLDEN)][:GOLDEN]
+    examples = prepared.split.test[:: max(1, len(prepared.split.test) // golden.USUAL)][: golden.USUAL]
     sealed = golden.sealed_with(sealed, prepared.table.take(examples, columns), prepared.table.root)
     model = Model(sealed)
     chunks = (chunk for _, chunk in prepared.table.chunks(prepared.split.test, columns, 1024))

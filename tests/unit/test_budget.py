@@ -1,0 +1,35 @@
+"""What the first steps leave for the last one: the budget counts all five."""
+
+from __future__ import annotations
+
+from lamina.data.schema import Field, Schema
+from lamina.steps.choose import SEALING_SECONDS, TEST_SHARE, available
+from lamina.steps.explanations import ROWS, answers_asked
+
+
+def _schema(*modalities: str) -> Schema:
+    fields = [Field(f"x{number}", modality, role="input") for number, modality in enumerate(modalities)]
+    return Schema((*fields, Field("y", "category", role="target")))
+
+
+def test_no_budget_is_no_limit() -> None:
+    assert available(0.0, 100.0) == 0.0
+
+
+def test_slow_answers_shorten_training_by_what_they_take() -> None:
+    quick, slow = available(600, 100, 1.0), available(600, 100, 130.0)
+    assert quick == 600 - 100 - SEALING_SECONDS - TEST_SHARE * 600
+    assert slow == 600 - 100 - SEALING_SECONDS - 130
+
+
+def test_something_is_always_left_for_training() -> None:
+    assert available(60, 50, 500.0) == 2.0
+    assert available(60, 70, 0.0) == 1.0
+
+
+def test_answers_asked_grow_with_rows_until_the_sample_and_with_fields() -> None:
+    one, table = _schema("image"), _schema("number", "number", "number")
+    assert answers_asked(one, 10) == answers_asked(one, 10_000)
+    assert answers_asked(table, 10) < answers_asked(table, 500) < answers_asked(table, ROWS)
+    assert answers_asked(table, ROWS) == answers_asked(table, 100 * ROWS)
+    assert answers_asked(_schema("number", "number"), ROWS) < answers_asked(table, ROWS)
