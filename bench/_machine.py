@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ def description() -> dict[str, Any]:
 def spread(values: list[float]) -> dict[str, float]:
     """n, median, least and most."""
     return {"n": len(values), "median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for docs/benchmarks.md."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def around(found: Mapping[str, float], form: str = ".4g") -> str:
+    """A spread as text: median (least to most)."""
+    return f"{found['median']:{form}} ({found['least']:{form}} to {found['most']:{form}})"
 
 
 def keep(name: str, document: dict[str, Any]) -> Path:

@@ -8,13 +8,21 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import _machine
 
 ROOT = Path(__file__).parent.parent
 WANTED_MB = 200.0
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The result as it stands in docs/benchmarks.md."""
+    rows = [(f"`{what}`", f"{size:.0f}") for what, size in found["installed MB"].items()]
+    text = _machine.markdown(("an environment with", "MB beyond pip itself"), rows)
+    return f"{text}\n\nWanted: at most {found['wanted MB']:.0f} MB, without PyTorch, for predicting from tables."
 
 
 def main(words: Sequence[str] = ()) -> int:

@@ -16,7 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench import _machine
 
@@ -47,6 +49,15 @@ def pictures(data: Path, folder: Path, times: int) -> list[str]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
     return [str(folder / f"pictures-{times}")]
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The result as it stands in docs/benchmarks.md."""
+    rows = [
+        (name, *(f"{part[key]:.0f}" for key in ("peak MB", "peak MB, 10 times the data")), f"{part['ratio']:.2f}")
+        for name, part in found["results"].items()
+    ]
+    return _machine.markdown(("data", "peak MB", "with ten times the data", f"ratio ({found['must']})"), rows)
 
 
 def main(words: list[str]) -> int:

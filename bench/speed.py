@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,26 @@ def lamina_rate(learner: Learner, seconds: float) -> float:
     schedule = Schedule.over(10**9, SchedulePlan("constant", 0.0))
     status = fit(learner.method, learner.source, schedule, learner.engine, limits=limits, record=Record(None))
     return status.step * learner.source.batch_size / (time.perf_counter() - begin)
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The result as it stands in docs/benchmarks.md."""
+    ways = ("bare", "textbook", "lamina")
+    rows = [
+        (
+            name,
+            part["threads"],
+            part["precision"],
+            *(
+                _machine.around(rates[way], ".0f") if way in (rates := part["examples a second"]) else ""
+                for way in ways
+            ),
+            f"{part['of the bare step']:.0%}",
+        )
+        for name, part in found.items()
+    ]
+    head = ("data", "threads", "precision", "bare step, examples a second", "textbook", "Lamina", "of the bare step")
+    return _machine.markdown(head, rows)
 
 
 def main(words: list[str]) -> int:

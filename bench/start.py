@@ -8,8 +8,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import _machine
 
@@ -19,6 +20,21 @@ COMMANDS = {
     "lamina --help": [str(Path(sys.executable).with_name("lamina")), "--help"],
 }
 WANTED = {"import lamina": 100.0, "lamina --help": 250.0}
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The result as it stands in docs/benchmarks.md."""
+    beyond = found["beyond the bare interpreter"]
+    rows = [
+        (
+            f"`{name}`" if name in beyond else name,
+            part["n"],
+            _machine.around(part, ".0f"),
+            f"{beyond[name]['median']:.0f} (at most {beyond[name]['wanted']:.0f})" if name in beyond else "",
+        )
+        for name, part in found["measured"].items()
+    ]
+    return _machine.markdown(("start", "n", "ms, median (least to most)", "beyond the bare interpreter"), rows)
 
 
 def main(words: Sequence[str] = ()) -> int:

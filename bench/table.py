@@ -5,11 +5,13 @@ python -m bench table
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 from bench import _machine
+from bench.__main__ import places
 from bench.accuracy.__main__ import JOBS, reached
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -50,13 +52,13 @@ def accuracy() -> str:
 
 
 def other() -> str:
-    """Every other result, as its own list of figures."""
-    parts = []
+    """Every other result, as the script that measured it tells it."""
+    parts, known = [], places()
     for name, found in read("").items():
         if name.startswith("accuracy-"):
             continue
         body = {key: value for key, value in found.items() if key != "machine"}
-        parts.append(f"### {name}\n\n```json\n{json.dumps(body, indent=1)}\n```")
+        parts.append(f"### {name}\n\n{importlib.import_module(known[name]).page(body)}")
     return "\n\n".join(parts)
 
 

@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,16 @@ def lay_out(stamps: Path, parts: dict[str, list[tuple[str, str]]], folder: Path)
             place = folder / part / label / path.replace("/", "_")
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(stamps / path, place)
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The result as it stands in docs/benchmarks.md."""
+    rows = [(way, found[way]["n"], _machine.around(found[way], ".1%")) for way in (*WAYS, "gain")]
+    text = _machine.markdown(("stamps", "seeds", "accuracy, median (least to most)"), rows)
+    train, test = found["runs"][0]["train"], found["runs"][0]["test"]
+    return (
+        f"{found['each']} pictures a class, {train} to train on and {test} to test, {found['budget']} each.\n\n{text}"
+    )
 
 
 def main(words: list[str]) -> int:
