@@ -28,8 +28,16 @@ def test_something_is_always_left_for_training() -> None:
 
 
 def test_answers_asked_grow_with_rows_until_the_sample_and_with_fields() -> None:
-    one, table = _schema("image"), _schema("number", "number", "number")
-    assert answers_asked(one, 10) == answers_asked(one, 10_000)
-    assert answers_asked(table, 10) < answers_asked(table, 500) < answers_asked(table, ROWS)
-    assert answers_asked(table, ROWS) == answers_asked(table, 100 * ROWS)
-    assert answers_asked(_schema("number", "number"), ROWS) < answers_asked(table, ROWS)
+    one, table, pace = _schema("image"), _schema("number", "number", "number"), 1e6
+    assert answers_asked(one, 10, pace) == answers_asked(one, 10_000, pace)
+    assert answers_asked(table, 10, pace) < answers_asked(table, 500, pace) < answers_asked(table, ROWS, pace)
+    assert answers_asked(table, ROWS, pace) == answers_asked(table, 100 * ROWS, pace)
+    assert answers_asked(_schema("number", "number"), ROWS, pace) < answers_asked(table, ROWS, pace)
+
+
+def test_a_slow_model_is_asked_less() -> None:
+    table = _schema("number", "text")
+    quick, slow, slowest = (answers_asked(table, 10 * ROWS, pace) for pace in (1e6, 100.0, 1.0))
+    assert quick > slow > slowest
+    # The fewest rows are asked whatever they cost: with less, no importance can be told.
+    assert slowest == answers_asked(table, 10 * ROWS, 0.1)

@@ -89,7 +89,20 @@ def test_epochs_fit_into_the_time() -> None:
 
 def test_pretrained_networks_decide_the_recipe() -> None:
     mixed = {"table": NetworkPlan("tabm"), "note": NetworkPlan("huggingface")}
-    assert training.recipe(mixed) is training.RECIPES["huggingface"]
+    for classify in (True, False):
+        assert training.recipe(mixed, classify) is training.RECIPES["huggingface"]
+
+
+def test_few_texts_with_classes_are_learned_more_slowly_and_with_more_dropout() -> None:
+    found = {}
+    for classify in (True, False):
+        plans, reasons = networks.choose({"note": TEXT}, 5000, {}, classify=classify)
+        optimizer, _, _, _ = training.choose(plans, {"note": TEXT}, 5000, classify)
+        found[classify] = (plans["note"].options.get("dropout", 0.3), -optimizer.learning_rate)
+        assert ("network.note.options" in reasons) is classify
+    assert found[True] > found[False]
+    many, _ = networks.choose({"note": TEXT}, networks.MANY_TEXTS, {}, classify=True)
+    assert not many["note"].options
 
 
 def test_few_steps_get_a_gentler_rate() -> None:

@@ -478,7 +478,7 @@ def test_length_and_vocabulary_follow_the_texts() -> None:
     small = fit(text, ["good film"] * 50)
     assert small.length == 8
     assert small.feature.size <= 512
-    assert fit(text, ["word " * 900] * 20).length == 512
+    assert fit(text, ["word " * 2900] * 20).length == 1536
     assert fit(text, sentences(), length=20).feature.shape == (20,)
     started = fit(text, sentences(), start=True)
     assert (started.encode(objects(["good", None])).array[:, 0] == 2).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import efficientnet, resnet
+from lamina.networks import bag, efficientnet, recurrent, resnet, transformer
 from lamina.networks.assembly import FuseOptions, assemble, build_assembly, count_parameters
 from lamina.networks.blocks.attention import Rotary
 from lamina.networks.blocks.depth import StochasticDepth, chances
@@ -296,6 +297,38 @@ def test_word_order_counts_in_pairs_only() -> None:
         ).eval()
         answers = [network({"text": values})["y"] for values in (tokens, swapped)]
         assert torch.allclose(*answers, atol=1e-6) is same
+
+
+def test_weighted_sums_are_the_members_sums_of_their_vectors_and_so_are_the_gradients() -> None:
+    generator = torch.Generator().manual_seed(3)
+    index = torch.randint(0, 7, (4, 5), generator=generator)
+    table = torch.randn(7, 2 * 3, generator=generator, requires_grad=True)
+    weight = torch.rand(4, 5, 2, generator=generator).requires_grad_()
+    sums = bag.weighted_sums(index, table, weight)
+    expected = torch.einsum("blm,blmw->bmw", weight, table[index].unflatten(2, (2, 3)))
+    assert sums.shape == (4, 2, 3)
+    assert torch.allclose(sums, expected, atol=1e-6)
+    pull = torch.randn(4, 2, 3, generator=generator)
+    for one, other in zip(
+        torch.autograd.grad(sums, (table, weight), pull),
+        torch.autograd.grad(expected, (table, weight), pull),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", [transformer, recurrent])
+def test_sequence_networks_read_the_beginning_of_long_texts_only(family: ModuleType) -> None:
+    torch.manual_seed(0)
+    feature = Feature("tokens", (12,), "int32", size=20)
+    network = family.build({"note": feature}, family.Options(longest=8)).eval()
+    tokens = torch.randint(1, 20, (3, 12))
+    after, within_ = tokens.clone(), tokens.clone()
+    after[:, 8:] = (tokens[:, 8:] + 1) % 19 + 1
+    within_[:, 7] = (tokens[:, 7] + 1) % 19 + 1
+    answer = network({"note": tokens})
+    assert torch.equal(answer, network({"note": after}))
+    assert not torch.allclose(answer, network({"note": within_}))
 
 
 def test_a_spelled_embedding_shares_letters_and_folds_into_a_plain_one() -> None:

@@ -21,6 +21,9 @@ ENLARGED = 128
 MANY_ROWS = 20_000
 """Training rows from which on a table's network gains more by width than by dropout."""
 
+MANY_TEXTS = 50_000
+"""Training texts from which on a bag of embeddings needs no more dropout than usual."""
+
 LONG_SOUND, WIDE_SOUND = 150, 48
 """Frames and bands of a spectrogram from which on its map may be made an eighth as large before the first block."""
 MANY_FRAMES = 200_000
@@ -38,7 +41,12 @@ def groups(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
 
 
 def choose(
-    features: Mapping[str, Feature], rows: int, given: Mapping[str, NetworkPlan], base: Path | None = None
+    features: Mapping[str, Feature],
+    rows: int,
+    given: Mapping[str, NetworkPlan],
+    base: Path | None = None,
+    *,
+    classify: bool = False,
 ) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
     """A network for each group of inputs, and the reasons by dotted key.
 
@@ -47,6 +55,7 @@ def choose(
         rows: training rows.
         given: what the user has set already; a name, weights or options there are kept.
         base: the folder that relative paths of weights start from.
+        classify: is any target a class?
 
     Raises:
         InputError: the user's network does not read this kind of input.
@@ -58,7 +67,7 @@ def choose(
         asked = given.get(key, NetworkPlan())
         name, why = (asked.name, "you asked for it") if asked.name else _family(kinds, rows, asked.weights, base)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
-        options, option_reason = _options(name, [features[field] for field in fields], rows)
+        options, option_reason = _options(name, [features[field] for field in fields], rows, classify)
         if asked.weights:
             options, option_reason = _fitting(asked.weights, base, features[fields[0]])
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})
@@ -106,7 +115,10 @@ def _family(kinds: set[str], rows: int, weights: str, base: Path | None) -> tupl
         return "resnet", "a spectrogram is read well as an image: residual convolutions"
     if "series" in kinds:
         return "resnet", "residual convolutions along time find shapes wherever they occur"
-    return "bag", "words and word pairs decide most text classifications; this is the fastest network that sees them"
+    why = "words and word pairs decide most text classifications; this is the fastest network that sees them"
+    if rows < MANY_TEXTS:
+        why += "; a pretrained encoder usually knows much more than so few texts tell: --weights COLUMN=FOLDER"
+    return "bag", why
 
 
 def _fitting(weights: str, base: Path | None, feature: Feature) -> tuple[dict[str, Any], str]:
@@ -119,7 +131,7 @@ def _fitting(weights: str, base: Path | None, feature: Feature) -> tuple[dict[st
     return options, "what the given weights need"
 
 
-def _options(name: str, features: list[Feature], rows: int) -> tuple[dict[str, Any], str]:
+def _options(name: str, features: list[Feature], rows: int, classify: bool) -> tuple[dict[str, Any], str]:
     """Sizes that differ from the family's defaults, with the reason."""
     if name == "tabm" and rows < 1000:
         return {"dropout": 0.2}, "few rows: smaller and with more dropout"
@@ -127,6 +139,8 @@ def _options(name: str, features: list[Feature], rows: int) -> tuple[dict[str, A
         # On the CPU, drawing for dropout is a large part of a step; that time and half the members' go into width.
         wide = {"members": 16, "width": 192, "numeric_width": 24, "dropout": 0.0}
         return wide, "many rows: wider layers, fewer members, no dropout"
+    if name == "bag" and classify and rows < MANY_TEXTS:
+        return {"dropout": 0.5, "token_dropout": 0.3}, "few texts with classes are soon learned by heart: more dropout"
     if name == "resnet" and features[0].kind == "spectrogram":
         return _for_sound(features[0], rows)
     return {}, ""

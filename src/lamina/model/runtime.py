@@ -28,6 +28,8 @@ LARGEST_ROW = 256 << 20
 """Bytes of one encoded row: a sealed file cannot ask for more."""
 LARGEST_BATCH = 256 << 20
 """Bytes of one encoded batch: rows that are large run in smaller batches."""
+TOKEN_NUMBERS = 512
+"""Numbers that a network holds at once for each token, about: several vectors of some hundred."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -154,7 +156,7 @@ class Model:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one encoded row."""
+        """Bytes that one encoded row takes on its way through the network's first layer."""
         return sum(_bytes(item.encoder) for item in self.inputs.values())
 
     def check_golden(self) -> dict[str, Json]:
@@ -236,7 +238,8 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
 
 
 def _bytes(encoder: Encoder) -> int:
-    size = np.dtype(encoder.feature.dtype).itemsize
+    """What one encoded row takes, or for a text, which is small itself, the vectors that a network makes of it."""
+    size = np.dtype(encoder.feature.dtype).itemsize * (TOKEN_NUMBERS if encoder.feature.kind == "tokens" else 1)
     for axis in encoder.feature.shape:
         size *= int(axis)
     return size

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lamina.modalities import Feature
 from lamina.networks import OutputShape
-from lamina.networks.blocks.fields import lengths, only_field, trimmed, within
+from lamina.networks.blocks.fields import lengths, only_field, steps_read, trimmed, within
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
 from lamina.networks.blocks.steps import StepInput
@@ -30,6 +30,7 @@ class Options:
         bidirectional: read from the end as well.
         embedding: width of the tokens' embedding, or of the linear map of frames and steps.
         patch: how many steps of a spectrogram or series are read as one.
+        longest: tokens of a text that are read, from its beginning; each waits for the one before.
         dropout: on the embedding, between layers and on the pooled vector.
         pooling: how the steps become a vector.
     """
@@ -40,6 +41,7 @@ class Options:
     bidirectional: bool = True
     embedding: int = whole(96)
     patch: int = whole(1)
+    longest: int = whole(512)
     dropout: float = share(0.2)
     pooling: SequencePooling = "mean_maximum"
 
@@ -75,6 +77,7 @@ class Recurrent(nn.Module):
     def __init__(self, name: str, feature: Feature, options: Options) -> None:
         super().__init__()
         self.field, self.kind = name, feature.kind
+        self.longest = steps_read(feature, options.longest)
         self.entry = StepInput(feature, options.embedding, options.patch)
         self.dropout = nn.Dropout(options.dropout)
         self.layers = nn.ModuleList()
@@ -88,7 +91,7 @@ class Recurrent(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
-        steps = trimmed(self.kind, inputs[self.field])
+        steps = trimmed(self.kind, inputs[self.field][:, : self.longest])
         values, length = self.entry(steps, lengths(self.kind, steps))
         for layer in self.layers:
             values = layer(self.dropout(values), length)

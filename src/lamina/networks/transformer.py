@@ -16,7 +16,7 @@ from lamina.modalities import Feature
 from lamina.networks import OutputShape
 from lamina.networks.blocks.attention import EncoderLayer, Rotary
 from lamina.networks.blocks.depth import chances
-from lamina.networks.blocks.fields import Pixels, lengths, only_field, trimmed, within
+from lamina.networks.blocks.fields import Pixels, lengths, only_field, steps_read, trimmed, within
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import PoolSequence
 from lamina.networks.blocks.steps import StepInput
@@ -35,6 +35,7 @@ class Options:
         expansion: width of the feed-forward part as a multiple of `width`.
         feed: "geglu" (gated) or "gelu".
         positions: "rotary" (sequences only), "learned", or "auto": rotary for sequences, learned for images.
+        longest: tokens of a text that are read, from its beginning; attention to more costs their square.
         patch: side of an image's patch in pixels, or steps of sound or series read as one. 0: from the size.
         dropout: after embedding, attention and feed-forward, and on attention weights.
         stochastic_depth: chance of leaving out the last layer; earlier layers proportionally less.
@@ -47,6 +48,7 @@ class Options:
     expansion: int = whole(3)
     feed: Literal["geglu", "gelu"] = "geglu"
     positions: Literal["auto", "rotary", "learned"] = "auto"
+    longest: int = whole(512)
     patch: int = whole(0, least=0)
     dropout: float = share(0.1)
     stochastic_depth: float = share(0.0)
@@ -90,7 +92,7 @@ class Entry(nn.Module):
         else:
             default = max(1, feature.shape[0] // 100)
             self.project = StepInput(feature, options.width, options.patch or default)
-            steps = self.project.patches(feature.shape[0])
+            steps = self.project.patches(steps_read(feature, options.longest))
         self.first = nn.Parameter(torch.randn(1, 1, options.width) * 0.02) if options.pooling == "cls" else None
         self.positions = nn.Parameter(torch.randn(1, steps, options.width) * 0.02) if learned else None
         self.steps = steps + (1 if self.first is not None else 0)
@@ -124,6 +126,7 @@ class Transformer(nn.Module):
                 fix=f"Choose a width that is a multiple of {2 * options.heads}.",
             )
         self.field, self.kind = name, feature.kind
+        self.longest = steps_read(feature, options.longest) if feature.kind != "image" else 0
         self.entry = Entry(name, feature, options)
         learned = self.entry.positions is not None
         self.rotary = None if learned else Rotary(self.entry.steps, options.width // options.heads)
@@ -148,7 +151,7 @@ class Transformer(nn.Module):
         """[batch, 1, width]."""
         values = inputs[self.field]
         if self.kind != "image":
-            values = trimmed(self.kind, values)
+            values = trimmed(self.kind, values[:, : self.longest])
         values, mask = self.entry(values)
         for layer in self.layers:
             values = layer(values, mask, self.rotary)

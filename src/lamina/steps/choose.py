@@ -58,8 +58,7 @@ def choose(
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
     fixed = keys | ({"training.precision"} if given is not None else set())
-    asked = rows_answered(prepared)
-    plan, measured, testing = _measure(plan, learner, machine, training_seconds, fixed, asked)
+    plan, measured, testing = _measure(plan, learner, machine, training_seconds, fixed, prepared)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
         steps = learner.steps_in(plan.training.epochs)
@@ -111,8 +110,8 @@ def _decided(
         )
     else:
         asked = _networks_asked(request, list(choose_networks.groups(features)))
-        networks, why = choose_networks.choose(features, rows, asked, request.base)
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
+        networks, why = choose_networks.choose(features, rows, asked, request.base, classify=classes)
         optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes)
         reasons.update(why)
         reasons.update(more)
@@ -170,17 +169,16 @@ def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
 
 
 def _measure(
-    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, fixed: set[str], asked: int
+    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, fixed: set[str], prepared: Prepared
 ) -> tuple[Plan, dict[str, str], float]:
     """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
 
     Args:
         seconds: time for training, if the fifth step is quick; 0 for no limit.
         fixed: the settings that are not to be decided here.
-        asked: answers that the fifth step asks for.
 
     Returns:
-        The plan, reasons, and the seconds that those answers take.
+        The plan, reasons, and the seconds that the answers take that the fifth step asks for.
     """
     reasons: dict[str, str] = {}
     saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
@@ -205,7 +203,7 @@ def _measure(
     if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
         precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)
     answer = _seconds_per_answer(learner)
-    testing = asked * answer
+    testing = _answers_asked(prepared, 1 / answer) * answer
     state = checkpoint.unpack(*saved)
     learner.method.restore(state["method"])
     checkpoint.restore_random_state(state["random"])
@@ -230,10 +228,10 @@ def _measure(
     return replace(plan, training=training), reasons, testing
 
 
-def rows_answered(prepared: Prepared) -> int:
-    """How many answers the fifth step asks for, here and of the sealed model."""
+def _answers_asked(prepared: Prepared, pace: float) -> int:
+    """How many answers the fifth step asks for, here and of the sealed model, if they come at this pace."""
     split = prepared.split
-    return len(split.validation) + 2 * len(split.test) + answers_asked(prepared.schema, len(split.test))
+    return len(split.validation) + 2 * len(split.test) + answers_asked(prepared.schema, len(split.test), pace)
 
 
 def _seconds_per_answer(learner: Learner) -> float:

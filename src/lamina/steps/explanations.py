@@ -22,32 +22,40 @@ EXAMPLES = 3
 COVERABLE = ("image", "text", "audio", "series")
 """Modalities of which single parts are covered to see what the answer loses."""
 ROWS = 1000
-"""Test rows on which the importance of fields is measured; a quarter of that where files must be decoded."""
+FEWEST_ROWS = 100
+SHUFFLING_SECONDS = 30.0
+"""The importance of fields is measured on ROWS test rows at most, on fewer where their answers would take longer."""
 COVERED = 225
 """Answers that show which parts of a picture, text, sound or series decided one answer, at most."""
 
 
-def answers_asked(schema: Schema, rows: int) -> int:
-    """About how many answers of the model `explanations` asks for with so many test rows."""
+def answers_asked(schema: Schema, rows: int, pace: float) -> int:
+    """About how many answers `explanations` asks for with so many test rows, of a model that gives `pace` a second."""
     fields, wide = len(schema.inputs), sum(field.modality in COVERABLE for field in schema.inputs)
     one = COVERED * wide
     shuffled = 0
     if fields > 1:
         one += min(EVALUATIONS, 2 * ORDERS * golden.USUAL * (fields + 1))
-        shuffled = min(rows, _rows_shuffled(schema)) * (1 + REPEATS * fields)
+        shuffled = _rows_shuffled(fields, rows, pace) * (1 + REPEATS * fields)
     return shuffled + min(rows, EXAMPLES) * len(schema.targets) * one
 
 
-def _rows_shuffled(schema: Schema) -> int:
-    return ROWS // 4 if any(field.modality in ("image", "audio") for field in schema.inputs) else ROWS
+def _rows_shuffled(fields: int, rows: int, pace: float) -> int:
+    in_time = int(pace * SHUFFLING_SECONDS / (1 + REPEATS * fields))
+    return min(rows, max(FEWEST_ROWS, min(ROWS, in_time)))
 
 
-def explanations(prepared: Prepared, model: Model, rows: Array, seed: int) -> tuple[Explanation, ...]:
-    """Importance of the fields and some explained test rows, for each target."""
+def explanations(prepared: Prepared, model: Model, rows: Array, seed: int, *, pace: float) -> tuple[Explanation, ...]:
+    """Importance of the fields and some explained test rows, for each target.
+
+    Args:
+        rows: the test rows.
+        pace: answers that the sealed model gives a second.
+    """
     generator = np.random.default_rng(seed)
     schema = prepared.schema
     columns = [column for field in (*schema.inputs, *schema.targets) for column in field.columns]
-    some = np.sort(generator.choice(rows, min(len(rows), _rows_shuffled(schema)), replace=False))
+    some = np.sort(generator.choice(rows, _rows_shuffled(len(schema.inputs), len(rows), pace), replace=False))
     drops: Mapping[str, Mapping[str, Any]] = {}
     if len(model.inputs) > 1:
         drops = importance(model, prepared.table.take(some, columns), seed=seed, root=prepared.table.root)

@@ -78,7 +78,7 @@ def test(
         f"sealed: {sealed.rows:,} test rows answered again from their raw values, {sealed.same_answers:.0%} the same, "
         f"largest difference {sealed.largest_difference:.1g}"
     )
-    explained = explanations(prepared, model, prepared.split.test, plan.seed)
+    explained = explanations(prepared, model, prepared.split.test, plan.seed, pace=sealed.rows_per_second)
     clock.lap("test")
     energy, how = meter.watt_hours()
     results = Results(

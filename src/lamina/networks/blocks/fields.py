@@ -76,6 +76,11 @@ def lengths(kind: str, values: Tensor) -> Tensor:
     return (used * position).amax(dim=1).clamp_min(1)
 
 
+def steps_read(feature: Feature, longest: int) -> int:
+    """How many steps of a sequence a network reads: all, but at most `longest` tokens of a text."""
+    return min(feature.shape[0], longest) if feature.kind == "tokens" else feature.shape[0]
+
+
 def within(length: Tensor, steps: int) -> Tensor:
     """bool [batch, steps]: True at the positions before each row's length."""
     return torch.arange(steps, device=length.device).unsqueeze(0) < length.unsqueeze(1)

@@ -62,10 +62,16 @@ class SpelledEmbedding(nn.Module):
         vectors: Tensor = self.tokens(tokens) + letters * self.scale[tokens]
         return vectors
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        # A text repeats its words: each one's letters are added up once.
+    def different(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [...] as (places [...] in the vectors, vectors [different token, width]).
+
+        A text repeats its words: each one's letters are added up once.
+        """
         different, place = torch.unique(tokens, return_inverse=True)
-        return nn.functional.embedding(place, self.vectors(different))
+        return place, self.vectors(different)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return nn.functional.embedding(*self.different(tokens))
 
     @torch.no_grad()
     def folded(self) -> nn.Embedding:
