@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lamina.model.runtime import Model
     from lamina.networks.assembly import Assembly
     from lamina.steps.baselines import Answers
+    from lamina.steps.choose import Allowance
     from lamina.steps.learner import Learner
     from lamina.steps.prepare import Prepared
 
@@ -195,7 +196,7 @@ def train_request(request: Request, narrator: Narrator) -> Trained:
         plan, allowed = choose.choose(request, prepared, understood.plan, narrator, began=begin, given=given)
         clock.lap("choose")
         # The plan comes last: where there is a plan, resuming finds everything else as well.
-        run.write_status(state="training", seconds=clock.seconds, allowed=allowed, base=str(request.base))
+        run.write_status(state="training", seconds=clock.seconds, allowed=asdict(allowed), base=str(request.base))
         run.write_plan(plan)
     except BaseException:
         # Without a plan there is nothing to resume: the same command must find its folder free again.
@@ -226,7 +227,7 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
     """
     _check_installed()
     from lamina.evaluate.cost import EnergyMeter
-    from lamina.steps import baselines, prepare
+    from lamina.steps import baselines, choose, prepare
 
     narrator = narrator or Plain()
     begin, meter = time.monotonic(), EnergyMeter()
@@ -240,7 +241,7 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
     if compared is None:
         compared = baselines.fit_baselines(plan, prepared, run, narrator)
     base = Path(status.get("base", "."))
-    allowed = float(status.get("allowed", 0))
+    allowed = choose.Allowance(**status.get("allowed", {}))
     return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, base)
 
 
@@ -283,14 +284,14 @@ def _train_and_test(
     narrator: Narrator,
     clock: _Clock,
     meter: EnergyMeter,
-    allowed: float,
+    allowed: Allowance,
     base: Path,
 ) -> Trained:
     from lamina.steps import test
     from lamina.steps.train import train as learn
 
     try:
-        learner, ended, record = learn(plan, prepared, run, narrator, seconds=allowed, base=base)
+        learner, ended, record = learn(plan, prepared, run, narrator, allowed=allowed, base=base)
         clock.seconds["train"] = ended.seconds
         clock.last = time.monotonic()
         run.write_status(state="trained", seconds=clock.seconds)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from lamina import registry
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.model.export import folded
+from lamina.model import lengths
+from lamina.model.export import folded, free_axes
 from lamina.networks.assembly import Assembly, build_assembly
 from lamina.networks.blocks.options import read_options
 from lamina.plan import NetworkPlan
@@ -238,6 +239,7 @@ def test_exports_and_agrees_with_onnx_runtime(made: tuple[Assembly, dict[str, Fe
     network(inputs_of(features, ROWS))
     network.eval()
     inputs = inputs_of(features, 3)
+    tokens = tuple(name for name, feature in features.items() if feature.kind == "tokens")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -247,7 +249,7 @@ def test_exports_and_agrees_with_onnx_runtime(made: tuple[Assembly, dict[str, Fe
             dynamo=True,
             verbose=False,
             optimize=False,
-            dynamic_shapes={"inputs": {name: {0: torch.export.Dim("batch")} for name in inputs}},
+            dynamic_shapes={"inputs": dict(zip(inputs, free_axes(features, tokens), strict=True))},
         )
     assert exported is not None
     session = onnxruntime.InferenceSession(exported.model_proto.SerializeToString())
@@ -258,6 +260,13 @@ def test_exports_and_agrees_with_onnx_runtime(made: tuple[Assembly, dict[str, Fe
         answer = session.run(None, feed)[0]
         with torch.inference_mode():
             assert np.abs(answer - network(others)["answer"].numpy()).max() < 1e-4
+        # Cut to fewer tokens, the others' answers stay as they are.
+        width = lengths.LEAST + 1
+        few = {name: values[:, :width].numpy() if name in tokens else values.numpy() for name, values in others.items()}
+        short = np.array([all(not values[row, width:].any() for name, values in others.items() if name in tokens)
+                          for row in range(rows)])  # fmt: skip
+        again = session.run(None, dict(zip(names, few.values(), strict=True)))[0]
+        assert np.abs(again - answer)[short].max(initial=0) < 1e-5
 
 
 @pytest.mark.parametrize("family", registry.names("networks"))

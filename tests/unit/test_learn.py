@@ -253,6 +253,23 @@ def test_training_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status.seconds <= 500 * 1.05
 
 
+def test_training_ends_earlier_where_the_answers_after_it_turn_out_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(scoring: float) -> float:
+        clock = iter(float(number) for number in range(100_000))
+        monkeypatch.setattr("lamina.learn.loop.time.monotonic", lambda: next(clock))
+        status = fit(
+            method(), loader(), Schedule.over(5000, SchedulePlan()), Engine(CPU),
+            limits=Limits(every=10, seconds=500.0, log_steps=5, after=100.0, scoring=scoring),
+            evaluate=lambda: {"score": 1.0},
+        )  # fmt: skip
+        return status.seconds
+
+    # Each look at this clock takes a second, and so does an evaluation.
+    assert seconds(0.0) == pytest.approx(500, rel=0.05)
+    assert seconds(1.0) == pytest.approx(500, rel=0.05)
+    assert seconds(0.25) == pytest.approx(400, rel=0.05)
+
+
 def test_training_goes_on_where_the_time_allows_more(monkeypatch: pytest.MonkeyPatch) -> None:
     def steps(seconds: float, most: int) -> int:
         clock = iter(float(number) for number in range(100_000))

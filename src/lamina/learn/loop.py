@@ -52,6 +52,8 @@ class Limits:
         patience: evaluations without a new best before training stops; 0 for never.
         most_steps: where `seconds` leave time for more than the schedule has, it is lengthened to at most so many.
         seconds: time that training may take, counted over all its processes; 0 for no limit.
+        after: time that answers take after the training, at the pace at which an evaluation takes `scoring` seconds; if
+            evaluations turn out slower, so will those, and training ends the earlier.
         save_seconds: at most so much work is lost when the process dies.
         log_steps: how often the loss is logged.
         keep_best: end with the weights of the best evaluation rather than the last.
@@ -63,6 +65,8 @@ class Limits:
     patience: int = 0
     most_steps: int = 0
     seconds: float = 0.0
+    after: float = 0.0
+    scoring: float = 0.0
     save_seconds: float = 30.0
     log_steps: int = 20
     keep_best: bool = True
@@ -145,6 +149,8 @@ class _Run:
     _pace: float = 0.0
     """Steps a second, smoothed: one slow moment must not shorten the training."""
     _clock: float = 0.0
+    _slower: float = 1.0
+    """How many times as long as expected the last evaluation took."""
 
     def train(self, interrupted: threading.Event) -> None:
         status, schedule = self.status, self.schedule
@@ -190,7 +196,11 @@ class _Run:
         """Evaluate; True if training should stop for want of progress."""
         if self.evaluate is None:
             return False
+        begin = time.monotonic()
         scores = dict(self.evaluate())
+        if self.limits.scoring:
+            # Half a second more on both sides: short times vary for reasons of their own.
+            self._slower = max(1.0, (time.monotonic() - begin + 0.5) / (self.limits.scoring + 0.5))
         primary = next(iter(scores.values()))
         self.schedule.observe(-primary)
         # Of equals the later one is kept: its rate was lower, and few validation rows often give equal scores.
@@ -245,7 +255,8 @@ class _Run:
         if not self.limits.seconds or not pace:
             return
         step, steps = self.status.step, self.schedule.steps
-        left = max(self.limits.seconds - self.status.seconds, 0.0)
+        reserve = self.limits.after * (self._slower - 1)
+        left = max(self.limits.seconds - reserve - self.status.seconds, 0.0)
         possible = max(min(step + int(left * pace), self.status.planned), step)
         if possible < steps * 0.97 or possible > steps * 1.1:
             self.schedule.shorten(step, possible)

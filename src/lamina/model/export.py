@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamina.errors import LaminaError
-from lamina.model import graph
+from lamina.model import graph, lengths
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +38,8 @@ def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[
     """Export `assembly` with each task's `combine` at its end.
 
     The graph's inputs are the encoded arrays [batch, *feature.shape] in their own dtypes, its outputs
-    [batch, width] float32, one for each target. The assembly itself is left as it was.
+    [batch, width] float32, one for each target. Where the networks allow it, tokens may come in any number from
+    `lengths.LEAST` on. The assembly itself is left as it was.
 
     Raises:
         LaminaError: the network cannot be exported, or fixes the batch size.
@@ -53,22 +54,27 @@ def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[
     examples = tuple(
         torch.zeros((2, *feature.shape), dtype=getattr(torch, feature.dtype)) for feature in features.values()
     )
-    batch = torch.export.Dim("batch")
+    options: dict[str, Any] = {
+        "dynamo": True,
+        "opset_version": OPSET,
+        "input_names": list(inputs.values()),
+        "output_names": list(outputs.values()),
+        "optimize": True,
+        "verbose": False,
+        "external_data": False,
+    }
+    refused = (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError)
+    free = tuple(name for name, feature in features.items() if feature.kind == "tokens")
     with _quiet(), torch.no_grad():
         try:
-            program = torch.onnx.export(
-                network,
-                examples,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(inputs.values()),
-                output_names=list(outputs.values()),
-                dynamic_shapes=(tuple({0: batch} for _ in examples),),
-                optimize=True,
-                verbose=False,
-                external_data=False,
-            )
-        except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+            try:
+                program = torch.onnx.export(network, examples, dynamic_shapes=(free_axes(features, free),), **options)
+            except refused:
+                if not free:
+                    raise
+                # A network that counts on the full length is exported with it.
+                program = torch.onnx.export(network, examples, dynamic_shapes=(free_axes(features),), **options)
+        except refused as error:
             raise LaminaError(
                 f"The network cannot be exported to ONNX: {_first_line(error)}",
                 fix="Use only operations that torch.onnx.export(dynamo=True) knows, with a free batch axis.",
@@ -81,6 +87,19 @@ def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[
     network_bytes: bytes = model.SerializeToString(deterministic=True)
     graph.check(network_bytes, "the exported network")
     return Exported(network_bytes, inputs, outputs)
+
+
+def free_axes(features: Mapping[str, Feature], free: tuple[str, ...] = ()) -> tuple[dict[int, Any], ...]:
+    """The axes of each input that may have any length: the rows, and of the fields in `free` the tokens."""
+    from torch.export import Dim
+
+    batch, found = Dim("batch"), []
+    for number, (name, feature) in enumerate(features.items()):
+        axes: dict[int, Any] = {0: batch}
+        if name in free and feature.shape[0] > lengths.LEAST:
+            axes[1] = Dim(f"tokens_{number}", min=lengths.LEAST, max=feature.shape[0])
+        found.append(axes)
+    return tuple(found)
 
 
 def _safe(kind: str, number: int, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from lamina import registry
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 from lamina.modalities import Encoder
-from lamina.model import golden, graph
+from lamina.model import golden, graph, lengths
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows, open_rows
@@ -80,6 +80,12 @@ class Model:
         self._session = _session(sealed.network, threads, where)
         self._errors = _runtime_errors()
         self._check_graph()
+        axes = {item.name: item.shape[1:] for item in self._session.get_inputs()}
+        self._free = {
+            name: int(item.encoder.feature.details.get("padding", 0))
+            for name, item in self.inputs.items()
+            if _is_free(item.encoder, axes[sealed.inputs[name]])
+        }
 
     def __repr__(self) -> str:
         return f"Model(inputs={list(self.inputs)}, targets={list(self.targets)})"
@@ -134,13 +140,11 @@ class Model:
     def outputs(self, encoded: Mapping[str, Array], batch: int = BATCH) -> dict[str, Array]:
         """The network's outputs by target, float32 [row, width], from encoded arrays by field."""
         rows = len(next(iter(encoded.values())))
-        size = self.fitting(batch)
-        parts = [
-            self._run({name: array[at : at + size] for name, array in encoded.items()}) for at in range(0, rows, size)
-        ]
-        if not parts:
-            return {name: np.zeros((0, task.width), dtype=np.float32) for name, task in self.tasks.items()}
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.tasks}
+        found = {name: np.zeros((rows, task.width), dtype=np.float32) for name, task in self.tasks.items()}
+        for numbers, arrays in lengths.batches(encoded, self._free, self.fitting(batch)):
+            for name, values in self._run(arrays).items():
+                found[name][numbers] = values
+        return found
 
     def decode(self, outputs: Mapping[str, Array]) -> dict[str, Values]:
         """Answers by column, from outputs by target."""
@@ -202,7 +206,8 @@ class Model:
             raise refuse("two fields share one input")
         for name, item in self.inputs.items():
             found, feature = inputs[self.sealed.inputs[name]], item.encoder.feature
-            if _DTYPES.get(found.type) != feature.dtype or list(found.shape[1:]) != list(feature.shape):
+            fits = list(found.shape[1:]) == list(feature.shape) or _is_free(item.encoder, found.shape[1:])
+            if _DTYPES.get(found.type) != feature.dtype or not fits:
                 raise refuse(f"the network reads {name!r} as {found.type}{found.shape}, its encoder gives {feature}")
             if _bytes(item.encoder) > LARGEST_ROW:
                 raise refuse(f"one row of {name!r} would take {_bytes(item.encoder):,} bytes")
@@ -235,6 +240,11 @@ def _one_ahead(rows: Rows, encode: Any) -> Iterator[tuple[Any, dict[str, Array],
 def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
     yield first
     yield from rest
+
+
+def _is_free(encoder: Encoder, axes: Sequence[int | str]) -> bool:
+    """Does the graph take tokens of any length?"""
+    return encoder.feature.kind == "tokens" and len(axes) == 1 and not isinstance(axes[0], int)
 
 
 def _bytes(encoder: Encoder) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
 
@@ -35,9 +35,24 @@ SAME_LOSS = 0.03
 NO_OPTIONS = "It has none: leave that out."
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """The time for training; it is kept in the run's status, for resuming.
+
+    Attributes:
+        seconds: what training may take; 0 for no limit.
+        after: what the answers of the fifth step will take at the present pace.
+        scoring: what scoring the validation part once takes at that pace.
+    """
+
+    seconds: float = 0.0
+    after: float = 0.0
+    scoring: float = 0.0
+
+
 def choose(
     request: Request, prepared: Prepared, plan: Plan, narrator: Narrator, *, began: float, given: Plan | None = None
-) -> tuple[Plan, float]:
+) -> tuple[Plan, Allowance]:
     """Fill in all that the plan leaves open.
 
     Args:
@@ -46,7 +61,7 @@ def choose(
         given: a whole plan of the user's to follow; only what depends on the machine is decided anew.
 
     Returns:
-        The plan, and the seconds that training may take (0: no limit).
+        The plan, and the time for training.
     """
     narrator.step("Choose")
     machine = hardware.detect()
@@ -58,7 +73,7 @@ def choose(
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
     fixed = keys | ({"training.precision"} if given is not None else set())
-    plan, measured, testing = _measure(plan, learner, machine, training_seconds, fixed, prepared)
+    plan, measured, answer = _measure(plan, learner, machine, training_seconds, fixed, prepared)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
         steps = learner.steps_in(plan.training.epochs)
@@ -68,7 +83,8 @@ def choose(
             plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
     plan = replace(plan, reasons=reasons)
     _tell(narrator, plan, learner, reasons)
-    return plan, available(plan.budget, time.monotonic() - began, testing)
+    after, scoring = _answers_asked(prepared, 1 / answer) * answer, len(learner.validation.rows) * answer
+    return plan, Allowance(available(plan.budget, time.monotonic() - began, after), after, scoring)
 
 
 def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
@@ -178,7 +194,7 @@ def _measure(
         fixed: the settings that are not to be decided here.
 
     Returns:
-        The plan, reasons, and the seconds that the answers take that the fifth step asks for.
+        The plan, reasons, and the seconds that an answer takes.
     """
     reasons: dict[str, str] = {}
     saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
@@ -203,7 +219,6 @@ def _measure(
     if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
         precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)
     answer = _seconds_per_answer(learner)
-    testing = _answers_asked(prepared, 1 / answer) * answer
     state = checkpoint.unpack(*saved)
     learner.method.restore(state["method"])
     checkpoint.restore_random_state(state["random"])
@@ -217,6 +232,7 @@ def _measure(
         seconds = max(seconds - (time.monotonic() - begin), 1.0) if seconds else 0.0
     rows = len(learner.source.rows)
     if seconds:
+        testing = _answers_asked(prepared, 1 / answer) * answer
         seconds -= max(testing - TEST_SHARE * plan.budget, 0.0)
     limit = max(seconds, 1.0) if seconds else choose_training.DEFAULT_SECONDS
     if "training.epochs" not in fixed:
@@ -225,7 +241,7 @@ def _measure(
         share = 1 + scoring / max(learner.steps_in(training.epochs) * pace, 1e-9)
         training = replace(training, most_epochs=training.epochs)
         training, reasons["training.epochs"] = choose_training.fit_epochs(training, rows, pace * min(share, 1.5), limit)
-    return replace(plan, training=training), reasons, testing
+    return replace(plan, training=training), reasons, answer
 
 
 def _answers_asked(prepared: Prepared, pace: float) -> int:

@@ -16,6 +16,7 @@ from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps.choose import Allowance
 from lamina.steps.learner import Learner, build
 from lamina.steps.prepare import Prepared
 
@@ -24,12 +25,12 @@ PLACES = 8
 
 
 def train(
-    plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, *, seconds: float, base: Path
+    plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, *, allowed: Allowance, base: Path
 ) -> tuple[Learner, Status, Record]:
     """Train as planned, or go on from the newest checkpoint in the run folder.
 
     Args:
-        seconds: time for training, counted over all its processes; 0 for no limit.
+        allowed: time for training, counted over all its processes.
         base: the folder that relative paths in the plan start from.
 
     Returns:
@@ -44,7 +45,9 @@ def train(
         every=max(1, steps // max(plan.training.evaluations, 1)),
         patience=plan.training.patience,
         most_steps=learner.steps_in(plan.training.most_epochs),
-        seconds=seconds,
+        seconds=allowed.seconds,
+        after=allowed.after,
+        scoring=allowed.scoring,
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),
         keep_best=plan.training.keep == "best",
