@@ -60,7 +60,9 @@ def _judge_texts(counts: Counter[str], total: int) -> Recognition | None:
     words = sum(len(text.split()) * count for text, count in counts.items()) / total
     letters = sum(len(text) * count for text, count in counts.items()) / total
     most, number = counts.most_common(1)[0]
-    reason = f"{distinct} different values, most often {_short(most)!r} ({number / total:.0%})"
+    # The rows looked at are a sample: in all of them another value may be the most frequent.
+    share = f"{number / total:.0%}"
+    reason = f"{distinct} different values in the {total:,} looked at, most often {_short(most)!r} ({share})"
     if distinct > 50 and (words > 6 or letters > 60):
         return None
     if distinct <= 50 and distinct <= total / 5:
