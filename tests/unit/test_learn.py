@@ -20,11 +20,12 @@ from lamina.errors import InputError
 from lamina.learn import checkpoint, finder, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine, NonFiniteLossError
-from lamina.learn.loader import Loader, token_lengths
+from lamina.learn.loader import Loader
 from lamina.learn.loop import Limits, fit
 from lamina.learn.record import Record
 from lamina.learn.schedules import CURVES, Schedule
 from lamina.methods.supervised import Supervised
+from lamina.modalities import token_lengths
 from lamina.plan import OptimizerPlan, SchedulePlan
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.modalities import Feature
+from lamina.modalities import Feature, token_lengths
 from lamina.model import lengths
 from lamina.model.export import export
 from lamina.networks.assembly import build_assembly
@@ -44,7 +44,7 @@ def test_without_free_fields_rows_keep_their_order() -> None:
 
 
 def test_padding_within_a_text_is_no_end() -> None:
-    assert lengths.used(np.array([[5, 0, 5, 0], [0, 0, 0, 0]]), 0).tolist() == [3, 0]
+    assert token_lengths(np.array([[5, 0, 5, 0], [0, 0, 0, 0]]), 0).tolist() == [3, 0]
 
 
 def test_exported_networks_take_tokens_of_any_length_where_there_are_enough() -> None:

@@ -63,18 +63,25 @@ def _cpu_name() -> str:
 def seconds_per_call(
     call: Callable[[], object], calls: int = 5, most: float = 3.0, hopeless: float = float("inf")
 ) -> float:
-    """The median time of `call` after one call to warm up.
+    """The median time of `call`, with all that it asks of an accelerator, after one call to warm up.
 
     Stops early after `most` seconds, and after the first call that takes longer than `hopeless`.
     """
-    call()
+    _finish(call)
     times: list[float] = []
     begin = time.perf_counter()
     while len(times) < calls and time.perf_counter() - begin < most and (not times or times[-1] < hopeless):
         start = time.perf_counter()
-        call()
+        _finish(call)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def _finish(call: Callable[[], object]) -> None:
+    """Call, and wait until the accelerator has done what was asked: kernels run behind Python's back."""
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int, float]]:

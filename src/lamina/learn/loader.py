@@ -110,12 +110,3 @@ class Loader:
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def token_lengths(array: Array) -> Array:
-    """int32 [row]: the position after the last value that is not 0 (padding stands at the end only)."""
-    lengths = np.empty(len(array), np.int32)
-    for start in range(0, len(array), 8192):
-        filled = np.asarray(array[start : start + 8192]) != 0
-        lengths[start : start + 8192] = array.shape[1] - filled[:, ::-1].argmax(1)
-    return lengths

@@ -108,3 +108,18 @@ class Encoder(Protocol):
     def restore(cls, state: Mapping[str, Json]) -> Self:
         """The inverse of `state`."""
         ...
+
+
+def token_lengths(array: np.ndarray[Any, Any], padding: int = 0) -> np.ndarray[Any, Any]:
+    """int32 [row]: tokens of each row up to the last one that is no padding (which stands at the end only).
+
+    Args:
+        array: [row, length], also one that lies on disk: it is read a part at a time.
+        padding: the token that pads.
+    """
+    places = np.arange(1, array.shape[1] + 1, dtype=np.int32)
+    lengths = np.zeros(len(array), np.int32)
+    for start in range(0, len(array), 8192):
+        part = np.asarray(array[start : start + 8192])
+        lengths[start : start + 8192] = ((part != padding) * places).max(axis=1, initial=0)
+    return lengths

@@ -10,18 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from lamina.modalities import token_lengths
+
 Array = np.ndarray[Any, Any]
 
 LEAST = 8
 """Tokens that a batch keeps at least; n-grams and filters need some."""
 ROWS = 64
 """Rows of a batch where lengths differ: enough to keep the cores busy, few enough to be of one length."""
-
-
-def used(tokens: Array, padding: int) -> Array:
-    """int64 [row]: tokens of each row up to its last one that is no padding."""
-    places = np.arange(1, tokens.shape[1] + 1)
-    return np.asarray(((tokens != padding) * places).max(axis=1, initial=0))
 
 
 def batches(
@@ -34,7 +30,7 @@ def batches(
         free: the fields of tokens that may be cut to any length from LEAST on, and their padding.
     """
     rows = len(next(iter(encoded.values())))
-    found = {name: used(encoded[name], padding) for name, padding in free.items()}
+    found = {name: token_lengths(encoded[name], padding) for name, padding in free.items()}
     order = np.arange(rows)
     if found:
         order = np.argsort(np.sum(list(found.values()), axis=0), kind="stable")

@@ -96,7 +96,7 @@ class GramMean(nn.Module):
 
 
 def weighted_sums(index: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    """Each member's sum of its parts of the looked-up vectors, without a copy of these: for long texts far faster.
+    """Each member's sum of its parts of the looked-up vectors, without a copy of them all (large for long texts).
 
     Args:
         index: [batch, length], rows of `table`.

@@ -65,15 +65,14 @@ def choose(
     """
     narrator.step("Choose")
     machine = hardware.detect()
-    training_seconds = available(plan.budget, time.monotonic() - began)
-    plan, reasons, sets = _decided(request, prepared, plan, training_seconds, given)
+    plan, reasons, sets = _decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device, request.base)
     for note in learner.notes:
         narrator.say(note)
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
     fixed = keys | ({"training.precision"} if given is not None else set())
-    plan, measured, answer = _measure(plan, learner, machine, training_seconds, fixed, prepared)
+    plan, measured, allowed = _measure(plan, learner, machine, fixed, prepared, began)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
         steps = learner.steps_in(plan.training.epochs)
@@ -83,8 +82,7 @@ def choose(
             plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
     plan = replace(plan, reasons=reasons)
     _tell(narrator, plan, learner, reasons)
-    after, scoring = _answers_asked(prepared, 1 / answer) * answer, len(learner.validation.rows) * answer
-    return plan, Allowance(available(plan.budget, time.monotonic() - began, after), after, scoring)
+    return plan, allowed
 
 
 def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
@@ -93,7 +91,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     Raises:
         InputError: a name, option or value that does not exist, or weights that do not fit.
     """
-    decided, _, _ = _decided(request, prepared, plan, available(plan.budget, 0.0), given)
+    decided, _, _ = _decided(request, prepared, plan, given)
     registry.module("methods", decided.method.name)
     for option in decided.method.options:
         raise InputError(
@@ -108,7 +106,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
 
 
 def _decided(
-    request: Request, prepared: Prepared, plan: Plan, training_seconds: float, given: Plan | None
+    request: Request, prepared: Prepared, plan: Plan, given: Plan | None
 ) -> tuple[Plan, dict[str, str], list[str]]:
     """(The plan with everything that needs no measuring, the reasons, the `--set`s that apply to it)."""
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
@@ -185,16 +183,16 @@ def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
 
 
 def _measure(
-    plan: Plan, learner: Learner, machine: hardware.Hardware, seconds: float, fixed: set[str], prepared: Prepared
-) -> tuple[Plan, dict[str, str], float]:
+    plan: Plan, learner: Learner, machine: hardware.Hardware, fixed: set[str], prepared: Prepared, began: float
+) -> tuple[Plan, dict[str, str], Allowance]:
     """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
 
     Args:
-        seconds: time for training, if the fifth step is quick; 0 for no limit.
         fixed: the settings that are not to be decided here.
+        began: when the budget began to run.
 
     Returns:
-        The plan, reasons, and the seconds that an answer takes.
+        The plan, reasons, and the time for training.
     """
     reasons: dict[str, str] = {}
     saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
@@ -225,23 +223,19 @@ def _measure(
     learner.engine.precision = precision
     training = replace(plan.training, threads=threads, precision=precision)
     if training.find_rate:
-        begin = time.monotonic()
         rate, _ = find_rate(learner.method, learner.source, learner.engine)
         plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
         reasons["optimizer.learning_rate"] = "found by the range test: a third of the rate where the loss is lowest"
-        seconds = max(seconds - (time.monotonic() - begin), 1.0) if seconds else 0.0
-    rows = len(learner.source.rows)
-    if seconds:
-        testing = _answers_asked(prepared, 1 / answer) * answer
-        seconds -= max(testing - TEST_SHARE * plan.budget, 0.0)
-    limit = max(seconds, 1.0) if seconds else choose_training.DEFAULT_SECONDS
+    after, scoring = _answers_asked(prepared, 1 / answer) * answer, len(learner.validation.rows) * answer
+    seconds = available(plan.budget, time.monotonic() - began, after)
     if "training.epochs" not in fixed:
         # Scoring the validation part takes time as well.
-        scoring = training.evaluations * len(learner.validation.rows) * answer
-        share = 1 + scoring / max(learner.steps_in(training.epochs) * pace, 1e-9)
+        share = 1 + training.evaluations * scoring / max(learner.steps_in(training.epochs) * pace, 1e-9)
         training = replace(training, most_epochs=training.epochs)
-        training, reasons["training.epochs"] = choose_training.fit_epochs(training, rows, pace * min(share, 1.5), limit)
-    return replace(plan, training=training), reasons, answer
+        training, reasons["training.epochs"] = choose_training.fit_epochs(
+            training, len(learner.source.rows), pace * min(share, 1.5), seconds or choose_training.DEFAULT_SECONDS
+        )
+    return replace(plan, training=training), reasons, Allowance(seconds, after, scoring)
 
 
 def _answers_asked(prepared: Prepared, pace: float) -> int:

@@ -14,9 +14,9 @@ from torch import Tensor
 from lamina.learn import augment, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
-from lamina.learn.loader import Loader, token_lengths
+from lamina.learn.loader import Loader
 from lamina.methods.supervised import Supervised
-from lamina.modalities import Feature
+from lamina.modalities import Feature, token_lengths
 from lamina.networks.assembly import Assembly, build_assembly
 from lamina.networks.transfer.freezing import apply_freezing, parameter_groups, unfreeze
 from lamina.networks.transfer.weights import load_weights
@@ -85,10 +85,16 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
 
 
 def _loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sampled: bool = False) -> Loader:
-    padded = frozenset(name for name, encoder in prepared.encoders.items() if encoder.feature.kind == "tokens")
+    padded = {
+        name: int(encoder.feature.details.get("padding", 0))
+        for name, encoder in prepared.encoders.items()
+        if encoder.feature.kind == "tokens"
+    }
     lengths = None
     if padded:
-        lengths = np.max([token_lengths(prepared.examples.arrays[name]) for name in padded], axis=0)
+        lengths = np.max(
+            [token_lengths(prepared.examples.arrays[name], padding) for name, padding in padded.items()], axis=0
+        )
     return Loader(
         prepared.examples,
         rows,
@@ -99,7 +105,7 @@ def _loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sample
         lengths=lengths,
         sampling=_even_chances(prepared, rows) if sampled else None,
         weight=prepared.weight,
-        padded=padded,
+        padded=frozenset(padded),
     )
 
 
