@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def read(prefix: str) -> dict[str, dict[str, Any]]:
 
 def accuracy() -> str:
     """The table of whole jobs."""
-    rows = []
+    rows, besides = [], []
     for name, found in read("accuracy-").items():
         job = JOBS[name]
         wanted = [f"{job.must:g}"] if job.must is not None else []
@@ -47,8 +48,14 @@ def accuracy() -> str:
         rows.append(
             f"| {name} | {found['score']} | {values} | {found['n']} | {must} | {found['verdicts'][0]} | {seconds} |"
         )
+        for words, tools in found.get("besides", {}).items():
+            figures = "; ".join(
+                f"{tool} {statistics.median(values):.1%} ({min(values):.1%} to {max(values):.1%})"
+                for tool, values in tools.items()
+            )
+            besides.append(f"{name}, {words}: {figures}.")
     head = "| data | score | median (least to most) | seeds | must | verdict of the first seed | longest run, s |\n"
-    return head + "|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+    return head + "|---|---|---|---|---|---|---|\n" + "\n\n".join(("\n".join(rows), *besides))
 
 
 def other() -> str:

@@ -8,6 +8,7 @@ DATA is a folder with the data sets; see docs/benchmarks.md for where each comes
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+import lamina
 from bench import _machine
 from bench._run import whole_run
 
@@ -33,6 +36,7 @@ class Job:
         ahead: must the network be at least as good as every baseline on the same rows? If not, the verdict must
             only say how it is.
         made: makes the data folder that is used from the one that is given and an empty one.
+        besides: what to measure of a finished run besides, by tool: of its folder and the data folder.
     """
 
     data: str
@@ -41,6 +45,7 @@ class Job:
     must: float | None = None
     ahead: bool = False
     made: Callable[[Path, Path], None] | None = None
+    besides: Callable[[Path, Path], dict[str, float]] | None = None
 
 
 def signs(data: Path, made: Path) -> None:
@@ -54,6 +59,21 @@ def signs(data: Path, made: Path) -> None:
     (made / "weights-minilm").symlink_to(data / "weights-minilm")
 
 
+def sign_right(run: Path, data: Path) -> dict[str, float]:
+    """In how many sentences that have a sign the answered score has the same, for the network and every baseline."""
+    file = data / "movie-sentences" / "test.csv"
+    scores = pl.read_csv(file)["score"].to_numpy()
+    answered = {
+        "network": np.array([row["score"] for row in lamina.load(run / "model.lamina").predict(file).to_rows()])
+    }
+    tasks = {found["name"]: found["task"] for found in json.loads((run / "baselines.json").read_text())["score"]}
+    with np.load(run / "baselines.npz") as outputs:
+        for name, task in tasks.items():
+            answered[name] = outputs[f"score/{name}"][:, 0] * task["spread"] + task["center"]
+    signed = scores != 0
+    return {name: float(np.mean(((values > 0) == (scores > 0))[signed])) for name, values in answered.items()}
+
+
 LOWER_IS_BETTER = ("mae", "rmse")
 JOBS: dict[str, Job] = {
     "fashion-mnist": Job("fashion-mnist", ("--budget", "15m"), "accuracy", 0.93),
@@ -62,9 +82,10 @@ JOBS: dict[str, Job] = {
     "spam": Job("spam/train.jsonl", ("--test", "{data}/spam/test.jsonl", "--target", "label", "--budget", "3m",
         "--set", "schema.id.role=ignore"), "accuracy", 0.99),
     "movie-sentences": Job("movie-sentences/train.csv", ("--test", "{data}/movie-sentences/test.csv",
-        "--target", "score", "--budget", "2m"), "mae", 1.163, True),
+        "--target", "score", "--budget", "2m"), "mae", 1.163, True, besides=sign_right),
     "movie-sentences-minilm": Job("movie-sentences/train.csv", ("--test", "{data}/movie-sentences/test.csv",
-        "--target", "score", "--budget", "15m", "--weights", "text={data}/weights-minilm"), "mae", 1.0, True),
+        "--target", "score", "--budget", "15m", "--weights", "text={data}/weights-minilm"), "mae", 1.0, True,
+        besides=sign_right),
     "movie-sentences-sign": Job("movie-sentences/train.csv", ("--test", "{data}/movie-sentences/test.csv",
         "--target", "sign", "--budget", "2m"), "accuracy", None, True, signs),
     "movie-sentences-sign-minilm": Job("movie-sentences/train.csv", ("--test", "{data}/movie-sentences/test.csv",
@@ -97,7 +118,11 @@ def train(job: Job, name: str, data: Path, seed: int, keep: Path) -> dict[str, A
             job.made(data, made)
         data = made
     arguments = [argument.format(data=data, name=name) for argument in job.arguments]
-    return whole_run(data / job.data, keep / f"{name}-{seed}", seed, arguments)
+    folder = keep / f"{name}-{seed}"
+    found = whole_run(data / job.data, folder, seed, arguments)
+    if job.besides is not None:
+        found["besides"] = job.besides(folder, data)
+    return found
 
 
 def reached(job: Job, found: Mapping[str, Any]) -> bool:
@@ -111,6 +136,10 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Median and spread of the score over seeds, the verdicts, the parity and the time."""
     targets = [next(iter(run["targets"].values())) for run in runs]
     values = [target["scores"][job.score]["value"] for target in targets]
+    besides = {}
+    if job.besides is not None:
+        words = job.besides.__name__.replace("_", " ")
+        besides[words] = {name: [run["besides"][name] for run in runs] for name in runs[0]["besides"]}
     return {
         "score": job.score,
         "values": values,
@@ -122,6 +151,7 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "wall seconds": [round(run["wall seconds"], 1) for run in runs],
         "peak memory MB": [round(run["cost"]["peak_memory_mb"]) for run in runs],
         "command": " ".join(("lamina train DATA", *job.arguments)),
+        **({"besides": besides} if besides else {}),
     }
 
 

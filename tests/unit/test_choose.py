@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import nan
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -99,10 +100,21 @@ def test_few_texts_with_classes_are_learned_more_slowly_and_with_more_dropout() 
         plans, reasons = networks.choose({"note": TEXT}, 5000, {}, classify=classify)
         optimizer, _, _, _ = training.choose(plans, {"note": TEXT}, 5000, classify)
         found[classify] = (plans["note"].options.get("dropout", 0.3), -optimizer.learning_rate)
-        assert ("network.note.options" in reasons) is classify
+        assert "network.note.options" in reasons
     assert found[True] > found[False]
     many, _ = networks.choose({"note": TEXT}, networks.MANY_TEXTS, {}, classify=True)
     assert not many["note"].options
+
+
+def test_few_short_texts_get_many_members_and_all_text_fields_equally_many() -> None:
+    def members(texts: dict[str, Feature], rows: int) -> set[Any]:
+        plans, _ = networks.choose(texts, rows, {}, classify=False)
+        return {plan.options.get("members") for plan in plans.values()}
+
+    long = replace(TEXT, shape=(1500,))
+    assert members({"note": TEXT}, 5000) == {16}
+    assert members({"note": TEXT, "title": TEXT}, 5000) == {16}
+    assert members({"note": long, "title": TEXT}, 5000) == {None}
 
 
 def test_few_steps_get_a_gentler_rate() -> None:

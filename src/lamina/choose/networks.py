@@ -23,6 +23,8 @@ MANY_ROWS = 20_000
 
 MANY_TEXTS = 50_000
 """Training texts from which on a bag of embeddings needs no more dropout than usual."""
+MANY_TOKENS = 2_000_000
+"""Tokens of all training texts, padded, from which on many members would take too long."""
 
 LONG_SOUND, WIDE_SOUND = 150, 48
 """Frames and bands of a spectrogram from which on its map may be made an eighth as large before the first block."""
@@ -62,12 +64,14 @@ def choose(
     """
     plans: dict[str, NetworkPlan] = {}
     reasons: dict[str, str] = {}
+    # Of all text fields: their ensembles can only be fused member by member if they are of one size.
+    tokens = rows * sum(feature.shape[0] for feature in features.values() if feature.kind == "tokens")
     for key, fields in groups(features).items():
         kinds: set[str] = {features[name].kind for name in fields}
         asked = given.get(key, NetworkPlan())
         name, why = (asked.name, "you asked for it") if asked.name else _family(kinds, rows, asked.weights, base)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
-        options, option_reason = _options(name, [features[field] for field in fields], rows, classify)
+        options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)
         if asked.weights:
             options, option_reason = _fitting(asked.weights, base, features[fields[0]])
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})
@@ -131,7 +135,7 @@ def _fitting(weights: str, base: Path | None, feature: Feature) -> tuple[dict[st
     return options, "what the given weights need"
 
 
-def _options(name: str, features: list[Feature], rows: int, classify: bool) -> tuple[dict[str, Any], str]:
+def _options(name: str, features: list[Feature], rows: int, classify: bool, tokens: int) -> tuple[dict[str, Any], str]:
     """Sizes that differ from the family's defaults, with the reason."""
     if name == "tabm" and rows < 1000:
         return {"dropout": 0.2}, "few rows: smaller and with more dropout"
@@ -139,10 +143,20 @@ def _options(name: str, features: list[Feature], rows: int, classify: bool) -> t
         # On the CPU, drawing for dropout is a large part of a step; that time and half the members' go into width.
         wide = {"members": 16, "width": 192, "numeric_width": 24, "dropout": 0.0}
         return wide, "many rows: wider layers, fewer members, no dropout"
-    if name == "bag" and classify and rows < MANY_TEXTS:
-        return {"dropout": 0.5, "token_dropout": 0.3}, "few texts with classes are soon learned by heart: more dropout"
+    if name == "bag" and rows < MANY_TEXTS:
+        return _for_few_texts(tokens, classify)
     if name == "resnet" and features[0].kind == "spectrogram":
         return _for_sound(features[0], rows)
+    return {}, ""
+
+
+def _for_few_texts(tokens: int, classify: bool) -> tuple[dict[str, Any], str]:
+    """Few texts are soon learned by heart, above all where classes are asked for, which tell less than numbers."""
+    if tokens < MANY_TOKENS:
+        options = {"members": 16, "width": 16, "hidden": 32, **({"dropout": 0.5} if classify else {})}
+        return options, "few and short texts: many small members, which err less together"
+    if classify:
+        return {"dropout": 0.5, "token_dropout": 0.3}, "few texts with classes are soon learned by heart: more dropout"
     return {}, ""
 
 

@@ -10,13 +10,15 @@ A module `lamina/networks/NAME.py` offers
 The network goes from encoded inputs (a dict of tensors by field name, as stored: images are uint8
 [batch, height, width, channel]) to a vector; scaling and casting of inputs are inside it, so that the
 exported graph needs nothing else. Heads and the fusion of several networks are in `assembly`.
+
+A network that is `Informed` besides looks at training rows once before its first step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,4 +50,18 @@ class Network(Protocol):
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Its parts from input to output: for gradual unfreezing, layer-wise rates and `layer(name)`."""
+        ...
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """A network that starts from what the training rows tell at one look, if it starts from scratch."""
+
+    def inform(self, rows: Iterable[tuple[Mapping[str, Tensor], Tensor]]) -> None:
+        """Set weights to start from; no chance is involved.
+
+        Args:
+            rows: batches of encoded inputs and of where the loss pulls the outputs, [batch, output]: like the wanted
+                answers, with a mean of 0 over all rows and squares that sum to 1 over the outputs.
+        """
         ...

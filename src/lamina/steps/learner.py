@@ -142,9 +142,9 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
             rows = task.loss(output, batch.targets[name], options[name])
             if batch.other is not None and batch.share is not None:
                 rows = batch.share * rows + (1 - batch.share) * task.loss(output, batch.other[name], options[name])
-            known = weight * _known(batch.targets[name])
+            known_weight = weight * known(batch.targets[name])
             # Each target is normalised by its own known rows, then brought to the batch's weight.
-            part = (torch.nan_to_num(rows) * known).sum() * (weight.sum() / known.sum().clamp_min(1e-9))
+            part = (torch.nan_to_num(rows) * known_weight).sum() * (weight.sum() / known_weight.sum().clamp_min(1e-9))
             total = total + part
             if len(tasks) > 1:
                 metrics[f"loss.{name}"] = part.detach() / weight.sum()
@@ -153,10 +153,10 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
     return loss
 
 
-def _known(target: Tensor) -> Tensor:
+def known(target: Tensor) -> Tensor:
     """float32 [row]: 1 where the row's target is known."""
-    known = ~torch.isnan(target) if target.is_floating_point() else target >= 0
-    return (known if known.ndim == 1 else known.all(dim=1)).float()
+    found = ~torch.isnan(target) if target.is_floating_point() else target >= 0
+    return (found if found.ndim == 1 else found.all(dim=1)).float()
 
 
 def _class_weights(prepared: Prepared, name: str) -> list[float] | None:

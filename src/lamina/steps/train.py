@@ -17,6 +17,7 @@ from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.choose import Allowance
+from lamina.steps.inform import inform
 from lamina.steps.learner import Learner, build
 from lamina.steps.prepare import Prepared
 
@@ -53,7 +54,10 @@ def train(
         keep_best=plan.training.keep == "best",
         fewer_threads="measured" in plan.reasons.get("training.threads", ""),
     )
-    record = Record(run.log, narrator, start=_newest_step(run))
+    begun = _newest_step(run)
+    if not begun:
+        inform(learner, plan, prepared)
+    record = Record(run.log, narrator, start=begun)
     torch.manual_seed(plan.seed + 1)
     try:
         status = fit(
