@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from lamina import registry
-from lamina.data import examples as encoded
+from lamina.data import encoding
 from lamina.data.audit import AuditFinding, audit
-from lamina.data.examples import Examples
+from lamina.data.examples import Examples, cache_folder, trim_cache
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
@@ -142,7 +142,7 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
         kind = registry.module("modalities", field.modality).Encoder
         encoders[field.name] = _named(
             field, lambda kind=kind, field=field: kind.fit(
-                encoded.stream(table, field, parts.train), field.options, table.root
+                encoding.stream(table, field, parts.train), field.options, table.root
             )
         )  # fmt: skip
     tasks: dict[str, Task] = {}
@@ -151,7 +151,7 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
         module = registry.module("tasks", asked.name)
         tasks[field.name] = _named(
             field, lambda module=module, field=field, asked=asked: module.Task.fit(
-                field, encoded.stream(table, field, parts.train), asked.options
+                field, encoding.stream(table, field, parts.train), asked.options
             )
         )  # fmt: skip
     return encoders, tasks
@@ -179,11 +179,11 @@ def _finish(
     findings: tuple[AuditFinding, ...],
     narrator: Narrator,
 ) -> Prepared:
-    folder = encoded.cache_folder() / "examples"
+    folder = cache_folder() / "examples"
     everything: dict[str, tuple[Field, Any]] = {name: (schema[name], part) for name, part in encoders.items()}
     everything.update({name: (schema[name], part) for name, part in tasks.items()})
-    found = encoded.encode(table, everything, folder, lambda done, total: narrator.progress("encoded", done, total))
-    encoded.trim_cache(folder)
+    found = encoding.encode(table, everything, folder, lambda done, total: narrator.progress("encoded", done, total))
+    trim_cache(folder)
     parts, dropped = _without_errors(parts, found, table, plan)
     if dropped:
         narrator.say(f"{len(dropped):,} rows are left out; the report lists them with their reasons")
@@ -220,7 +220,7 @@ def _weights(table: Table, schema: Schema) -> Array | None:
     if not fields:
         return None
     number = registry.module("modalities", "number")
-    parts = [number.parse(values) for values in encoded.stream(table, fields[0])()]
+    parts = [number.parse(values) for values in encoding.stream(table, fields[0])()]
     weight = np.nan_to_num(np.concatenate(parts)).astype(np.float32)
     name, negative = fields[0].name, np.flatnonzero(weight < 0)
     if len(negative) or not weight.any():
