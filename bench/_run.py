@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +14,17 @@ from typing import Any
 
 
 def whole_run(data: Path, out: Path, seed: int, arguments: Sequence[str]) -> dict[str, Any]:
-    """`lamina train` in a process of its own: its JSON summary, with the wall time of the whole command."""
+    """`lamina train` in a process of its own: its JSON summary, with the wall time of the whole command.
+
+    Its cache is empty at first: what earlier runs found out would flatter it.
+    """
     command = [sys.executable, "-m", "lamina", "train", str(data), *arguments]
     command += ["--seed", str(seed), "--out", str(out), "--json", "--quiet"]
+    cache = out.with_name(f"cache of {out.name}")
     begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "LAMINA_CACHE": str(cache)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    shutil.rmtree(cache, ignore_errors=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     document: dict[str, Any] = json.loads(done.stdout)

@@ -76,7 +76,7 @@ def _tried(name: str, data: Data, times: int, random_moments: random.Random) -> 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         begin = time.monotonic()
-        _finish(_train(data, folder / "reference"))
+        _finish(_train(data, folder / "reference"), folder / "reference")
         whole = time.monotonic() - begin
         reference, (first, last) = _weights(folder / "reference"), _training(folder / "reference", whole)
         print(f"{name}: {whole:.1f} s uninterrupted, trains from {first:.1f} to {last:.1f} s")
@@ -91,7 +91,7 @@ def _tried(name: str, data: Data, times: int, random_moments: random.Random) -> 
 
 
 def _killed(data: Data, run: Path, moment: float, reference: str) -> dict[str, object]:
-    process = subprocess.Popen(_train(data, run), stderr=subprocess.DEVNULL, env=_environment())
+    process = subprocess.Popen(_train(data, run), stderr=subprocess.DEVNULL, env=_environment(run))
     try:
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:
@@ -103,9 +103,10 @@ def _killed(data: Data, run: Path, moment: float, reference: str) -> dict[str, o
     if begun and (run / "weights.safetensors").exists() and state == "training":
         state = "testing"
     again = [sys.executable, "-m", "lamina", "resume", str(run), "--quiet"] if begun else _train(data, run)
-    _finish(again)
+    _finish(again, run)
     same = _weights(run) == reference
     shutil.rmtree(run)
+    shutil.rmtree(_cache(run), ignore_errors=True)
     checkpoint = steps[-1] if steps else 0
     print(f"{moment:12.2f}  {state:10}  {checkpoint:10,}  {'yes' if same else 'NO'}", flush=True)
     return {"after seconds": round(moment, 2), "state": state, "checkpoint": checkpoint, "same weights": same}
@@ -116,12 +117,17 @@ def _train(data: Data, run: Path) -> list[str]:
     return [sys.executable, "-m", "lamina", *words]
 
 
-def _finish(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True, env=_environment())
+def _finish(command: Sequence[str], run: Path) -> None:
+    subprocess.run(command, check=True, env=_environment(run))
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+def _environment(run: Path) -> dict[str, str]:
+    """One thread, and a cache of the run's own: what another run found out must not shorten it."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "LAMINA_CACHE": str(_cache(run))}
+
+
+def _cache(run: Path) -> Path:
+    return run.with_name(f"cache of {run.name}")
 
 
 def _weights(run: Path) -> str:

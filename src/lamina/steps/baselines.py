@@ -18,6 +18,7 @@ from lamina.files import write_bytes
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps.known import question
 from lamina.steps.prepare import Prepared
 
 Array = np.ndarray[Any, Any]
@@ -28,11 +29,19 @@ SECONDS = 90.0
 MOST_PLAIN = 500_000
 MOST_MEDIA = 30_000
 """Rows that baselines learn from at most: they hold all of them in memory, which the network does not."""
+FILES = ("baselines.json", "baselines.npz")
 Answers = Mapping[str, tuple[BaselineAnswers, ...]]
 
 
 def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) -> Answers:
     """Fit every suited baseline of every target and keep its answers to the test rows in the run folder."""
+    asked = question(plan, budget=plan.budget, cores=hardware.detect().cores)
+    if asked.take(run, *FILES) and (known := read_baselines(run, plan)) is not None:
+        narrator.say("baselines, as an earlier run fitted them on the same rows:")
+        for items in known.values():
+            for item in items:
+                narrator.say(f"  {item.name}: {item.seconds:.1f} s{f' ({item.note})' if item.note else ''}")
+        return known
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     kinds: set[str] = {feature.kind for feature in features.values()}
     seconds = (SHARE * plan.budget if plan.budget else SECONDS) / len(prepared.tasks)
@@ -60,6 +69,7 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
             told=lambda line: narrator.say(f"  {line}"),
         )
     _write(run, found)
+    asked.keep(run, *FILES)
     return found
 
 
@@ -94,15 +104,15 @@ def _write(run: Run, found: Answers) -> None:
     arrays = {f"{target}/{item.name}": item.output for target, items in found.items() for item in items}
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
-    write_bytes(run.folder / "baselines.npz", content.getvalue())
-    run.write_json(run.folder / "baselines.json", document)
+    write_bytes(run.folder / FILES[1], content.getvalue())
+    run.write_json(run.folder / FILES[0], document)
 
 
 def read_baselines(run: Run, plan: Plan) -> Answers | None:
     """What an earlier process of this run fitted; None where it was stopped before."""
     try:
-        document = json.loads((run.folder / "baselines.json").read_text(encoding="utf-8"))
-        with np.load(run.folder / "baselines.npz", allow_pickle=False) as arrays:
+        document = json.loads((run.folder / FILES[0]).read_text(encoding="utf-8"))
+        with np.load(run.folder / FILES[1], allow_pickle=False) as arrays:
             return {
                 target: tuple(
                     BaselineAnswers(

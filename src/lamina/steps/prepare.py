@@ -21,6 +21,7 @@ from lamina.modalities import Encoder
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps.known import question
 from lamina.steps.understand import Understood
 from lamina.tasks import Task
 
@@ -65,20 +66,27 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
         f"{len(parts.train):,} rows to train, {len(parts.validation):,} to validate, {len(parts.test):,} to test "
         f"({parts.how}: {parts.reason})"
     )
-    findings = audit(table, schema, parts)
+    asked = question(plan)
+    if asked.take(run, run.prepared.name):
+        narrator.say("encoders and audit: as an earlier run found them for the same data and settings")
+        encoders, tasks = restored(run, plan, schema)
+        findings = _findings(run)
+    else:
+        findings = tuple(audit(table, schema, parts))
+        encoders, tasks = _fit(table, schema, plan, parts)
+        document = {
+            "version": VERSION,
+            "encoders": {name: encoder.state() for name, encoder in encoders.items()},
+            "tasks": {name: task.state() for name, task in tasks.items()},
+            "findings": [vars(finding) for finding in findings],
+            "summaries": dict(understood.summaries),
+        }
+        run.write_json(run.prepared, document)
+        asked.keep(run, run.prepared.name)
     for finding in findings:
         if finding.severity != "note":
             narrator.say(f"{finding.severity}: {finding.text}" + (f" {finding.fix}" if finding.fix else ""))
-    encoders, tasks = _fit(table, schema, plan, parts)
-    document = {
-        "version": VERSION,
-        "encoders": {name: encoder.state() for name, encoder in encoders.items()},
-        "tasks": {name: task.state() for name, task in tasks.items()},
-        "findings": [vars(finding) for finding in findings],
-        "summaries": dict(understood.summaries),
-    }
-    run.write_json(run.prepared, document)
-    return _finish(table, schema, plan, parts, encoders, tasks, tuple(findings), narrator)
+    return _finish(table, schema, plan, parts, encoders, tasks, findings, narrator)
 
 
 def _check_unreadable(table: Table, plan: Plan) -> None:
@@ -97,8 +105,11 @@ def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, nar
     schema = Schema(plan.schema)
     encoders, tasks = restored(run, plan, schema)
     parts = split(table, schema, plan.data, plan.seed, test_from=boundary)
-    findings = tuple(AuditFinding(**{**item, "rows": tuple(item["rows"])}) for item in read(run)["findings"])
-    return _finish(table, schema, plan, parts, encoders, tasks, findings, narrator)
+    return _finish(table, schema, plan, parts, encoders, tasks, _findings(run), narrator)
+
+
+def _findings(run: Run) -> tuple[AuditFinding, ...]:
+    return tuple(AuditFinding(**{**item, "rows": tuple(item["rows"])}) for item in read(run)["findings"])
 
 
 def restored(run: Run, plan: Plan, schema: Schema) -> tuple[dict[str, Encoder], dict[str, Task]]:

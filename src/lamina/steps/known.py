@@ -1,0 +1,128 @@
+"""What an earlier run with the same question found out before its training: fitted parts, findings, baselines.
+
+Whoever tries another network on the same data need not wait for them again. What is kept is the very file of the run
+folder, under a key of all that went into it; another seed, column, option or budget, a changed file or another version
+of Lamina is another question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import lamina
+from lamina.data.examples import COMPLETE, cache_folder, trim_cache
+from lamina.data.schema import Json
+from lamina.files import CannotWriteError, write_bytes
+from lamina.plan import Plan
+from lamina.run import Run
+
+MOST_BYTES = 2**30
+CODE = ("baselines", "data", "modalities", "steps", "tasks")
+"""Parts of Lamina whose change makes another question."""
+LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "tokenizers")
+DIGEST = 32
+"""Hexadecimal digits behind a kept file's name, of its content."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Where the files of one question are kept."""
+
+    folder: Path
+
+    def take(self, run: Run, *names: str) -> bool:
+        """Put the kept files into the run folder; False, and nothing is put there, if one is missing or damaged."""
+        contents: list[bytes] = []
+        for name in names:
+            content = self._read(name)
+            if content is None:
+                return False
+            contents.append(content)
+        for name, content in zip(names, contents, strict=True):
+            write_bytes(run.folder / name, content)
+        with suppress(OSError):
+            os.utime(self.folder / COMPLETE)
+        return True
+
+    def keep(self, run: Run, *names: str) -> None:
+        """Keep files of the run folder; a cache that cannot be written is no hindrance."""
+        with suppress(OSError, CannotWriteError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                content = (run.folder / name).read_bytes()
+                for old in self._files(name):
+                    old.unlink(missing_ok=True)
+                write_bytes(self.folder / f"{name}.{_digest(content)}", content)
+            write_bytes(self.folder / COMPLETE, b"{}")
+            trim_cache(self.folder.parent, MOST_BYTES)
+
+    def _read(self, name: str) -> bytes | None:
+        for file in self._files(name):
+            with suppress(OSError):
+                content = file.read_bytes()
+                if file.name == f"{name}.{_digest(content)}":
+                    return content
+        return None
+
+    def _files(self, name: str) -> Iterator[Path]:
+        return self.folder.glob(f"{name}.{'[0-9a-f]' * DIGEST}")
+
+
+def question(plan: Plan, **more: Json) -> Question:
+    """The question that a plan asks of its data, whatever networks and training answer it.
+
+    Args:
+        plan: with data, schema and task decided.
+        more: what else goes into the answer.
+    """
+    document = {
+        "lamina": lamina.__version__,
+        "code": _code(),
+        "libraries": [_version(name) for name in LIBRARIES],
+        "data": asdict(plan.data),
+        "schema": [asdict(field) for field in plan.schema],
+        "files": _files_in_options(plan),
+        "task": {name: asdict(part) for name, part in plan.task.items()},
+        "seed": plan.seed,
+        **more,
+    }
+    key = _digest(json.dumps(document, sort_keys=True, default=str).encode())
+    return Question(cache_folder() / "questions" / key)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=DIGEST // 2).hexdigest()
+
+
+def _code() -> str:
+    """Changes with every file of the parts that matter: who develops Lamina must not meet yesterday's answers."""
+    root = Path(lamina.__file__).parent
+    files = sorted(file for part in CODE for file in (root / part).rglob("*.py"))
+    stats = [(str(file.relative_to(root)), (found := file.stat()).st_size, found.st_mtime_ns) for file in files]
+    return _digest(json.dumps(stats).encode())
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _files_in_options(plan: Plan) -> list[tuple[str, int, int]]:
+    """Size and time of every file that an option names, such as a tokenizer."""
+    found = []
+    for field in plan.schema:
+        for value in field.options.values():
+            if isinstance(value, str):
+                with suppress(OSError, ValueError):
+                    stat = Path(value).stat()
+                    found.append((value, stat.st_size, stat.st_mtime_ns))
+    return found
