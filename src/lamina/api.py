@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lamina.steps.choose import Allowance
     from lamina.steps.learner import Learner
     from lamina.steps.prepare import Prepared
+    from lamina.steps.quantize import Variant
 
 
 @dataclass(frozen=True)
@@ -373,6 +374,41 @@ def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learne
     found.method.load(_final_weights(run))
     found.network.eval()
     return found
+
+
+def quantize(
+    folder: str | Path,
+    kinds: Sequence[str] = (),
+    *,
+    most_loss: float = 0.01,
+    data: Any = None,
+    test: Any = None,
+    narrator: Narrator | None = None,
+) -> list[Variant]:
+    """Smaller variants of a run's sealed model, `model-KIND.lamina` beside it, each with what it loses in its card.
+
+    Args:
+        folder: the run folder.
+        kinds: "int8" (weights and sums in 8 bits), "fp16" (weights kept in 16 bits); both by default.
+        most_loss: how much worse the first score may be on the validation rows: of a share that many hundred points,
+            of any other score that share. A variant that loses more is not sealed.
+        data, test: the data again, where it was a data frame or has been moved.
+
+    Returns:
+        A `Variant` for each kind: path, size, pace, scores before and after; or why it was refused.
+
+    Raises:
+        InputError: there is no finished run, the data is not what the run was started with, or an unknown kind.
+    """
+    _check_installed()
+    from lamina.steps import prepare
+    from lamina.steps import quantize as steps
+
+    run = runs.find(folder)
+    plan = run.plan()
+    table, boundary = _data_of(run, plan, data, test)
+    prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
+    return steps.quantize(run, prepared, narrator or Silent(), tuple(kinds) or steps.KINDS, most_loss)
 
 
 def network(folder: str | Path) -> Assembly:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lamina import registry
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.model import lengths
+from lamina.model import lengths, quantize
 from lamina.model.export import folded, free_axes
 from lamina.networks.assembly import Assembly, build_assembly
 from lamina.networks.blocks.options import read_options
@@ -233,7 +233,7 @@ def test_padding_at_the_end_changes_nothing(made: tuple[Assembly, dict[str, Feat
     [case for case in CASES if not case[2].keys() & {"norm", "grams"} and case[2].get("numeric") != "auto"],
     ids=lambda value: str(value),
 )
-def test_exports_and_agrees_with_onnx_runtime(made: tuple[Assembly, dict[str, Feature]]) -> None:
+def test_exports_agrees_with_onnx_runtime_and_shrinks(made: tuple[Assembly, dict[str, Feature]]) -> None:
     network, features = made
     # A step of training moves the statistics of normalisation off their start.
     network(inputs_of(features, ROWS))
@@ -267,6 +267,14 @@ def test_exports_and_agrees_with_onnx_runtime(made: tuple[Assembly, dict[str, Fe
                           for row in range(rows)])  # fmt: skip
         again = session.run(None, dict(zip(names, few.values(), strict=True)))[0]
         assert np.abs(again - answer)[short].max(initial=0) < 1e-5
+    content = exported.model_proto.SerializeToString()
+    many = inputs_of(features, 64, seed=5)
+    feed = dict(zip(names, (values.numpy() for values in many.values()), strict=True))
+    with torch.inference_mode():
+        answer = network(many)["answer"].numpy()
+    for small, most in ((quantize.to_half(content), 0.01), (quantize.to_int8(content, [feed]), 0.3)):
+        found = onnxruntime.InferenceSession(small, disabled_optimizers=["ConstantFolding"]).run(None, feed)[0]
+        assert np.sqrt(np.mean((found - answer) ** 2)) < most * answer.std()
 
 
 @pytest.mark.parametrize("family", registry.names("networks"))

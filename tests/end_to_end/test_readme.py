@@ -44,6 +44,7 @@ def test_what_the_blocks_leave_behind(folder: Path) -> None:
     for name in ("credit", "from-python", "changed"):
         for file in ("plan.toml", "log.jsonl", "report.html", "model.lamina"):
             assert (folder / "runs" / name / file).is_file(), f"runs/{name}/{file}"
+    assert list((folder / "runs" / "credit").glob("model-*.lamina"))
     assert len((folder / "answers.csv").read_text().splitlines()) == len(
         (folder / "credit.csv").read_text().splitlines()
     )

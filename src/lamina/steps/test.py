@@ -219,8 +219,7 @@ def _sealed(
             network=shown.network_document(learner),
         ),
     )  # fmt: skip
-    examples = prepared.split.test[:: max(1, len(prepared.split.test) // golden.USUAL)][: golden.USUAL]
-    sealed = golden.sealed_with(sealed, prepared.table.take(examples, columns), prepared.table.root)
+    sealed = with_examples(sealed, prepared)
     model = Model(sealed)
     chunks = (chunk for _, chunk in prepared.table.chunks(prepared.split.test, columns, 1024))
     proof = parity.prove(model, chunks, prepared.table.root, outputs)
@@ -233,6 +232,14 @@ def _sealed(
     return model, Seal(
         run.model.name, size, proof.rows, proof.same_answers, proof.largest_difference, proof.rows_per_second
     )
+
+
+def with_examples(sealed: Sealed, prepared: Prepared) -> Sealed:
+    """The sealed model with some test rows and its answers to them."""
+    test = prepared.split.test
+    rows = test[:: max(1, len(test) // golden.USUAL)][: golden.USUAL]
+    columns = [column for name in prepared.encoders for column in prepared.schema[name].columns]
+    return golden.sealed_with(sealed, prepared.table.take(rows, columns), prepared.table.root)
 
 
 def _tell(narrator: Narrator, result: TargetResult) -> None:

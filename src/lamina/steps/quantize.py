@@ -1,0 +1,255 @@
+"""Smaller variants of a run's sealed model, each sealed with what it was measured to lose."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lamina.errors import InputError, nearest
+from lamina.evaluate.intervals import bootstrap_scores
+from lamina.evaluate.results import Interval
+from lamina.evaluate.scores import POINTS, amount, better_by, title
+from lamina.model import quantize as graphs
+from lamina.model.format import write
+from lamina.model.runtime import Model, load
+from lamina.narrate import Narrator
+from lamina.run import Run
+from lamina.steps.learner import known_targets
+from lamina.steps.prepare import Prepared
+from lamina.steps.test import with_examples
+from lamina.tasks import Task
+
+Array = np.ndarray[Any, Any]
+
+KINDS = ("int8", "fp16")
+MOST_LOSS = 0.01
+"""Of the first score on the validation rows: a point of a share, a hundredth of any other score."""
+CALIBRATION_ROWS, CALIBRATION_BATCH = 512, 64
+TIMED_ROWS, TIMED_ROUNDS = 1024, 5
+CHUNK = 1024
+ALIKE = 1e-4
+"""A change of a score by less than this share of it is none."""
+LEAST_GAIN = 0.95
+"""A file that keeps more of the size is no variant worth having."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One target's first score before and after, on the same rows.
+
+    Attributes:
+        gain: how much better it became, with its paired interval; negative is worse.
+    """
+
+    score: str
+    before: float
+    after: float
+    gain: Interval
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A smaller model, or why there is none.
+
+    Attributes:
+        kind: "int8" or "fp16".
+        path: of the sealed file; "" if it was refused.
+        bytes: of the sealed file.
+        size: its size as a share of the full model's.
+        pace: rows a second in multiples of the full model's, encoded rows to outputs, on this machine.
+        same_answers: share of test rows with the same decoded answers.
+        scores: by target, on the test rows.
+        refused: the reason.
+    """
+
+    kind: str
+    path: str = ""
+    bytes: int = 0
+    size: float = 1.0
+    pace: float = 1.0
+    same_answers: float = 1.0
+    scores: Mapping[str, Compared] = field(default_factory=dict)
+    refused: str = ""
+
+
+def quantize(
+    run: Run, prepared: Prepared, narrator: Narrator, kinds: Sequence[str] = KINDS, most_loss: float = MOST_LOSS
+) -> list[Variant]:
+    """Make the variants, refuse those that lose too much on the validation rows, measure and seal the others.
+
+    Returns:
+        One entry a kind, in the order asked for.
+
+    Raises:
+        InputError: an unknown kind, or the run has no sealed model.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"There is no kind {kind!r}.", where="--kind", fix=nearest(kind, KINDS))
+    if not run.model.exists():
+        raise InputError(
+            f"The run in {run.folder} has no sealed model: it is not finished.",
+            where=str(run.folder),
+            fix=f"`lamina resume {run.folder}` finishes it.",
+        )
+    full, size = load(run.model), run.model.stat().st_size
+    before = {part: _outputs(full, prepared, rows) for part, rows in _judged(prepared).items()}
+    found = []
+    for kind in kinds:
+        variant = _variant(run, prepared, full, size, before, kind, most_loss)
+        narrator.say(told(variant))
+        found.append(variant)
+    return found
+
+
+def _variant(
+    run: Run,
+    prepared: Prepared,
+    full: Model,
+    size: int,
+    before: Mapping[str, Mapping[str, Array]],
+    kind: str,
+    most_loss: float,
+) -> Variant:
+    network = full.sealed.network
+    small = graphs.to_int8(network, _calibration(full, prepared)) if kind == "int8" else graphs.to_half(network)
+    if len(small) > LEAST_GAIN * len(network):
+        return Variant(kind, refused="it would not be smaller: this network keeps its weights elsewhere")
+    sealed = replace(full.sealed, network=small)
+    model = Model(sealed)
+    after = {part: _outputs(model, prepared, rows) for part, rows in _judged(prepared).items()}
+    judged = _compared(prepared, full.tasks, "validation", before, after)
+    for name, compared in judged.items():
+        if -compared.gain.value > (most_loss if compared.score in POINTS else most_loss * abs(compared.before)):
+            unit = compared.gain.unit
+            return Variant(
+                kind,
+                refused=f"{name}: {title(compared.score)} on the validation rows would be worse by "
+                f"{amount(compared.score, -compared.gain.value, unit)}",
+            )
+    scores = _compared(prepared, full.tasks, "test", before, after)
+    path = run.model.with_name(f"{run.model.stem}-{kind}{run.model.suffix}")
+    variant = Variant(
+        kind,
+        str(path),
+        size=len(small) / len(network),
+        pace=_pace(full, model, prepared),
+        same_answers=_same(full.tasks, before["test"], after["test"]),
+        scores=scores,
+    )
+    limits = [*full.card.get("limits", []), *(_limit(kind, name, item) for name, item in scores.items())]
+    card = {**full.card, "variant": {**asdict(variant), "path": path.name}, "limits": limits}
+    written = write(path, with_examples(replace(sealed, card=card), prepared))
+    return replace(variant, bytes=written, size=written / size)
+
+
+def _judged(prepared: Prepared) -> dict[str, Array]:
+    return {"validation": prepared.split.validation, "test": prepared.split.test}
+
+
+def _outputs(model: Model, prepared: Prepared, rows: Array) -> dict[str, Array]:
+    """The network's outputs by target, [row, width], from the encoded rows."""
+    parts: list[dict[str, Array]] = [
+        model.outputs(prepared.examples.take(list(model.inputs), rows[start : start + CHUNK]))
+        for start in range(0, len(rows), CHUNK)
+    ]
+    empty = {name: np.zeros((0, task.width), np.float32) for name, task in model.tasks.items()}
+    return {name: np.concatenate([empty[name], *(part[name] for part in parts)]) for name in empty}
+
+
+def _calibration(model: Model, prepared: Prepared) -> list[dict[str, Array]]:
+    """Training examples spread over the data, by the graph's input names."""
+    rows = prepared.split.train
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(CALIBRATION_ROWS, len(rows))).astype(np.int64))]
+    batches = []
+    for start in range(0, len(rows), CALIBRATION_BATCH):
+        arrays = prepared.examples.take(list(model.inputs), rows[start : start + CALIBRATION_BATCH])
+        batches.append({model.sealed.inputs[name]: array for name, array in arrays.items()})
+    return batches
+
+
+def _compared(
+    prepared: Prepared,
+    tasks: Mapping[str, Task],
+    part: str,
+    before: Mapping[str, Mapping[str, Array]],
+    after: Mapping[str, Mapping[str, Array]],
+) -> dict[str, Compared]:
+    """Each target's first score before and after, on the rows of a part whose target is known."""
+    found = {}
+    for name, task in tasks.items():
+        target = np.asarray(prepared.examples.arrays[name][_judged(prepared)[part]])
+        known = np.flatnonzero(known_targets(target))
+        if not len(known):
+            continue
+        target, outputs = target[known], [side[part][name][known] for side in (before, after)]
+        first = next(iter(task.scores(outputs[0], target)))
+        one, other = (task.scores(output, target)[first] for output in outputs)
+        scorers = {
+            word: task.scorer(output, target, first) for word, output in zip(("before", "after"), outputs, strict=True)
+        }
+        drawn = bootstrap_scores(scorers, len(target))
+        gain = better_by(first, other, one, drawn["after"][first], drawn["before"][first])
+        found[name] = Compared(first, one.value, other.value, gain)
+    return found
+
+
+def _same(tasks: Mapping[str, Task], before: Mapping[str, Array], after: Mapping[str, Array]) -> float:
+    """The share of rows whose answers are all the same; numbers to a hundredth of their spread."""
+    same: Array | None = None
+    for name, task in tasks.items():
+        one, other = (task.decode(outputs[name])[""] for outputs in (before, after))
+        if one.dtype.kind == "f":
+            equal = np.abs(other - one) <= 0.01 * (float(np.std(one)) or 1.0)
+        else:
+            equal = np.array([first == second for first, second in zip(one, other, strict=True)], dtype=bool)
+        same = equal if same is None else same & equal
+    return 1.0 if same is None or not len(same) else float(np.mean(same))
+
+
+def _pace(full: Model, small: Model, prepared: Prepared) -> float:
+    """How many times as fast the smaller model is, timed in turn."""
+    rows = prepared.split.test[:TIMED_ROWS]
+    if not len(rows):
+        return 1.0
+    arrays = prepared.examples.take(list(full.inputs), rows)
+    times: dict[str, list[float]] = {"full": [], "small": []}
+    for number in range(TIMED_ROUNDS + 1):
+        for name, model in (("full", full), ("small", small)):
+            begin = time.perf_counter()
+            model.outputs(arrays)
+            if number:
+                times[name].append(time.perf_counter() - begin)
+    return statistics.median(times["full"]) / statistics.median(times["small"])
+
+
+def _limit(kind: str, name: str, item: Compared) -> str:
+    bits = {"int8": "in 8 bits", "fp16": "kept in 16 bits"}[kind]
+    return f"{name}: {_change(item)} with the weights {bits}."
+
+
+def _change(item: Compared) -> str:
+    """ "accuracy 0.2 points worse on the test rows (95% interval -0.5 to 0.1 points)"."""
+    gain, score = item.gain, item.score
+    size = amount(score, abs(gain.value), gain.unit)
+    way = f"{size} {'worse' if gain.value < 0 else 'better'}"
+    if abs(gain.value) <= ALIKE * abs(item.before):
+        way = "the same"
+    low, high = (amount(score, value, gain.unit) for value in (gain.low, gain.high))
+    return f"{title(score)} {way} on the test rows (95% interval of the gain {low} to {high})"
+
+
+def told(variant: Variant) -> str:
+    """The variant in one line."""
+    if variant.refused:
+        return f"{variant.kind}: not sealed: {variant.refused}"
+    changes = "; ".join(f"{name}: {_change(item)}" for name, item in variant.scores.items())
+    return (
+        f"{variant.kind}: {variant.path}, {variant.bytes / 1e6:.1f} MB ({variant.size:.0%} of the full model), "
+        f"{variant.pace:.2f} times its pace here, {variant.same_answers:.1%} of the answers the same; {changes}"
+    )

@@ -1,0 +1,88 @@
+"""`lamina quantize`: smaller models beside the full one, each with its loss in the card; too lossy ones are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fixtures import credit
+
+import lamina
+from lamina.cli import main
+from lamina.steps import quantize as steps
+
+SET = {"network.name": "mlp", "network.width": 96, "training.epochs": 2, "training.threads": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    data = credit(tmp_path_factory.mktemp("quantize"))
+    return lamina.train(data, "Status", quiet=True, out=data.parent / "run", seed=1, set=SET).run.folder
+
+
+def test_variants_are_sealed_beside_with_what_they_lose(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", str(run), "--json"]) == 0
+    told, shown = capsys.readouterr()
+    found = json.loads(told)["variants"]
+    assert [variant["kind"] for variant in found] == ["int8", "fp16"]
+    assert "of the full model" in shown
+    full = (run / "model.lamina").read_bytes()
+    data = str(run.parent / "credit.csv")
+    answers = lamina.load(run).predict(data).to_rows()
+    for variant in found:
+        path = run / f"model-{variant['kind']}.lamina"
+        assert Path(variant["path"]) == path
+        assert variant["bytes"] == path.stat().st_size < len(full)
+        assert variant["pace"] > 0
+        model = lamina.load(path)
+        same = [
+            one["Status"] == other["Status"] for one, other in zip(answers, model.predict(data).to_rows(), strict=True)
+        ]
+        assert sum(same) / len(same) > 0.95
+        card = model.card
+        compared = card["variant"]["scores"]["Status"]
+        assert compared["gain"]["low"] <= compared["after"] - compared["before"] <= compared["gain"]["high"]
+        assert any("bits" in limit for limit in card["limits"])
+        assert main(["doctor", str(path)]) == 0, "golden answers are the variant's own"
+    assert (run / "model.lamina").read_bytes() == full
+
+
+def test_what_loses_too_much_is_not_sealed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "model-fp16.lamina").unlink(missing_ok=True)
+    assert main(["quantize", str(run), "--kind", "fp16", "--most-loss", "-1"]) == 2
+    assert "not sealed: Status" in capsys.readouterr().err
+    assert not (run / "model-fp16.lamina").exists()
+
+
+def test_from_python_with_one_kind(run: Path) -> None:
+    (variant,) = lamina.quantize(run, ["int8"])
+    assert variant.kind == "int8"
+    assert 0 < variant.size < steps.LEAST_GAIN
+    assert 0.95 < variant.same_answers <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["RUN", "--kind", "int4"], "There is no kind 'int4'"),
+        (["nowhere"], "nowhere"),
+        (["RUN", "--most-loss", "much"], "--most-loss"),
+    ],
+    ids=["kind", "run", "loss"],
+)
+def test_wrong_requests(run: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", *(str(run) if word == "RUN" else word for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_an_unfinished_run_is_told_what_to_do(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = run / "model.lamina"
+    away = model.rename(tmp_path / "model.lamina")
+    try:
+        assert main(["quantize", str(run)]) == 2
+    finally:
+        away.rename(model)
+    assert "lamina resume" in capsys.readouterr().err
