@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 import time
@@ -82,6 +83,23 @@ def _finish(call: Callable[[], object]) -> None:
     call()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep memory that is freed, for the next step; False where it cannot be told so (not glibc).
+
+    A tensor of 32 MiB or more, such as the gradient of a table of embeddings, is otherwise given back to the system
+    after every step and fetched again, page by page, in the next.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return all(mallopt(*option) == 1 for option in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)))
+
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+"""Names of options in malloc.h."""
 
 
 def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int, float]]:

@@ -38,6 +38,7 @@ def train(
         The learner with its best weights, where training ended, and the log.
     """
     narrator.step("Train")
+    hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = build(plan, prepared, hardware.detect().device, base)
     steps = learner.steps_in(plan.training.epochs)
