@@ -180,10 +180,12 @@ from lamina.choose.hardware import keep_freed_memory
 if sys.argv[1] == "kept" and not keep_freed_memory():
     print("unknown")
     raise SystemExit
-for step in range(6):
+faults = []
+for step in range(40):  # aligned allocations split a few blocks before they find one that suffices
     begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.zeros(16_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
+print(sum(faults[-10:]))
 """
 
 
