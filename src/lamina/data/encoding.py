@@ -89,7 +89,7 @@ def encode(
                 _Build(beside, table, parts).run(progress)
                 shutil.rmtree(place, ignore_errors=True)
                 beside.replace(place)
-            except Exception:
+            except (OSError, InputError):
                 # Only what is interrupted or killed is gone on with: a full disk is to be emptied.
                 shutil.rmtree(beside, ignore_errors=True)
                 raise

@@ -55,7 +55,7 @@ def to_int8(network: bytes, batches: Sequence[Mapping[str, Array]]) -> bytes:
             nodes_to_exclude=_kept(onnx.load(str(ready)).graph),
             per_channel=True,
             reduce_range=True,
-            # Unsigned activations with signed weights: the only pair that processors are quick with.
+            # Unsigned activations with signed weights: the pair that processors multiply in one instruction.
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
