@@ -81,6 +81,7 @@ class NetworkPlan:
         options: the family's options.
         weights: where its first weights come from: "" (random), a Lamina run, a Hugging Face folder or a state dict.
         frozen: "none", "all", "gradual" (unfreeze from the top) or "lora".
+        rate: factor of the optimizer's learning rate for this network.
     """
 
     name: str = ""
@@ -88,6 +89,7 @@ class NetworkPlan:
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     frozen: Literal["none", "all", "gradual", "lora"] = "none"
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from math import nan
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -94,6 +95,42 @@ def test_pretrained_networks_decide_the_recipe() -> None:
     mixed = {"table": NetworkPlan("tabm"), "note": NetworkPlan("huggingface")}
     for classify in (True, False):
         assert training.recipe(mixed, classify) is training.RECIPES["huggingface"]
+
+
+def test_pretrained_and_new_networks_learn_at_rates_of_their_own() -> None:
+    pretrained, new = NetworkPlan("huggingface", ("note",), weights="somewhere"), NetworkPlan("bag", ("note",))
+    found, rate, _ = training.rates({"note": pretrained, "words": new}, True)
+    assert rate == training.FOR_CLASSES["bag"].optimizer.learning_rate
+    usual = training.RECIPES["huggingface"].optimizer.learning_rate
+    assert found["note"].rate * rate == pytest.approx(usual, rel=0.05)
+    assert found["words"].rate == 1
+    asked, _, _ = training.rates({"note": replace(pretrained, rate=0.5), "words": new}, True)
+    assert asked["note"].rate == 0.5
+    for same in ({"note": pretrained}, {"words": new}):
+        assert training.rates(same, True) == (same, 0.0, "")
+
+
+def test_long_texts_are_read_to_their_ends_beside_a_pretrained_network(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    given = {"note": NetworkPlan(weights=str(tmp_path))}
+    long = {"note": replace(TEXT, shape=(1500,))}
+
+    def chosen(features: dict[str, Feature], asked: dict[str, NetworkPlan], **machine: bool) -> dict[str, NetworkPlan]:
+        return networks.choose(features, 5000, asked, classify=True, **machine)[0]
+
+    plans = chosen(long, given)
+    assert {name: (plan.name, plan.fields) for name, plan in plans.items()} == {
+        "note": ("huggingface", ("note",)),
+        "note+words": ("bag", ("note",)),
+    }
+    assert plans["note"].options["longest"] == networks.LONG_TEXT
+    assert not plans["note+words"].weights
+    assert "longest" not in chosen(long, given, accelerated=True)["note"].options
+    own = {"note": NetworkPlan(weights=str(tmp_path), options={"longest": 64})}
+    assert chosen(long, own)["note"].options["longest"] == 64
+    assert list(chosen({"note": replace(TEXT, shape=(100,))}, given)) == ["note"]
+    named = {"note": NetworkPlan("huggingface", weights=str(tmp_path))}
+    assert list(chosen(long, named)) == ["note"], "who names the network wants that one"
 
 
 def test_few_texts_with_classes_are_learned_more_slowly_and_with_more_dropout() -> None:

@@ -137,10 +137,26 @@ def test_a_hugging_face_folder_gives_the_answers_of_its_own_library(tmp_path: Pa
     assert torch.allclose(network.embed(inputs)[:, 0], mean, atol=1e-6)
     assert network.layers() == ["embeddings", "layer1", "layer2", "pool", "heads.y"]
     assert family_of(str(tmp_path)) == "huggingface"
-    with pytest.raises(InputError, match="tokens long"):
-        build_assembly({"text": plan}, {"x": Feature("tokens", (99,), "int32", size=30)}, {"y": 2})
+    longer = Feature("tokens", (99,), "int32", size=30)
+    network = build_assembly({"text": plan}, {"x": longer}, {"y": 2}).eval()
+    load_weights(network, {"text": plan})
+    more = {"x": torch.cat([inputs["x"], torch.ones(len(mask), 20, dtype=torch.int32)], dim=1)}
+    read = {"x": more["x"][:, :16]}
+    assert torch.equal(network.embed(more), network.embed(read)), "no more tokens than there are positions for"
     with pytest.raises(InputError, match="has 31 tokens"):
         build_assembly({"text": plan}, {"x": Feature("tokens", (8,), "int32", size=31)}, {"y": 2})
+
+
+def test_a_network_learns_at_its_own_rate() -> None:
+    plans = {name: NetworkPlan("bag", ("x",)) for name in ("slow", "usual")}
+    assembly = build_assembly(plans, {"x": TEXT}, {"y": 2})
+    groups = parameter_groups(assembly, rates={"slow": 0.1})
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    for parts, expected in ((assembly.network("slow"), 0.1), (assembly.network("usual"), 1.0), (assembly.heads, 1.0)):
+        assert {rate[id(parameter)] for parameter in parts.parameters()} == {expected}
+    for wrong in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="rate"):
+            parameter_groups(assembly, rates={"slow": wrong})
 
 
 class Evil:

@@ -23,6 +23,8 @@ MANY_ROWS = 20_000
 
 MANY_TEXTS = 50_000
 """Training texts from which on a bag of embeddings needs no more dropout than usual."""
+LONG_TEXT = 128
+"""Tokens that a pretrained encoder reads of a text on a processor, where more of them cost too much."""
 MANY_TOKENS = 2_000_000
 """Tokens of all training texts, padded, from which on many members would take too long."""
 
@@ -49,6 +51,7 @@ def choose(
     base: Path | None = None,
     *,
     classify: bool = False,
+    accelerated: bool = False,
 ) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
     """A network for each group of inputs, and the reasons by dotted key.
 
@@ -58,6 +61,7 @@ def choose(
         given: what the user has set already; a name, weights or options there are kept.
         base: the folder that relative paths of weights start from.
         classify: is any target a class?
+        accelerated: is there a GPU?
 
     Raises:
         InputError: the user's network does not read this kind of input.
@@ -80,7 +84,21 @@ def choose(
         reasons[f"network.{key}.name"] = f"{name}: {why}"
         if option_reason:
             reasons[f"network.{key}.options"] = option_reason
+        if name == "huggingface" and not asked.name and features[key].shape[0] > LONG_TEXT:
+            if not accelerated and "longest" not in asked.options:
+                plans[key] = replace(plans[key], options={**plans[key].options, "longest": LONG_TEXT})
+                reasons[f"network.{key}.options"] = (
+                    f"of long texts the first {LONG_TEXT} tokens: more cost too much here"
+                )
+            beside = companion(key)
+            plans[beside] = NetworkPlan("bag", fields, _options("bag", [features[key]], rows, classify, tokens)[0])
+            reasons[f"network.{beside}.name"] = "bag: reads the texts that are too long for the pretrained network"
     return plans, reasons
+
+
+def companion(key: str) -> str:
+    """The name of the network that reads beside the one called `key`, where that does not read everything."""
+    return f"{key}+words"
 
 
 def _check_accepts(key: str, name: str, kinds: set[str], weights: str) -> None:

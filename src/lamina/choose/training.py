@@ -137,6 +137,27 @@ def choose(
     return optimizer, chosen.schedule, training, reasons
 
 
+def rates(networks: Mapping[str, NetworkPlan], classify: bool) -> tuple[dict[str, NetworkPlan], float, str]:
+    """Networks, a learning rate and the reason, so that what is pretrained and what is not learn at rates of their own.
+
+    The learning rate is 0 where all of them can learn at one.
+    """
+    scratch = {name: plan for name, plan in networks.items() if not plan.weights}
+    if not scratch or len(scratch) == len(networks):
+        return dict(networks), 0.0, ""
+    usual = recipe(scratch, classify).optimizer.learning_rate
+    slower = {
+        name: replace(plan, rate=float(f"{recipe({name: plan}, classify).optimizer.learning_rate / usual:.2g}"))
+        for name, plan in networks.items()
+        if plan.weights and plan.rate == 1.0
+    }
+    return (
+        {**networks, **slower},
+        usual,
+        "for all that starts at random; the pretrained learn slower: network.NAME.rate",
+    )
+
+
 def _batch_size(usual: int, rows: int) -> int:
     """At least some 30 steps an epoch where rows are few; larger batches where they are very many."""
     if rows > 100_000 and usual >= 256:

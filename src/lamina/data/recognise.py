@@ -229,10 +229,8 @@ def _field(table: Table, column: str, sample: _Sample, is_target: bool, asked: M
     role, why = _role(table, field, texts, sample, is_target, "modality" in asked)
     if "role" in asked:
         role, why = asked["role"], ""
-    said = _said(asked)
-    return replace(
-        field, role=role, reason=(why or ("" if "modality" in asked else reason)) + said if said else why or reason
-    )
+    found = why or ("" if "modality" in asked else reason)
+    return replace(field, role=role, reason=f"{found}{_said(asked)}" if found else _said(asked).strip(" ()"))
 
 
 def _said(asked: Mapping[str, Json]) -> str:

@@ -26,13 +26,11 @@ class Pretrained:
     Attributes:
         json: the tokenizer without its own cutting and padding.
         padding, unknown: ids.
-        longest: positions that the network next to it has; 0 if unknown.
     """
 
     json: str
     padding: int
     unknown: int
-    longest: int
 
 
 def library() -> Any:
@@ -104,11 +102,7 @@ def pretrained(path: Path) -> Pretrained:
     if padding is None:
         padding = settings.get("pad_id", _first_id(tokenizer, PADDING_NAMES))
     unknown = _first_id(tokenizer, (str(content["model"].get("unk_token")), *UNKNOWN_NAMES))
-    longest = int(config.get("max_position_embeddings") or 0)
-    if longest and config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        # These count positions from the padding id on.
-        longest -= int(padding or 0) + 1
-    return Pretrained(text, int(padding or 0), int(padding or 0) if unknown is None else unknown, longest)
+    return Pretrained(text, int(padding or 0), int(padding or 0) if unknown is None else unknown)
 
 
 def load(text: str) -> Any:

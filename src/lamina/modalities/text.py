@@ -25,8 +25,8 @@ TRAINING_TEXTS = 200_000
 TRAINING_CHARACTERS = 100_000_000
 LENGTH_TEXTS = 10_000
 LARGEST_VOCABULARY = 8192
-LENGTH_CAPS = {"bpe": 1536, "huggingface": 512}
-"""Tokens of the automatic length, at most: what pretrained encoders read costs the square of it."""
+LONGEST_USUALLY = 1536
+"""Tokens of the automatic length, at most."""
 LONGEST = 8192
 HEAD_SHARE = 0.75
 TEXTS_AT_ONCE = 1000
@@ -133,9 +133,9 @@ class Encoder:
             tokenizer.json or its folder: then the ids are exactly that network's, special tokens included.
         vocabulary: tokens to learn; default 8,192, fewer where the training texts have under 160,000 words.
         length: tokens kept; default the 95th percentile of the training texts, rounded up to a multiple of 8, at
-            most 1,536 (512 with a Hugging Face tokenizer). Of a longer text the first three quarters and the last
-            quarter of `length` are kept (head and tail: Sun et al. 2019). Texts over 100,000 characters are cut
-            likewise beforehand.
+            most 1,536 (a pretrained network reads the first of them only). Of a longer text the first three
+            quarters and the last quarter of `length` are kept (head and tail: Sun et al. 2019). Texts over 100,000
+            characters are cut likewise beforehand.
         lowercase: fold letter case (default true; the BPE only).
         start: begin every text with token 2 (default false; the BPE only).
 
@@ -187,17 +187,15 @@ class Encoder:
         total = present(chunks)
         if chosen["tokenizer"] == "bpe":
             draft = cls._trained(chunks, total, chosen)
-            longest = LONGEST
         else:
             given = Path(str(chosen["tokenizer"]))
             found = _tokens.pretrained(given if given.exists() or root is None else Path(root) / given)
             draft = cls("huggingface", LONGEST, found.json, found.padding, found.unknown)
-            longest = min(found.longest or LONGEST, LONGEST)
         least = 1 + draft._room
         if chosen["length"] != "auto":
-            length = whole("text", "length", chosen["length"], least, longest)
+            length = whole("text", "length", chosen["length"], least, LONGEST)
         else:
-            length = max(least, min(LENGTH_CAPS[draft.kind], longest, draft._usual_length(chunks, total)))
+            length = max(least, min(LONGEST_USUALLY, draft._usual_length(chunks, total)))
         return cls(draft.kind, length, draft.tokenizer, draft.padding, draft.unknown, draft.start)
 
     @classmethod

@@ -7,6 +7,7 @@ The architecture is built from `config.json` by the transformers library; the we
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from lamina.errors import InputError, MissingDependencyError
 from lamina.modalities import Feature
 from lamina.networks import OutputShape
 from lamina.networks.blocks.fields import only_field
-from lamina.networks.blocks.options import share
+from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
 
 ACCEPTS = ("tokens",)
@@ -32,11 +33,13 @@ class Options:
         folder: holds `config.json`; by default the network's `weights`.
         pooling: how the tokens' vectors become one.
         dropout: on the pooled vector.
+        longest: tokens of a text that are read, from its beginning, at most as many as the encoder has positions.
     """
 
     folder: str = ""
     pooling: SequencePooling = "mean"
     dropout: float = share(0.1)
+    longest: int = whole(512)
 
 
 class HuggingFace(nn.Module):
@@ -47,13 +50,14 @@ class HuggingFace(nn.Module):
         self.field, self.padding = name, int(feature.details.get("padding", 0))
         self.encoder, config = _encoder(options.folder)
         _check_fits(name, feature, config)
+        self.longest = min(feature.shape[0], options.longest, _positions(config))
         self.pool = PoolSequence(config.hidden_size, options.pooling)
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(self.pool.width)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
-        tokens = inputs[self.field].long()
+        tokens = inputs[self.field][:, : self.longest].long()
         mask = tokens != self.padding
         values = self.encoder(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
         vector: Tensor = self.dropout(self.pool(values, mask))
@@ -121,13 +125,14 @@ def _check_fits(name: str, feature: Feature, config: Any) -> None:
             where=f"the field {name!r}",
             fix="Set the field's option tokenizer to the folder's own tokenizer.json.",
         )
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and feature.shape[0] > longest:
-        raise InputError(
-            f"The field {name!r} is {feature.shape[0]} tokens long, the pretrained encoder reads {longest}.",
-            where=f"the field {name!r}",
-            fix=f"Set the field's option length to {longest} or less.",
-        )
+
+
+def _positions(config: Any) -> int:
+    """Tokens that the encoder has places for."""
+    count = int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
+    # These count positions from the padding id on.
+    shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
+    return count - int(config.pad_token_id or 0) - 1 if shifted else count
 
 
 def translate(network: HuggingFace, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal
@@ -126,14 +126,22 @@ def _decided(
     else:
         asked = _networks_asked(request, list(choose_networks.groups(features)))
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
-        networks, why = choose_networks.choose(features, rows, asked, request.base, classify=classes)
+        accelerated = hardware.detect().device.type != "cpu"
+        networks, why = choose_networks.choose(
+            features, rows, asked, request.base, classify=classes, accelerated=accelerated
+        )
         optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes)
+        networks, rate, for_scratch = choose_training.rates(networks, classes)
+        if rate:
+            optimizer = replace(optimizer, learning_rate=rate)
+            more["optimizer.learning_rate"] = f"{rate:g}: {for_scratch}"
         reasons.update(why)
         reasons.update(more)
         plan = replace(plan, network=networks, optimizer=optimizer, schedule=schedule, training=training)
     early = {"data", "task", "seed", "schema"}
     sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in early]
-    plan = plan.with_set(sets)
+    # What was said of the inputs' networks has been heard; with one beside, "network.dropout" could mean either.
+    plan = plan.with_set(item for item in sets if given is not None or not _of_inputs(item, plan.network))
     reasons.update({item.partition("=")[0]: "you asked for it" for item in sets})
     return plan, reasons, sets
 
@@ -158,12 +166,18 @@ def _keys(sets: list[str]) -> set[str]:
 def _networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]:
     """What the user says about networks: `--set network...` and `--weights`."""
     plan = Plan(network={key: NetworkPlan() for key in keys})
-    plan = plan.with_set(item for item in request.sets if item.startswith("network."))
+    plan = plan.with_set(item for item in request.sets if _of_inputs(item, keys))
     asked: dict[str, NetworkPlan] = dict(plan.network)
     for item in request.weights:
         key, path = weights_for(item, keys)
         asked[key] = replace(asked[key], weights=path)
     return asked
+
+
+def _of_inputs(item: str, networks: Collection[str]) -> bool:
+    """Is a `--set` about the network of an input, rather than about one beside it, or about something else?"""
+    parts = item.partition("=")[0].split(".")
+    return parts[0] == "network" and not any(parts[1] == choose_networks.companion(name) for name in networks)
 
 
 def weights_for(item: str, keys: list[str]) -> tuple[str, str]:

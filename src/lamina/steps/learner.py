@@ -62,7 +62,12 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
     network = network.to(device)
     for name, part in plan.network.items():
         apply_freezing(network, name, part.frozen)
-    groups = parameter_groups(network, layer_decay=plan.optimizer.layer_decay, weight_decay=plan.optimizer.weight_decay)
+    groups = parameter_groups(
+        network,
+        rates={name: part.rate for name, part in plan.network.items()},
+        layer_decay=plan.optimizer.layer_decay,
+        weight_decay=plan.optimizer.weight_decay,
+    )
     training = plan.training
     method = Supervised(
         network,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
@@ -88,20 +90,33 @@ def merge_lora(assembly: Assembly) -> int:
 
 
 def parameter_groups(
-    assembly: Assembly, *, layer_decay: float = 1.0, weight_decay: float = 0.0, decay_embeddings: bool = False
+    assembly: Assembly,
+    *,
+    rates: Mapping[str, float] | None = None,
+    layer_decay: float = 1.0,
+    weight_decay: float = 0.0,
+    decay_embeddings: bool = False,
 ) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer: "params", "lr" (a factor), "weight_decay", "matrix" (for Muon).
 
-    A stage that is n stages below the heads learns layer_decay ** n times as fast; where some networks are
-    pretrained, that holds for those only. Biases, norms and (by default) embeddings do not decay. Parameters that a
-    gradual unfreezing will free are in the groups from the start.
+    A network learns `rates` (by its name; else 1) times as fast as heads and fusion. A stage that is n stages below
+    the heads learns layer_decay ** n times as fast; where some networks are pretrained, that holds for those only.
+    Biases, norms and (by default) embeddings do not decay. Parameters that a gradual unfreezing will free are in the
+    groups from the start.
+
+    Raises:
+        InputError: a rate that is not above 0.
     """
+    for name, rate in (rates or {}).items():
+        if not 0 < rate < math.inf:
+            raise InputError(f"The rate is {rate}.", where=f"network.{name}.rate", fix="Give a number above 0.")
     waiting = {name for name, stages in assembly.frozen.items() if stages} - assembly.adapted
     groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     taken: set[int] = set()
     for stage in assembly.stages():
         slower = not assembly.pretrained or stage.network in assembly.pretrained
-        factor = layer_decay**stage.height if slower and stage.network else 1.0
+        factor = (rates or {}).get(stage.network, 1.0)
+        factor *= layer_decay**stage.height if slower and stage.network else 1.0
         for owner in stage.module.modules():
             for name, parameter in owner.named_parameters(recurse=False):
                 if id(parameter) in taken or not (parameter.requires_grad or stage.network in waiting):
