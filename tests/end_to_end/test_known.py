@@ -9,8 +9,9 @@ import pytest
 from fixtures import credit
 
 import lamina
-from lamina.steps import baselines, prepare
+from lamina.steps import baselines, prepare, understand
 
+ALL = ["recognise", "split", "audit", "_fit", "compare"]
 SET = {"network.name": "mlp", "network.width": 16, "training.epochs": 1, "training.threads": 1}
 
 
@@ -32,7 +33,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
-    for module, name in ((prepare, "audit"), (prepare, "_fit"), (baselines, "compare")):
+    parts = (
+        (understand, "recognise"),
+        (prepare, "split"),
+        (prepare, "audit"),
+        (prepare, "_fit"),
+        (baselines, "compare"),
+    )
+    for module, name in parts:
         monkeypatch.setattr(module, name, told(name, getattr(module, name)))
     return done
 
@@ -48,9 +56,9 @@ def weights(folder: Path) -> bytes:
 
 def test_the_same_question_is_not_asked_twice(data: Path, asked: list[str]) -> None:
     first = run(data, "first")
-    assert asked == ["audit", "_fit", "compare"]
+    assert asked == ALL
     second = run(data, "second")
-    assert len(asked) == 3
+    assert len(asked) == len(ALL)
     assert weights(first) == weights(second)
     for name in ("prepared.json", "baselines.json", "baselines.npz"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -61,15 +69,15 @@ def test_the_same_question_is_not_asked_twice(data: Path, asked: list[str]) -> N
 def test_another_network_is_the_same_question(data: Path, asked: list[str]) -> None:
     run(data, "first")
     run(data, "second", set={**SET, "network.width": 8, "optimizer.learning_rate": 0.01})
-    assert len(asked) == 3
+    assert len(asked) == len(ALL)
 
 
 @pytest.mark.parametrize(
     ("change", "again"),
     [
-        ({"seed": 4}, ["audit", "_fit", "compare"]),
-        ({"set": {**SET, "schema.Age.role": "ignore"}}, ["audit", "_fit", "compare"]),
-        ({"set": {**SET, "data.validation_share": 0.2}}, ["audit", "_fit", "compare"]),
+        ({"seed": 4}, ALL[1:]),
+        ({"set": {**SET, "schema.Age.role": "ignore"}}, ALL),
+        ({"set": {**SET, "data.validation_share": 0.2}}, ALL[1:]),
         ({"budget": "20s"}, ["compare"]),
     ],
     ids=["seed", "column", "shares", "budget"],
@@ -77,7 +85,7 @@ def test_another_network_is_the_same_question(data: Path, asked: list[str]) -> N
 def test_another_question_is_asked(data: Path, asked: list[str], change: dict[str, Any], again: list[str]) -> None:
     run(data, "first")
     run(data, "second", **change)
-    assert asked[3:] == again
+    assert asked[len(ALL) :] == again
 
 
 def test_other_data_is_another_question(data: Path, asked: list[str]) -> None:
@@ -85,20 +93,22 @@ def test_other_data_is_another_question(data: Path, asked: list[str]) -> None:
     lines = data.read_text().splitlines(keepends=True)
     data.write_text("".join(lines[:-1]))
     run(data, "second")
-    assert len(asked) == 6
+    assert len(asked) == 2 * len(ALL)
 
 
 def test_damaged_and_lost_files_are_found_out_again(data: Path, asked: list[str]) -> None:
     first = run(data, "first")
-    (cache,) = (data.parent / "cache" / "questions").glob("*/prepared.json.*")
-    cache.write_bytes(cache.read_bytes()[:-10])
-    for file in (data.parent / "cache" / "questions").glob("*/baselines.npz.*"):
+    questions = data.parent / "cache" / "questions"
+    for name in ("understood.json", "split.safetensors", "prepared.json"):
+        (kept,) = questions.glob(f"*/{name}.*")
+        kept.write_bytes(kept.read_bytes()[:-10])
+    for file in questions.glob("*/baselines.npz.*"):
         file.unlink()
     second = run(data, "second")
-    assert asked[3:] == ["audit", "_fit", "compare"]
+    assert asked[len(ALL) :] == ALL
     assert weights(first) == weights(second)
     run(data, "third")
-    assert len(asked) == 6, "and kept again"
+    assert len(asked) == 2 * len(ALL), "and kept again"
 
 
 def test_a_cache_of_questions_that_cannot_be_written_is_no_hindrance(data: Path, asked: list[str]) -> None:
@@ -106,4 +116,4 @@ def test_a_cache_of_questions_that_cannot_be_written_is_no_hindrance(data: Path,
     (data.parent / "cache" / "questions").write_text("a file where the folder should be")
     run(data, "first")
     run(data, "second")
-    assert len(asked) == 6
+    assert len(asked) == 2 * len(ALL)

@@ -60,6 +60,20 @@ def test_stratified_parts_are_whole_and_every_class_gives_its_share(
                 assert np.isin(members, found.train).any()
 
 
+def test_a_kept_split_is_the_same() -> None:
+    values = [1.0 + row // 2 for row in range(200)]
+    table = MemoryTable({"x": values, "y": [None, *("ab" * 99), "a"]})
+    found = split(table, Schema((INPUT, CLASS)), DataPlan(), 1)
+    assert found.dropped
+    assert found.equal is not None
+    again = Split.from_bytes(found.to_bytes())
+    assert (again.how, again.reason, again.dropped) == (found.how, found.reason, found.dropped)
+    for name in ("train", "validation", "test", "equal"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+        assert getattr(again, name).dtype == np.int64
+    assert Split.from_bytes(replace(found, equal=None).to_bytes()).equal is None
+
+
 def test_same_seed_same_parts_and_another_seed_others() -> None:
     table = MemoryTable({"x": np.arange(200.0), "y": ["a", "b"] * 100})
     schema = Schema((INPUT, CLASS))

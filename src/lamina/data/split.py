@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,27 @@ class Split:
     reason: str
     dropped: tuple[tuple[int, str], ...] = ()
     equal: Array | None = field(default=None, repr=False, compare=False)
+
+    def to_bytes(self) -> bytes:
+        """All of it, in the safetensors format."""
+        from safetensors.numpy import save
+
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, "equal": self.equal}
+        told = {"how": self.how, "reason": self.reason, "dropped": self.dropped}
+        arrays = {name: np.ascontiguousarray(rows) for name, rows in parts.items() if rows is not None}
+        return save(arrays, {"told": json.dumps(told)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Split:
+        """The inverse of `to_bytes`."""
+        from safetensors.numpy import load
+
+        size = int.from_bytes(content[:8], "little")
+        told = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["told"])
+        rows = load(content)
+        dropped = tuple((int(row), str(reason)) for row, reason in told["dropped"])
+        parts = (rows["train"], rows["validation"], rows["test"])
+        return cls(*parts, told["how"], told["reason"], dropped, rows.get("equal"))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""What an earlier run with the same question found out before its training: fitted parts, findings, baselines.
+"""What an earlier run with the same question found out before its training: columns, parts, fits, baselines.
 
 Whoever tries another network on the same data need not wait for them again. What is kept is the very file of the run
-folder, under a key of all that went into it; another seed, column, option or budget, a changed file or another version
-of Lamina is another question.
+folder (or what belongs into none), under a key of all that went into it; another seed, column, option or budget, a
+changed file or another version of Lamina is another question.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import lamina
 from lamina.data.examples import COMPLETE, cache_folder, trim_cache
@@ -41,7 +42,7 @@ class Question:
         """Put the kept files into the run folder; False, and nothing is put there, if one is missing or damaged."""
         contents: list[bytes] = []
         for name in names:
-            content = self._read(name)
+            content = self.read(name)
             if content is None:
                 return False
             contents.append(content)
@@ -53,17 +54,21 @@ class Question:
 
     def keep(self, run: Run, *names: str) -> None:
         """Keep files of the run folder; a cache that cannot be written is no hindrance."""
+        self.write({name: (run.folder / name).read_bytes() for name in names})
+
+    def write(self, contents: Mapping[str, bytes]) -> None:
+        """Keep contents by name; a cache that cannot be written is no hindrance."""
         with suppress(OSError, CannotWriteError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                content = (run.folder / name).read_bytes()
+            for name, content in contents.items():
                 for old in self._files(name):
                     old.unlink(missing_ok=True)
                 write_bytes(self.folder / f"{name}.{_digest(content)}", content)
             write_bytes(self.folder / COMPLETE, b"{}")
             trim_cache(self.folder.parent, MOST_BYTES)
 
-    def _read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
+        """What is kept under a name; None if nothing is, or something damaged."""
         for file in self._files(name):
             with suppress(OSError):
                 content = file.read_bytes()
@@ -82,16 +87,23 @@ def question(plan: Plan, **more: Json) -> Question:
         plan: with data, schema and task decided.
         more: what else goes into the answer.
     """
+    return question_of(
+        data=asdict(plan.data),
+        schema=[asdict(field) for field in plan.schema],
+        files=_files_in_options(plan),
+        task={name: asdict(part) for name, part in plan.task.items()},
+        seed=plan.seed,
+        **more,
+    )
+
+
+def question_of(**parts: Any) -> Question:
+    """The question whose answer depends on `parts` (as JSON), and on this Lamina and its libraries, alone."""
     document = {
         "lamina": lamina.__version__,
         "code": _code(),
         "libraries": [_version(name) for name in LIBRARIES],
-        "data": asdict(plan.data),
-        "schema": [asdict(field) for field in plan.schema],
-        "files": _files_in_options(plan),
-        "task": {name: asdict(part) for name, part in plan.task.items()},
-        "seed": plan.seed,
-        **more,
+        **parts,
     }
     key = _digest(json.dumps(document, sort_keys=True, default=str).encode())
     return Question(cache_folder() / "questions" / key)

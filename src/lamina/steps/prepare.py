@@ -27,6 +27,7 @@ from lamina.tasks import Task
 
 Array = np.ndarray[Any, Any]
 VERSION = 1
+SPLIT = "split.safetensors"
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,17 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     table, plan = understood.table, understood.plan
     _check_unreadable(table, plan)
     schema = understood.schema
-    parts = split(table, schema, plan.data, plan.seed, test_from=understood.boundary)
+    asked = question(plan)
+    known = asked.read(SPLIT)
+    parts = (
+        split(table, schema, plan.data, plan.seed, test_from=understood.boundary)
+        if known is None
+        else (Split.from_bytes(known))
+    )
     narrator.say(
         f"{len(parts.train):,} rows to train, {len(parts.validation):,} to validate, {len(parts.test):,} to test "
         f"({parts.how}: {parts.reason})"
     )
-    asked = question(plan)
     if asked.take(run, run.prepared.name):
         narrator.say("encoders and audit: as an earlier run found them for the same data and settings")
         encoders, tasks = restored(run, plan, schema)
@@ -83,6 +89,7 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
         }
         run.write_json(run.prepared, document)
         asked.keep(run, run.prepared.name)
+        asked.write({SPLIT: parts.to_bytes()})
     for finding in findings:
         if finding.severity != "note":
             narrator.say(f"{finding.severity}: {finding.text}" + (f" {finding.fix}" if finding.fix else ""))

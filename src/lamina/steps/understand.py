@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from lamina.data.schema import Field, Json, Schema
 from lamina.data.tables import Table, concatenate, open_table
 from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
-from lamina.plan import DataPlan, Plan, TaskPlan, from_text
+from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
+from lamina.steps.known import Question, question_of
 from lamina.steps.request import Request
 
 SAMPLE = 20_000
 """Rows that summaries are made of."""
+UNDERSTOOD = "understood.json"
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,48 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
     check_columns([request.split] if request.split else [], table.columns, "--split")
-    schema = recognise(
-        table, request.targets, overrides(request), rows=None if boundary is None else np.arange(boundary)
-    )
-    early = Plan(
-        name=request.name,
-        seed=request.seed,
-        budget=request.budget,
-        data=_data_plan(request, table, schema, boundary),
-        schema=schema.fields,
-    )
-    summaries = summarise(table, schema)
-    tasks, reasons = _tasks(request, schema, table)
-    plan = replace(early, task=tasks, reasons=reasons)
+    plan, summaries = _known(request, table, boundary) or _found(request, table, boundary)
+    plan = replace(plan, name=request.name, seed=request.seed, budget=request.budget)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
     if plan.data.column:
-        check_columns([plan.data.column], [field.name for field in schema], "data.column")
+        check_columns([plan.data.column], [field.name for field in plan.schema], "data.column")
     _tell(narrator, plan, summaries)
     return Understood(table, boundary, plan, summaries)
+
+
+def _found(request: Request, table: Table, boundary: int | None) -> tuple[Plan, dict[str, Mapping[str, Json]]]:
+    """(Plan with data, schema and tasks; summaries), from looking at the rows; kept for the next run."""
+    rows = None if boundary is None else np.arange(boundary)
+    schema = recognise(table, request.targets, overrides(request), rows=rows)
+    summaries = summarise(table, schema)
+    tasks, reasons = _tasks(request, schema, table)
+    data = _data_plan(request, table, schema, boundary)
+    plan = Plan(data=data, schema=schema.fields, task=tasks, reasons=reasons)
+    document = {"plan": to_document(plan), "summaries": summaries}
+    _question(request, table, boundary).write({UNDERSTOOD: json.dumps(document).encode()})
+    return plan, summaries
+
+
+def _known(request: Request, table: Table, boundary: int | None) -> tuple[Plan, dict[str, Mapping[str, Json]]] | None:
+    """What `_found` found in an earlier run, or None."""
+    content = _question(request, table, boundary).read(UNDERSTOOD)
+    if content is None:
+        return None
+    document = json.loads(content)
+    return from_document(document["plan"]), document["summaries"]
+
+
+def _question(request: Request, table: Table, boundary: int | None) -> Question:
+    """All that decides what columns and tasks are taken for."""
+    return question_of(
+        fingerprint=table.fingerprint,
+        boundary=boundary,
+        places=[place_of(request.data), None if request.test is None else place_of(request.test)],
+        targets=request.targets,
+        task=request.task,
+        split=request.split,
+        sets=[item for item in request.sets if item.startswith("schema.")],
+    )
 
 
 def overrides(request: Request) -> dict[str, dict[str, Any]]:
