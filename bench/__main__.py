@@ -11,11 +11,10 @@ FOLDER = Path(__file__).parent
 
 def places() -> dict[str, str]:
     """Module by name: bench/NAME.py, bench/NAME/__main__.py or bench/FOLDER/NAME.py."""
-    files = [file for file in FOLDER.rglob("*.py") if file.parent != FOLDER or not file.stem.startswith("_")]
     found = {}
-    for file in files:
+    for file in FOLDER.rglob("*.py"):
         parts = file.relative_to(FOLDER).with_suffix("").parts
-        if parts[-1] != "__init__":
+        if (parts[-1] == "__main__" and len(parts) > 1) or not any(part.startswith(("_", ".")) for part in parts):
             found[parts[-2] if parts[-1] == "__main__" else parts[-1]] = ".".join(("bench", *parts))
     return found
 

@@ -33,10 +33,10 @@ def main(words: Sequence[str] = ()) -> int:
         model, data = _model(folder)
         environment = folder / "environment"
         venv.create(environment, with_pip=True)
-        bare, sizes = _packages_mb(environment), {}
+        bare, sizes = packages_mb(environment), {}
         for what in (".", ".[images]", ".[predict]", ".[predict,text]"):
             python = _installed(environment, what)
-            sizes[what] = round(_packages_mb(environment) - bare, 1)
+            sizes[what] = round(packages_mb(environment) - bare, 1)
         answers = folder / "answers.csv"
         done = subprocess.run(
             [python, "-m", "lamina", "predict", model, data, "--out", answers, "--json"],
@@ -76,7 +76,7 @@ def _installed(environment: Path, what: str) -> Path:
     return python
 
 
-def _packages_mb(environment: Path) -> float:
+def packages_mb(environment: Path) -> float:
     """Megabytes (2**20 bytes) of the installed packages, with what Python has compiled of them."""
     files = [file for packages in environment.glob("lib/*/site-packages") for file in packages.rglob("*")]
     return sum(file.stat().st_size for file in files if file.is_file()) / 2**20

@@ -1,0 +1,315 @@
+"""The same job with Lamina and with what a user would pick instead, side by side.
+
+    python -m bench peers --data DATA [--only JOB] [--rounds 5] [--environments FOLDER]
+
+Every tool runs as a program of its own in an environment of its own (made here on the first call, with the same
+PyTorch), round by round in turn, from raw files to answers for the test rows, which are scored here, all in the same
+way. The programs lie in `_programs/`, each as its tool's documentation would have it; tools that train a given network
+train the same one, with the same recipe and number of passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import venv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import _machine
+from bench.install import packages_mb
+
+BEFORE = ("understand", "prepare", "choose")
+PROGRAMS = Path(__file__).parent / "_programs"
+ROOT = Path(__file__).parents[2]
+PINNED = ("torch", "numpy")
+"""Packages that every environment has in the version that Lamina is tested with."""
+FASTAI = (
+    *("fastai", "fastcore", "fasttransform", "fastdownload", "fastprogress", "plum-dispatch<2.10", "cloudpickle"),
+    *("beartype", "rich", "markdown-it-py", "mdurl", "pygments", "typing-extensions", "python-fasthtml"),
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A tool, and how it is installed and started.
+
+    Attributes:
+        program: under `_programs/`, without ".py".
+        packages: what pip installs.
+        alone: what pip installs without what it asks for, because that does not work here.
+        tells: the package whose version is told.
+        environment: variables for its process.
+    """
+
+    program: str
+    packages: tuple[str, ...]
+    tells: str
+    alone: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tools do.
+
+    Attributes:
+        data: the folder under DATA with the raw files.
+        epochs: passes over the data of those that train the same network.
+        score: of (true, answered) test values: higher is better.
+        truth: the test rows' values, in the order that programs answer in.
+        wanted: the score that "seconds to the score" is about.
+        words: what `lamina train` is told besides.
+    """
+
+    data: str
+    epochs: int
+    score: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
+    truth: Callable[[Path], np.ndarray[Any, Any]]
+    wanted: float
+    words: tuple[str, ...]
+    peers: Mapping[str, Peer]
+
+
+def _classes_of_files(data: Path) -> np.ndarray[Any, Any]:
+    places = sorted(place for place in (data / "test").iterdir() if place.is_dir())
+    return np.array([place.name for place in places for _ in place.glob("*.png")])
+
+
+def _accuracy(truth: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> float:
+    return float((truth == answers).mean())
+
+
+PICTURES = {
+    "textbook PyTorch": Peer("pictures/textbook", ("torch", "pillow"), "torch"),
+    "Lightning": Peer("pictures/with_lightning", ("torch", "pillow", "lightning"), "lightning"),
+    "Hugging Face Trainer": Peer(
+        "pictures/with_transformers", ("torch", "pillow", "transformers", "accelerate"), "transformers"
+    ),
+    "fastai": Peer(
+        "pictures/with_fastai",
+        ("torch", "pillow", "matplotlib", "pandas", "requests", "pyyaml", "scikit-learn", "spacy<4", "packaging"),
+        "fastai",
+        FASTAI,
+    ),
+    "Keras (JAX)": Peer(
+        "pictures/with_keras", ("keras", "jax", "pillow"), "keras", environment={"KERAS_BACKEND": "jax"}
+    ),
+    "Keras (PyTorch)": Peer(
+        "pictures/with_keras", ("keras", "torch", "pillow"), "keras", environment={"KERAS_BACKEND": "torch"}
+    ),
+}
+JOBS = {
+    "pictures": Job(
+        "fashion-mnist-small", 12, _accuracy, _classes_of_files, 0.88, ("--set", "training.epochs=12"), PICTURES
+    ),
+}
+
+
+@dataclass
+class Usage:
+    """What a process and those that it started took."""
+
+    wall: float = 0.0
+    processor: float = 0.0
+    peak_mb: float = 0.0
+    lines: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    output: str = ""
+
+
+def measured(command: Sequence[str | Path], environment: Mapping[str, str]) -> Usage:
+    """Run a command to its end.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    used, begin = Usage(), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=dict(environment))
+        watching = threading.Thread(target=_watch, args=(process.pid, used), daemon=True)
+        watching.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            used.output += line
+            if line.startswith("{"):
+                used.lines.append((time.perf_counter() - begin, _facts(line)))
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        used.wall, used.processor = time.perf_counter() - begin, usage.ru_utime + usage.ru_stime
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(map(str, command))}\n{used.output}\n{said.read()}")
+    return used
+
+
+def _facts(line: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return found
+
+
+def _watch(pid: int, used: Usage) -> None:
+    """Note the largest memory of a process and its children: what is shared between them counts once."""
+    while (total := _memory_kb(pid)) > 0:
+        used.peak_mb = max(used.peak_mb, total / 1024)
+        time.sleep(0.2)
+
+
+def _memory_kb(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0
+    own = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return own + sum(_memory_kb(int(child)) for child in children)
+
+
+def environment_of(name: str, peer: Peer, folder: Path) -> tuple[Path, float]:
+    """(Python of the tool's environment, MB of its packages); made on the first call."""
+    place = folder / name.lower().replace(" ", "-").replace("(", "").replace(")", "")
+    python = place / "bin" / "python"
+    if not (place / "ready").exists():
+        print(f"making the environment of {name} in {place}", file=sys.stderr, flush=True)
+        shutil.rmtree(place, ignore_errors=True)
+        venv.create(place, with_pip=True)
+        bare = packages_mb(place)
+        pins = place / "pins.txt"
+        lines = (ROOT / "constraints.txt").read_text().splitlines()
+        pins.write_text("\n".join(line for line in lines if line.partition("==")[0] in PINNED))
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", pins]
+        subprocess.run([*pip, "numpy", *peer.packages], check=True)
+        if peer.alone:
+            subprocess.run([*pip, "--no-deps", *peer.alone], check=True)
+        (place / "ready").write_text(f"{packages_mb(place) - bare:.0f}")
+    return python, float((place / "ready").read_text())
+
+
+def _version(python: Path, package: str) -> str:
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def run_peer(peer: Peer, python: Path, job: Job, data: Path, seed: int) -> dict[str, float]:
+    """One run of a peer: its figures."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "answers.npy"
+        paths = f"{PROGRAMS}{os.pathsep}{(PROGRAMS / peer.program).parent}"
+        command = [python, PROGRAMS / f"{peer.program}.py", "--data", data / job.data, "--out", out]
+        command += ["--epochs", str(job.epochs), "--seed", str(seed), "--threads", str(len(os.sched_getaffinity(0)))]
+        used = measured(command, {**os.environ, "PYTHONPATH": paths, **peer.environment})
+        answers = np.load(out)
+    passes = [(at, facts) for at, facts in used.lines if "examples" in facts]
+    paces = [facts["examples"] / facts["seconds"] for _, facts in passes]
+    before = passes[0][0] - passes[0][1]["seconds"] if passes else 0.0
+    return {
+        "score": job.score(job.truth(data / job.data), answers),
+        "seconds": used.wall,
+        "seconds until training": before,
+        "examples a second": statistics.median(paces[1:] or paces) if paces else 0.0,
+        "processor seconds": used.processor,
+        "peak MB": used.peak_mb,
+    }
+
+
+def run_lamina(job: Job, data: Path, seed: int) -> dict[str, float]:
+    """One run of Lamina, all five steps: `lamina train`, with nothing known from earlier runs."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "run"
+        command = [sys.executable, "-m", "lamina", "train", str(data / job.data), *job.words]
+        command += ["--seed", str(seed), "--out", str(out), "--json", "--quiet"]
+        used = measured(command, {**os.environ, "LAMINA_CACHE": f"{place}/cache"})
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        results = json.loads((out / "results.json").read_text())
+    paces = [entry["examples_per_second"] for entry in log if entry["kind"] == "train"]
+    spent, target = results["cost"]["seconds"], results["targets"][0]
+    return {
+        "score": next(iter(target["scores"].values()))["value"],
+        "seconds": used.wall,
+        "seconds until training": used.wall - sum(spent.values()) + sum(spent[step] for step in BEFORE),
+        "examples a second": statistics.median(paces[len(paces) // 4 :]),
+        "processor seconds": used.processor,
+        "peak MB": used.peak_mb,
+    }
+
+
+def compare(job: Job, data: Path, rounds: int, environments: Path, only: Sequence[str]) -> dict[str, Any]:
+    """All tools in turn, round by round: figures by tool."""
+    pythons = {name: environment_of(name, peer, environments) for name, peer in job.peers.items() if name in only}
+    values: dict[str, list[dict[str, float]]] = {name: [] for name in ("Lamina", *pythons) if name in only}
+    for seed in range(rounds):
+        for name in values:
+            one = (
+                run_lamina(job, data, seed)
+                if name == "Lamina"
+                else (run_peer(job.peers[name], pythons[name][0], job, data, seed))
+            )
+            values[name].append(one)
+            print(seed, name, {key: round(value, 3) for key, value in one.items()}, flush=True)
+    found: dict[str, Any] = {}
+    for name, runs in values.items():
+        found[name] = {key: _machine.spread([one[key] for one in runs]) for key in runs[0]}
+        found[name]["reached"] = sum(one["score"] >= job.wanted for one in runs)
+        if name in pythons:
+            python, size = pythons[name]
+            found[name] |= {"version": _version(python, job.peers[name].tells), "installed MB": size}
+    return {"wanted": job.wanted, "epochs": job.epochs, "tools": found}
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The result as it stands in docs/benchmarks.md."""
+    parts = []
+    for name, job in found.items():
+        rows = []
+        for tool, part in sorted(job["tools"].items(), key=lambda item: item[1]["seconds"]["median"]):
+            rows.append((
+                f"{tool} {part.get('version', '')}".strip(),
+                _machine.around(part["score"]),
+                _machine.around(part["seconds"], ".0f"),
+                _machine.around(part["seconds until training"], ".1f"),
+                _machine.around(part["examples a second"], ".0f"),
+                f"{part['processor seconds']['median']:.0f}",
+                f"{part['peak MB']['median']:.0f}",
+                f"{part['installed MB']:.0f}" if "installed MB" in part else "",
+            ))  # fmt: skip
+        head = ("tool", "score", "seconds in all", "seconds until training", "examples a second", "processor seconds")
+        n = next(iter(job["tools"].values()))["score"]["n"]
+        parts.append(
+            f"#### {name}\n\n{n} rounds, {job['epochs']} passes over the data, score wanted: {job['wanted']:g}.\n\n"
+            + _machine.markdown((*head, "peak MB", "installed MB"), rows)
+        )
+    return "\n\n".join(parts)
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench peers", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=list(JOBS), choices=list(JOBS), help="jobs")
+    parser.add_argument("--tools", nargs="+", default=[], help="names of tools; default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--environments", type=Path, default=ROOT / ".venv-peers")
+    arguments = parser.parse_args(words)
+    data, found = arguments.data.resolve(), {}
+    kept = _machine.RESULTS / "peers.json"
+    if kept.exists():
+        found = {key: value for key, value in json.loads(kept.read_text()).items() if key != "machine"}
+    for name in arguments.only:
+        job = JOBS[name]
+        tools = arguments.tools or ["Lamina", *job.peers]
+        found[name] = compare(job, data, arguments.rounds, arguments.environments.resolve(), tools)
+    print(_machine.keep("peers", found))
+    return 0
