@@ -11,6 +11,7 @@ train the same one, with the same recipe and number of passes.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+import lamina
 from bench import _machine
 from bench.install import packages_mb
 
@@ -37,9 +39,10 @@ ROOT = Path(__file__).parents[2]
 PINNED = ("torch", "numpy")
 """Packages that every environment has in the version that Lamina is tested with."""
 FASTAI = (
-    *("fastai", "fastcore", "fasttransform", "fastdownload", "fastprogress", "plum-dispatch<2.10", "cloudpickle"),
-    *("beartype", "rich", "markdown-it-py", "mdurl", "pygments", "typing-extensions", "python-fasthtml"),
+    *("fastcore", "fasttransform", "fastdownload", "fastprogress", "plum-dispatch<2.10", "cloudpickle", "matplotlib"),
+    *("pandas", "requests", "pyyaml", "scikit-learn", "spacy<4", "packaging", "torch", "pillow"),
 )
+"""What fastai asks for, but for torchvision."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,10 @@ class Job:
 
     Attributes:
         data: the folder under DATA with the raw files.
-        epochs: passes over the data of those that train the same network.
-        score: of (true, answered) test values: higher is better.
+        epochs: passes over the data of those that train a network of their own making.
+        seconds: the time limit of those that take one.
+        score: of (true, answered) test values.
+        lower: is a lower score better?
         truth: the test rows' values, in the order that programs answer in.
         wanted: the score that "seconds to the score" is about.
         words: what `lamina train` is told besides.
@@ -76,6 +81,8 @@ class Job:
 
     data: str
     epochs: int
+    seconds: float
+    lower: bool
     score: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]
     truth: Callable[[Path], np.ndarray[Any, Any]]
     wanted: float
@@ -88,22 +95,34 @@ def _classes_of_files(data: Path) -> np.ndarray[Any, Any]:
     return np.array([place.name for place in places for _ in place.glob("*.png")])
 
 
+def _numbers_of(column: str) -> Callable[[Path], np.ndarray[Any, Any]]:
+    def numbers(data: Path) -> np.ndarray[Any, Any]:
+        with (data / "test.csv").open(encoding="utf-8", newline="") as file:
+            return np.array([float(row[column]) for row in csv.DictReader(file)])
+
+    return numbers
+
+
+def _rmse(truth: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> float:
+    return float(np.sqrt(((truth - answers) ** 2).mean()))
+
+
+def _mae(truth: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> float:
+    return float(np.abs(truth - answers).mean())
+
+
 def _accuracy(truth: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> float:
     return float((truth == answers).mean())
 
 
+TEXTBOOK = ("torch", "pillow", "pandas")
 PICTURES = {
-    "textbook PyTorch": Peer("pictures/textbook", ("torch", "pillow"), "torch"),
+    "textbook PyTorch": Peer("pictures/textbook", TEXTBOOK, "torch"),
     "Lightning": Peer("pictures/with_lightning", ("torch", "pillow", "lightning"), "lightning"),
     "Hugging Face Trainer": Peer(
         "pictures/with_transformers", ("torch", "pillow", "transformers", "accelerate"), "transformers"
     ),
-    "fastai": Peer(
-        "pictures/with_fastai",
-        ("torch", "pillow", "matplotlib", "pandas", "requests", "pyyaml", "scikit-learn", "spacy<4", "packaging"),
-        "fastai",
-        FASTAI,
-    ),
+    "fastai": Peer("pictures/with_fastai", FASTAI, "fastai", alone=("fastai",)),
     "Keras (JAX)": Peer(
         "pictures/with_keras", ("keras", "jax", "pillow"), "keras", environment={"KERAS_BACKEND": "jax"}
     ),
@@ -111,11 +130,29 @@ PICTURES = {
         "pictures/with_keras", ("keras", "torch", "pillow"), "keras", environment={"KERAS_BACKEND": "torch"}
     ),
 }
+TABLE = {
+    "LightGBM": Peer("table/with_lightgbm", ("lightgbm", "pandas", "scikit-learn"), "lightgbm"),
+    "AutoGluon": Peer("table/with_autogluon", ("autogluon.tabular[lightgbm,catboost,xgboost]",), "autogluon.tabular"),
+    "textbook PyTorch": Peer("table/textbook", TEXTBOOK, "torch"),
+}
+TEXT = {
+    "scikit-learn": Peer("text/with_sklearn", ("scikit-learn",), "scikit-learn"),
+    "textbook PyTorch": Peer("text/textbook", TEXTBOOK, "torch"),
+}
 JOBS = {
     "pictures": Job(
-        "fashion-mnist-small", 12, _accuracy, _classes_of_files, 0.88, ("--set", "training.epochs=12"), PICTURES
+        "fashion-mnist-small", 12, 0, False, _accuracy, _classes_of_files, 0.88,
+        ("--set", "training.epochs=12"), PICTURES,
     ),
-}
+    "table": Job(
+        "diamonds", 30, 180, True, _rmse, _numbers_of("price"), 540,
+        ("--test", "{data}/test.csv", "--target", "price", "--budget", "3m"), TABLE,
+    ),
+    "text": Job(
+        "movie-sentences", 10, 0, True, _mae, _numbers_of("score"), 1.12,
+        ("--test", "{data}/test.csv", "--target", "score", "--budget", "2m"), TEXT,
+    ),
+}  # fmt: skip
 
 
 @dataclass
@@ -183,7 +220,9 @@ def environment_of(name: str, peer: Peer, folder: Path) -> tuple[Path, float]:
     """(Python of the tool's environment, MB of its packages); made on the first call."""
     place = folder / name.lower().replace(" ", "-").replace("(", "").replace(")", "")
     python = place / "bin" / "python"
-    if not (place / "ready").exists():
+    ready, asked = place / "ready.json", [*peer.packages, *peer.alone]
+    known = json.loads(ready.read_text()) if ready.exists() else {}
+    if known.get("packages") != asked:
         print(f"making the environment of {name} in {place}", file=sys.stderr, flush=True)
         shutil.rmtree(place, ignore_errors=True)
         venv.create(place, with_pip=True)
@@ -195,8 +234,9 @@ def environment_of(name: str, peer: Peer, folder: Path) -> tuple[Path, float]:
         subprocess.run([*pip, "numpy", *peer.packages], check=True)
         if peer.alone:
             subprocess.run([*pip, "--no-deps", *peer.alone], check=True)
-        (place / "ready").write_text(f"{packages_mb(place) - bare:.0f}")
-    return python, float((place / "ready").read_text())
+        known = {"packages": asked, "MB": packages_mb(place) - bare}
+        ready.write_text(json.dumps(known))
+    return python, known["MB"]
 
 
 def _version(python: Path, package: str) -> str:
@@ -210,7 +250,8 @@ def run_peer(peer: Peer, python: Path, job: Job, data: Path, seed: int) -> dict[
         out = Path(place) / "answers.npy"
         paths = f"{PROGRAMS}{os.pathsep}{(PROGRAMS / peer.program).parent}"
         command = [python, PROGRAMS / f"{peer.program}.py", "--data", data / job.data, "--out", out]
-        command += ["--epochs", str(job.epochs), "--seed", str(seed), "--threads", str(len(os.sched_getaffinity(0)))]
+        command += ["--epochs", str(job.epochs), "--seconds", str(job.seconds), "--seed", str(seed)]
+        command += ["--threads", str(len(os.sched_getaffinity(0)))]
         used = measured(command, {**os.environ, "PYTHONPATH": paths, **peer.environment})
         answers = np.load(out)
     passes = [(at, facts) for at, facts in used.lines if "examples" in facts]
@@ -230,21 +271,35 @@ def run_lamina(job: Job, data: Path, seed: int) -> dict[str, float]:
     """One run of Lamina, all five steps: `lamina train`, with nothing known from earlier runs."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "run"
-        command = [sys.executable, "-m", "lamina", "train", str(data / job.data), *job.words]
+        files = data / job.data
+        train = files / "train.csv" if (files / "train.csv").exists() else files
+        words = [word.format(data=files) for word in job.words]
+        command = [sys.executable, "-m", "lamina", "train", str(train), *words]
         command += ["--seed", str(seed), "--out", str(out), "--json", "--quiet"]
         used = measured(command, {**os.environ, "LAMINA_CACHE": f"{place}/cache"})
         log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         results = json.loads((out / "results.json").read_text())
+        answers = _answers(out, files)
     paces = [entry["examples_per_second"] for entry in log if entry["kind"] == "train"]
-    spent, target = results["cost"]["seconds"], results["targets"][0]
+    spent = results["cost"]["seconds"]
     return {
-        "score": next(iter(target["scores"].values()))["value"],
+        "score": job.score(job.truth(files), answers),
         "seconds": used.wall,
         "seconds until training": used.wall - sum(spent.values()) + sum(spent[step] for step in BEFORE),
         "examples a second": statistics.median(paces[len(paces) // 4 :]),
         "processor seconds": used.processor,
         "peak MB": used.peak_mb,
     }
+
+
+def _answers(run: Path, files: Path) -> np.ndarray[Any, Any]:
+    """The sealed model's answers to the test rows, in the order of `Job.truth`."""
+    test = files / "test.csv" if (files / "test.csv").exists() else files / "test"
+    model = lamina.load(run)
+    rows = model.predict(str(test)).to_rows()
+    if test.is_dir():
+        rows = sorted(rows, key=lambda row: Path(row["path"]).parts)
+    return np.array([row[model.targets[0]] for row in rows])
 
 
 def compare(job: Job, data: Path, rounds: int, environments: Path, only: Sequence[str]) -> dict[str, Any]:
@@ -263,11 +318,15 @@ def compare(job: Job, data: Path, rounds: int, environments: Path, only: Sequenc
     found: dict[str, Any] = {}
     for name, runs in values.items():
         found[name] = {key: _machine.spread([one[key] for one in runs]) for key in runs[0]}
-        found[name]["reached"] = sum(one["score"] >= job.wanted for one in runs)
+        found[name]["reached"] = sum(_reached(job, one["score"]) for one in runs)
         if name in pythons:
             python, size = pythons[name]
             found[name] |= {"version": _version(python, job.peers[name].tells), "installed MB": size}
     return {"wanted": job.wanted, "epochs": job.epochs, "tools": found}
+
+
+def _reached(job: Job, score: float) -> bool:
+    return score <= job.wanted if job.lower else score >= job.wanted
 
 
 def page(found: Mapping[str, Any]) -> str:

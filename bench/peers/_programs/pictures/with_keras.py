@@ -82,7 +82,7 @@ def network(classes: int) -> keras.Model:
         branch = layers.BatchNormalization(momentum=0.9)(convolution(values, width, 3, 2 if number else 1))
         branch = layers.BatchNormalization(momentum=0.9)(convolution(layers.ReLU()(branch), width, 3))
         if number:
-            values = layers.AveragePooling2D(padding="same")(values)
+            values = layers.AveragePooling2D(2, padding="same")(values)
             values = layers.BatchNormalization(momentum=0.9)(convolution(values, width, 1))
         values = layers.ReLU()(branch + values)
     pooled = (layers.GlobalAveragePooling2D()(values) + layers.GlobalMaxPooling2D()(values)) / 2

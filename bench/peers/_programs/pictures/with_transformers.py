@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from typing import Any
 
@@ -47,7 +48,7 @@ def collate(items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
 
 def work(job: Job) -> np.ndarray[Any, Any]:
     train, test = prepare(job)
-    module, steps = Module(len(train.classes)), len(train) // BATCH
+    module, steps = Module(len(train.classes)), math.ceil(len(train) / BATCH)
     optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, RATE, total_steps=job.epochs * steps + 1, pct_start=WARM_UP
@@ -55,13 +56,13 @@ def work(job: Job) -> np.ndarray[Any, Any]:
     with tempfile.TemporaryDirectory() as place:
         asked = TrainingArguments(
             place, num_train_epochs=job.epochs, per_device_train_batch_size=BATCH, per_device_eval_batch_size=512,
-            dataloader_num_workers=WORKERS, dataloader_persistent_workers=True, dataloader_drop_last=True,
+            dataloader_num_workers=WORKERS, dataloader_persistent_workers=True,
             save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True, seed=job.seed,
             remove_unused_columns=False,
         )  # fmt: skip
         trainer = Trainer(
             module, asked, data_collator=collate, train_dataset=train, optimizers=(optimizer, schedule),
-            callbacks=[Tell(job, steps * BATCH)],
+            callbacks=[Tell(job, len(train))],
         )  # fmt: skip
         trainer.train()
         answers = trainer.predict(test).predictions

@@ -1,0 +1,71 @@
+"""What the benchmarks rest on: the same network for all, and scores that cannot be wrong."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from bench.__main__ import places
+from bench.peers.__main__ import JOBS, PROGRAMS, _reached
+
+from lamina.modalities import Feature
+from lamina.networks.assembly import build_assembly
+from lamina.plan import NetworkPlan
+
+
+def program(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(PROGRAMS)
+    return importlib.import_module(name)
+
+
+def test_peers_train_the_network_that_lamina_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.randint(0, 256, (5, 28, 28, 1), dtype=torch.uint8)
+    mean, deviation = 72.9, 90.0
+    feature = Feature("image", (28, 28, 1), "uint8", details={"mean": [mean], "std": [deviation]})
+    own = build_assembly({"photo": NetworkPlan("resnet", ("photo",))}, {"photo": feature}, {"label": 10}).eval()
+    theirs = program("_network", monkeypatch).ResNet().eval()
+    names, tensors = list(theirs.state_dict()), list(own.state_dict().values())
+    assert len(names) == len(tensors)
+    shapes = [tensor.shape for tensor in theirs.state_dict().values()]
+    theirs.load_state_dict(
+        {name: tensor.reshape(shape) for name, tensor, shape in zip(names, tensors, shapes, strict=True)}
+    )
+    standard = ((pixels.float() - mean) / deviation).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(standard), own({"photo": pixels})["label"][:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_every_peer_has_its_program() -> None:
+    for job in JOBS.values():
+        for peer in job.peers.values():
+            assert (PROGRAMS / f"{peer.program}.py").is_file()
+            assert peer.tells.split("[")[0] in " ".join([*peer.packages, *peer.alone])
+
+
+def test_pictures_are_listed_in_the_order_of_their_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("test/t-shirt-top/2.png", "test/t-shirt/1.png", "test/bag/3.png", "test/bag/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files, labels, classes = program("_peer", monkeypatch).pictures(tmp_path / "test")
+    truth = JOBS["pictures"].truth(tmp_path)
+    assert [classes[label] for label in labels] == truth.tolist() == [file.parent.name for file in files]
+    assert truth.tolist() == ["bag", "bag", "t-shirt", "t-shirt-top"]
+
+
+def test_lower_errors_and_higher_shares_reach_what_is_wanted() -> None:
+    table, pictures = JOBS["table"], JOBS["pictures"]
+    assert _reached(table, table.wanted - 1)
+    assert not _reached(table, table.wanted + 1)
+    assert _reached(pictures, pictures.wanted + 0.01)
+    assert not _reached(pictures, pictures.wanted - 0.01)
+    assert table.score(np.array([1.0, 3.0]), np.array([1.0, 5.0])) == np.sqrt(2.0)
+
+
+def test_programs_of_peers_are_no_benchmarks() -> None:
+    known = places()
+    assert {"accuracy", "peers", "speed", "transfer", "table"} <= known.keys()
+    assert not any("_programs" in place for place in known.values())
