@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 import lamina
-from bench import _machine
+from bench import _machine, _plot
 from bench.install import packages_mb
 
 BEFORE = ("understand", "prepare", "choose")
@@ -334,10 +334,11 @@ def page(found: Mapping[str, Any]) -> str:
     parts = []
     for name, job in found.items():
         rows = []
-        for tool, part in sorted(job["tools"].items(), key=lambda item: item[1]["seconds"]["median"]):
+        order = sorted(job["tools"].items(), key=lambda item: item[1]["seconds"]["median"])
+        for tool, part in order:
             rows.append((
                 f"{tool} {part.get('version', '')}".strip(),
-                _machine.around(part["score"]),
+                f"{_machine.around(part['score'])}, reached {part['reached']} of {part['score']['n']}",
                 _machine.around(part["seconds"], ".0f"),
                 _machine.around(part["seconds until training"], ".1f"),
                 _machine.around(part["examples a second"], ".0f"),
@@ -347,8 +348,11 @@ def page(found: Mapping[str, Any]) -> str:
             ))  # fmt: skip
         head = ("tool", "score", "seconds in all", "seconds until training", "examples a second", "processor seconds")
         n = next(iter(job["tools"].values()))["score"]["n"]
+        spent = [(tool, part["seconds"]) for tool, part in order]
+        plot = _plot.bars(f"peers-{name}", f"{name}: seconds from raw files to answers", spent, "Lamina")
         parts.append(
             f"#### {name}\n\n{n} rounds, {job['epochs']} passes over the data, score wanted: {job['wanted']:g}.\n\n"
+            + f"{plot}\n\n"
             + _machine.markdown((*head, "peak MB", "installed MB"), rows)
         )
     return "\n\n".join(parts)

@@ -135,6 +135,7 @@ class TrainingPlan:
         accumulation: parts into which a batch is cut to save memory.
         clip: largest norm of the gradient (0: no clipping).
         precision: "fp32" or "bf16".
+        compile: let torch.compile turn the network into machine code of its own before training.
         threads: CPU threads for training.
         ema: decay of the running average of weights that is evaluated and sealed (0: none).
         patience: evaluations without improvement before stopping early (0: never).
@@ -153,6 +154,7 @@ class TrainingPlan:
     accumulation: int = 1
     clip: float = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
     threads: int = 0
     ema: float = 0.0
     patience: int = 0

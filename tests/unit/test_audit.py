@@ -14,12 +14,14 @@ from memory_table import MemoryTable
 from lamina.data.alone import area_under_curve
 from lamina.data.audit import AuditFinding, audit
 from lamina.data.audit_columns import chi_squared_tail
-from lamina.data.audit_images import differing_bits
+from lamina.data.audit_images import boxed, differing_bits
 from lamina.data.audit_labels import suspect_labels
 from lamina.data.audit_leaks import first_parts
+from lamina.data.examples import Examples
 from lamina.data.recognise import recognise
 from lamina.data.schema import Field, Schema
 from lamina.data.split import Split, split
+from lamina.modalities import image
 from lamina.plan import DataPlan
 
 ROWS = 600
@@ -282,7 +284,8 @@ def pictures(root: Path, count: int) -> list[str]:
     return names
 
 
-def test_test_pictures_that_look_like_training_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["files", "L", "RGB"])
+def test_test_pictures_that_look_like_training_pictures(mode: str, tmp_path: Path) -> None:
     from PIL import Image
 
     names = pictures(tmp_path, 60)
@@ -296,9 +299,32 @@ def test_test_pictures_that_look_like_training_pictures(tmp_path: Path) -> None:
     memory = MemoryTable({"path": names, "label": ["a", "b"] * 35}, root=tmp_path)
     schema = Schema((Field("path", "image"), Field("label", "category", "target")))
     parts = Split(np.arange(50), np.arange(50, 60), np.arange(60, 70), "given", "")
-    finding = only(audit(memory, schema, parts), "near duplicates")
+    encoded = None
+    if mode != "files":
+        options = {"size": 32, "channels": len(mode)}
+        encoder = image.Encoder.fit(lambda: iter([np.array(names[:50], object)]), options, tmp_path)
+        found = encoder.encode(np.array(names, object), tmp_path)
+        assert list(found.errors) == [69]
+        encoded = Examples({"path": found.array}, 70, found.errors)
+    finding = only(audit(memory, schema, parts, examples=encoded), "near duplicates")
     assert finding.count == 8
     assert finding.rows[0] == "memory, row 60 like memory, row 0"
+
+
+def test_pictures_are_resized_by_means_over_boxes() -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 45), dtype=np.uint8)
+    found = boxed(pixels.astype(np.float32), 16, 9)
+    for picture, own in zip(pixels, found, strict=True):
+        theirs = np.asarray(Image.fromarray(picture).resize((9, 16), Image.Resampling.BOX), np.float32)
+        np.testing.assert_allclose(own, theirs, atol=1.01)  # Pillow rounds after each axis
+    # Borders inside pixels: 28 pixels in 16 boxes. What lies in all boxes together stays the same.
+    odd = boxed(pixels[:, :28].astype(np.float32), 16, 7)
+    assert odd.shape == (3, 16, 7)
+    np.testing.assert_allclose(odd.mean((1, 2)), pixels[:, :28].mean((1, 2)), rtol=1e-5)
+    flat = boxed(np.full((1, 28, 45), 7.0, np.float32), 16, 7)
+    np.testing.assert_allclose(flat, 7.0, rtol=1e-6)
 
 
 def test_a_kind_of_file_that_gives_the_class_away(tmp_path: Path) -> None:

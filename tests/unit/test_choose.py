@@ -18,7 +18,7 @@ from lamina.errors import InputError
 from lamina.learn.engine import Engine
 from lamina.modalities import Feature
 from lamina.plan import NetworkPlan, TrainingPlan
-from lamina.steps.choose import _faster_precision
+from lamina.steps.choose import _check_compiles, _compiled, _faster_precision
 from lamina.steps.learner import Learner
 
 NUMBER = Feature("numbers", (1,), "float32")
@@ -201,6 +201,53 @@ def test_bf16_is_taken_where_it_is_faster_and_computes_the_same(
     assert precision == chosen
     assert pace == (seconds if chosen == "bf16" else 1.0)
     assert chosen in reason
+
+
+class InductorError(RuntimeError):
+    """Named as PyTorch's own."""
+
+
+@pytest.mark.parametrize(
+    ("faster", "steps", "fails", "chosen"),
+    [(0.5, 1e9, "", True), (0.5, 1.0, "", False), (1.2, 1e9, "", False), (0.5, 1e9, "no g++\nmore", False)],
+    ids=["pays", "few steps", "slower", "no compiler"],
+)
+def test_compiling_must_pay_for_itself(
+    faster: float, steps: float, fails: str, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, compiled = object(), object()
+    method = SimpleNamespace(forward=network)
+
+    def step() -> None:
+        if fails:
+            raise InductorError(fails)
+
+    monkeypatch.setattr(torch, "compile", lambda _: compiled)
+    monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: faster)
+    found, pace, reason = _compiled(cast(Learner, SimpleNamespace(method=method, network=network)), step, 1.0, steps)
+    assert found is chosen
+    assert pace == (faster if chosen else 1.0)
+    assert method.forward is (compiled if chosen else network)
+    assert reason.startswith("compiled" if chosen else "not compiled")
+    assert not fails or reason.endswith("no g++")
+
+
+def test_a_fault_of_the_network_is_no_fault_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step() -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    method = SimpleNamespace(forward=None)
+    with pytest.raises(RuntimeError, match="shapes"):
+        _compiled(cast(Learner, SimpleNamespace(method=method, network=None)), step, 1.0, 10)
+    with pytest.raises(RuntimeError, match="shapes"):
+        _check_compiles(step)
+
+    def no_compiler() -> None:
+        raise InductorError("no g++")
+
+    with pytest.raises(InputError, match=r"cannot be compiled here: no g\+\+"):
+        _check_compiles(no_compiler)
 
 
 def test_a_table_with_few_rows_learns_at_a_lower_rate() -> None:

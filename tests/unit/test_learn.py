@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from lamina.learn.loader import Loader
 from lamina.learn.loop import Limits, fit
 from lamina.learn.record import Record
 from lamina.learn.schedules import CURVES, Schedule
+from lamina.learn.threads import TRY_STEPS
 from lamina.methods.supervised import Supervised
 from lamina.modalities import token_lengths
 from lamina.plan import OptimizerPlan, SchedulePlan
@@ -386,25 +388,63 @@ def test_training_learns() -> None:
     assert math.isfinite(end)
 
 
-def test_a_busy_machine_costs_threads_and_a_free_one_gives_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With two threads the pace falls to a tenth for a while: training falls back to one, and later returns."""
-    threads = [2]
-    monkeypatch.setattr("lamina.learn.loop.torch.get_num_threads", lambda: threads[0])
-    monkeypatch.setattr("lamina.learn.loop.torch.set_num_threads", lambda number: threads.__setitem__(0, number))
-    now = [0.0]
-    monkeypatch.setattr("lamina.learn.loop.time.monotonic", lambda: now[0])
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A machine of two cores whose time passes by the batch, as `seconds(threads, now)` says."""
+    found = SimpleNamespace(now=0.0, threads=2, seconds=lambda threads, now: 0.1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: found.threads)
+    monkeypatch.setattr("torch.set_num_threads", lambda number: setattr(found, "threads", number))
+    monkeypatch.setattr("lamina.learn.loop.time.monotonic", lambda: found.now)
+    return found
 
+
+def timed(clock: SimpleNamespace) -> Loader:
     class Timed(Loader):
         def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
             for step, batch in super().batches(start):
-                busy = 5 < now[0] < 150
-                now[0] += {1: 0.1, 2: 1.0 if busy else 0.06}[threads[0]]
+                clock.now += clock.seconds(clock.threads, clock.now)
                 yield step, batch
 
-    record = Record(None)
-    source = Timed(examples(), np.arange(64), ["x"], ["y"], 16)
-    limits = Limits(seconds=400.0, log_steps=5, fewer_threads=True)
-    status = fit(method(), source, Schedule.over(3500, SchedulePlan()), Engine(CPU), limits=limits, record=record)
+    return Timed(examples(), np.arange(64), ["x"], ["y"], 16)
+
+
+@pytest.mark.parametrize("log_steps", [1, 5, 20])
+def test_a_busy_machine_costs_threads_and_a_free_one_gives_them_back(log_steps: int, clock: SimpleNamespace) -> None:
+    """With two threads the pace falls to a tenth for a while: training falls back to one, and later returns."""
+    clock.seconds = lambda threads, now: {1: 0.1, 2: 1.0 if 5 < now < 150 else 0.06}[threads]
+    record, limits = Record(None), Limits(seconds=400.0, log_steps=log_steps, threads=2)
+    schedule = Schedule.over(3500, SchedulePlan())
+    status = fit(method(), timed(clock), schedule, Engine(CPU), limits=limits, record=record)
     assert [entry["threads"] for entry in record.of("threads")] == [1, 2]
-    assert status.step == 3500, "the steps that were given up are taken again"
+    assert status.step > 0.9 * 3500, "the steps that were given up are taken again"
     assert status.seconds < 400
+
+
+def test_threads_that_were_taken_at_the_beginning_are_tried_later(clock: SimpleNamespace) -> None:
+    clock.threads = 1
+    clock.seconds = lambda threads, now: {1: 0.1, 2: 1.0 if now < 100 else 0.06}[threads]
+    record, limits = Record(None), Limits(log_steps=20, threads=2)
+    status = fit(method(), timed(clock), Schedule.over(3000, SchedulePlan()), Engine(CPU), limits=limits, record=record)
+    changes = [(entry["threads"], entry["step"]) for entry in record.of("threads")]
+    assert [number for number, _ in changes] == [2]
+    assert changes[0][1] > 1000, "the first try, after a minute, found them taken"
+    assert status.threads == 2
+    assert status.seconds < 0.9 * 3000 * 0.1
+
+
+def test_a_try_costs_a_few_steps_only(clock: SimpleNamespace) -> None:
+    clock.threads = 1
+    clock.seconds = lambda threads, now: {1: 0.1, 2: 1.0}[threads]
+    limits = Limits(log_steps=20, threads=2)
+    status = fit(method(), timed(clock), Schedule.over(3000, SchedulePlan()), Engine(CPU), limits=limits)
+    tries = 3  # after one minute, two more, four more
+    assert status.threads == 0
+    assert 3000 * 0.1 < status.seconds <= 3000 * 0.1 + tries * (TRY_STEPS + 1) * 1.0
+
+
+def test_threads_stay_where_they_were_asked_for(clock: SimpleNamespace) -> None:
+    clock.seconds = lambda threads, now: {1: 0.1, 2: 1.0 if now > 5 else 0.06}[threads]
+    record = Record(None)
+    fit(method(), timed(clock), Schedule.over(300, SchedulePlan()), Engine(CPU), limits=Limits(), record=record)
+    assert clock.threads == 2
+    assert not list(record.of("threads"))

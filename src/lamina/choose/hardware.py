@@ -85,6 +85,12 @@ def _finish(call: Callable[[], object]) -> None:
         torch.cuda.synchronize()
 
 
+def compiler_error(error: BaseException) -> bool:
+    """Is it torch.compile that failed, for want of a C++ compiler for instance, rather than the network?"""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"TorchDynamoException", "InductorError", "BackendCompilerFailed"})
+
+
 def keep_freed_memory() -> bool:
     """Have the C library keep memory that is freed, for the next step; False where it cannot be told so (not glibc).
 

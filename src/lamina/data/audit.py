@@ -18,6 +18,7 @@ from lamina.data.split import Split
 from lamina.data.target_values import read_target
 
 if TYPE_CHECKING:
+    from lamina.data.examples import Examples
     from lamina.data.tables import Table
 
 Array = np.ndarray[Any, Any]
@@ -29,11 +30,16 @@ MOST_CELLS = 4_000_000
 """Columns are compared on a random sample of at most so many rows, and so many values in all."""
 
 
-def audit(table: Table, schema: Schema, split: Split, *, seed: int = 0) -> tuple[AuditFinding, ...]:
+def audit(
+    table: Table, schema: Schema, split: Split, *, seed: int = 0, examples: Examples | None = None
+) -> tuple[AuditFinding, ...]:
     """Everything found, the gravest first; memory stays flat, and the same data and seed give the same findings.
 
     Rows are compared over the whole table (by hash); columns on a sample. Of the test part only the inputs are
     looked at, to compare them with the training part, and which classes occur.
+
+    Args:
+        examples: the encoded rows, where there are any: pictures are then compared as the network sees them.
     """
     targets = [read_target(table, field) for field in schema.targets]
     equal = equal_rows(table, schema.inputs) if split.equal is None else split.equal
@@ -47,7 +53,7 @@ def audit(table: Table, schema: Schema, split: Split, *, seed: int = 0) -> tuple
         *unreadable_rows(table),
         *missing_targets(table, split),
         *duplicates(table, schema, split, equal),
-        *near_duplicates(table, schema, split, equal, generator),
+        *near_duplicates(table, schema, split, equal, generator, examples),
         *conflicting_labels(table, schema, targets, learned, equal),
         *leaks(table, schema, targets, seen, generator),
         *group_leaks(table, schema, split),

@@ -17,6 +17,7 @@ from lamina.data.schema import Field, Schema, Values
 from lamina.data.split import Split
 
 if TYPE_CHECKING:
+    from lamina.data.examples import Examples
     from lamina.data.tables import Table
 
 Array = np.ndarray[Any, Any]
@@ -29,6 +30,8 @@ LARGEST = 100_000_000
 BITS = 4
 """Bits of 64 in which the hashes of two pictures may differ."""
 THUMBNAIL = 16
+AT_ONCE = 512
+"""Encoded pictures that are looked at together."""
 DIFFERENCE = 3.0
 """Grey levels (of 255) by which thumbnails may differ on average."""
 FEW = 0.005
@@ -38,21 +41,29 @@ FLAT = 8.0
 
 
 def near_duplicates(
-    table: Table, schema: Schema, split: Split, equal: Array, generator: np.random.Generator
+    table: Table,
+    schema: Schema,
+    split: Split,
+    equal: Array,
+    generator: np.random.Generator,
+    examples: Examples | None = None,
 ) -> list[AuditFinding]:
     """Test pictures that look like a training picture without being its exact copy.
 
     A 64-bit difference hash (Krawetz 2013) finds candidates, a 16 x 16 thumbnail confirms them.
+
+    Args:
+        examples: the encoded rows, where there are any: then no picture is decoded again.
     """
     found = []
     for field in schema.inputs:
         if field.modality == "image" and len(split.train) and len(split.test):
-            found.extend(_compare(table, field, split, equal, generator))
+            found.extend(_compare(table, field, split, equal, generator, examples))
     return found
 
 
 def _compare(
-    table: Table, field: Field, split: Split, equal: Array, generator: np.random.Generator
+    table: Table, field: Field, split: Split, equal: Array, generator: np.random.Generator, examples: Examples | None
 ) -> list[AuditFinding]:
     share = min(1.0, MOST_IMAGES / (len(split.train) + len(split.test)))
     train, test = (
@@ -60,7 +71,10 @@ def _compare(
         for part in (split.train, split.test)
     )
     rows = generator.permutation(np.concatenate([train, test]))
-    seen, hashes, thumbnails = _fingerprints(table, field, rows)
+    if examples is None:
+        seen, hashes, thumbnails = _fingerprints(table, field, rows)
+    else:
+        seen, hashes, thumbnails = encoded_fingerprints(examples, field.name, np.sort(rows))
     tested = np.isin(seen, split.test)
     pairs = list(_pairs(hashes, thumbnails, np.flatnonzero(tested), np.flatnonzero(~tested)))
     pairs = [(one, other) for one, other in pairs if equal[seen[one]] != equal[seen[other]]]
@@ -100,6 +114,41 @@ def _fingerprints(table: Table, field: Field, rows: Array) -> tuple[Array, Array
                 break
     grey = np.stack(thumbnails) if thumbnails else np.empty((0, THUMBNAIL**2), dtype=np.uint8)
     return np.array(seen, dtype=np.int64), np.array(hashes, dtype=np.uint64), grey
+
+
+def encoded_fingerprints(examples: Examples, name: str, rows: Array) -> tuple[Array, Array, Array]:
+    """The same, from pictures that are encoded: uint8 [row, height, width, channel]."""
+    readable = rows[~np.isin(rows, list(examples.errors))]
+    seen, hashes, thumbnails = [], [], []
+    for begin in range(0, len(readable), AT_ONCE):
+        some = readable[begin : begin + AT_ONCE]
+        pictures = examples.take([name], some)[name].astype(np.float32)
+        # Brightness as ITU-R 601 has it, and as Pillow's mode L.
+        grey = pictures @ np.array([0.299, 0.587, 0.114], np.float32) if pictures.shape[3] == 3 else pictures[..., 0]
+        thumbnail = np.rint(boxed(grey, THUMBNAIL, THUMBNAIL)).astype(np.uint8)
+        told = thumbnail.reshape(len(some), -1).std(axis=1) >= FLAT
+        small = np.rint(boxed(grey[told], 8, 9))
+        bits = np.packbits((small[:, :, 1:] > small[:, :, :-1]).reshape(len(small), -1), axis=1)
+        seen.append(some[told])
+        hashes.append(bits.view(">u8")[:, 0].astype(np.uint64))
+        thumbnails.append(thumbnail[told].reshape(-1, THUMBNAIL**2))
+    if not seen:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros((0, THUMBNAIL**2), np.uint8)
+    return np.concatenate(seen), np.concatenate(hashes), np.concatenate(thumbnails)
+
+
+def boxed(pictures: Array, height: int, width: int) -> Array:
+    """Pictures [picture, row, column] resized by means over boxes, whose borders may lie inside pixels."""
+    down, across = _boxes(pictures.shape[1], height), _boxes(pictures.shape[2], width)
+    return np.asarray(np.einsum("hr,prc,wc->phw", down, pictures, across, optimize=True))
+
+
+def _boxes(size: int, count: int) -> Array:
+    """float32 [box, pixel]: what share of each of `count` equal boxes over `size` pixels a pixel is."""
+    borders = np.linspace(0, size, count + 1)
+    pixel = np.arange(size)
+    inside = np.minimum(borders[1:, None], pixel + 1) - np.maximum(borders[:-1, None], pixel)
+    return np.asarray(inside.clip(0) * count / size, dtype=np.float32)
 
 
 def _fingerprint(value: Any, table: Table) -> tuple[int, Array, int] | None:

@@ -21,6 +21,7 @@ from lamina.learn.batch import Batch, Source
 from lamina.learn.engine import Engine
 from lamina.learn.record import Record
 from lamina.learn.schedules import Schedule
+from lamina.learn.threads import Threads, threads
 
 
 class Learns(Protocol):
@@ -57,8 +58,8 @@ class Limits:
         save_seconds: at most so much work is lost when the process dies.
         log_steps: how often the loss is logged.
         keep_best: end with the weights of the best evaluation rather than the last.
-        fewer_threads: go on with one CPU thread if the pace falls to less than half: on a busy machine, threads
-            that wait for each other are many times slower than one alone.
+        threads: the most CPU threads. Where there are any, training goes on with fewer while the machine is busy, and
+            with more when it is free (`lamina.learn.threads`); 0: with as many as it began.
     """
 
     every: int = 0
@@ -70,7 +71,7 @@ class Limits:
     save_seconds: float = 30.0
     log_steps: int = 20
     keep_best: bool = True
-    fewer_threads: bool = False
+    threads: int = 0
 
 
 @dataclass
@@ -137,15 +138,8 @@ class _Run:
     folder: Path | None
     status: Status
     best_weights: dict[str, Tensor] | None
+    _threads: Threads = field(init=False)
     saved: float = field(default_factory=time.monotonic)
-    _best_pace: float = 0.0
-    _all_threads: int = 1
-    _alone: float = 0.0
-    """Steps a second with one thread."""
-    _trying: bool = False
-    _tried_at: float = 0.0
-    _wait: float = 60.0
-    """Seconds until all threads are tried again."""
     _pace: float = 0.0
     """Steps a second, smoothed: one slow moment must not shorten the training."""
     _clock: float = 0.0
@@ -157,9 +151,7 @@ class _Run:
         if status.step >= schedule.steps or status.stopped == "patience":
             return
         status.stopped, status.planned = "", status.planned or max(schedule.steps, self.limits.most_steps)
-        self._all_threads = torch.get_num_threads()
-        if status.threads:
-            torch.set_num_threads(status.threads)
+        self._threads = threads(self.limits.threads, torch.get_num_threads(), status.threads)
         self._clock = time.monotonic() - status.seconds
         log_from, log_step = status.seconds, status.step
         for step, batch in self.source.batches(status.step):
@@ -170,6 +162,8 @@ class _Run:
             if self.engine.accumulation != parts:
                 self.record.write("memory", step=status.step, parts=self.engine.accumulation)
             status.step, status.seconds = step + 1, time.monotonic() - self._clock
+            if self._threads.step(status.step, status.seconds):
+                self._threads_changed()
             last = status.step >= schedule.steps
             if last or status.step % self.limits.log_steps == 0:
                 pace = (status.step - log_step) / max(status.seconds - log_from, 1e-9)
@@ -179,8 +173,10 @@ class _Run:
                     examples_per_second=examples, **metrics,
                 )  # fmt: skip
                 log_from, log_step = status.seconds, status.step
-                self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
-                self._keep_threads(pace)
+                if not self._threads.disturbed:
+                    self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
+                if self.limits.threads and self._threads.look(pace, status.step, status.seconds):
+                    self._threads_changed()
                 self._keep_budget(self._pace)
                 last = status.step >= schedule.steps
             if last or (self.limits.every and status.step % self.limits.every == 0):
@@ -216,39 +212,11 @@ class _Run:
             return True
         return False
 
-    def _keep_threads(self, pace: float) -> None:
-        """Fall back to one thread when the pace halves; try all of them again now and then, each time later.
-
-        Args:
-            pace: steps a second since the last look.
-        """
-        if not self.limits.fewer_threads or self._all_threads <= 1:
-            return
-        now = self.status.seconds
-        if self._trying:
-            self._trying, self._tried_at, self._wait = False, now, self._wait * 2
-            if pace > 1.1 * self._alone:
-                self._set_threads(0)
-            else:
-                torch.set_num_threads(1)
-                self._pace = self._alone
-        elif self.status.threads == 1:
-            self._alone = pace
-            if now - self._tried_at > self._wait:
-                torch.set_num_threads(self._all_threads)
-                self._trying = True
-        else:
-            self._best_pace = max(self._best_pace, self._pace)
-            if self._pace < 0.5 * self._best_pace:
-                self._set_threads(1)
-                self._tried_at = now
-
-    def _set_threads(self, number: int) -> None:
-        """Go on with `number` threads (0: all), and judge the pace anew."""
-        self.status.threads = number
-        torch.set_num_threads(number or self._all_threads)
-        self._pace = self._best_pace = 0.0
-        self.record.write("threads", step=self.status.step, threads=number or self._all_threads)
+    def _threads_changed(self) -> None:
+        """Remember it, and judge the pace anew."""
+        self.status.threads = self._threads.number
+        self._pace = 0.0
+        self.record.write("threads", step=self.status.step, threads=self._threads.number)
 
     def _keep_budget(self, pace: float) -> None:
         """Shorten the schedule if at this pace (steps a second) the time would not suffice; undo that if it would."""

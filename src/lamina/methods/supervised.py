@@ -27,6 +27,9 @@ class Supervised:
         ema: decay of the running average of the weights that `weights` gives; 0 for none
             (Polyak & Juditsky 1992; with a warm-up of the decay as in Tarvainen & Valpola 2017).
         thaw: called with the progress (0 to 1) before each step: gradual unfreezing.
+
+    Attributes:
+        forward: the network as training calls it; a compiled one may stand here.
     """
 
     def __init__(
@@ -40,13 +43,14 @@ class Supervised:
         thaw: Callable[[float], None] | None = None,
     ) -> None:
         self.network, self.optimizers = network, list(optimizers)
+        self.forward: Callable[[Mapping[str, Tensor]], Outputs] = network
         self._loss, self._prepare, self._thaw = loss, prepare, thaw
         self.decay, self.averaged_steps = ema, 0
         self.average = {name: value.clone() for name, value in network.state_dict().items()} if ema else None
 
     def loss(self, batch: Batch) -> Loss:
         """The loss of the network on a batch."""
-        return self._loss(self.network(batch.inputs), batch)
+        return self._loss(self.forward(batch.inputs), batch)
 
     def update(self, batch: Batch, engine: Engine) -> Mapping[str, Tensor]:
         """One step on one batch."""

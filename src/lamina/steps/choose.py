@@ -32,6 +32,9 @@ SEALING_SECONDS = 20.0
 CLEARLY_FASTER = 1.1
 SAME_LOSS = 0.03
 """A batch's loss in bf16 and in fp32 may be so far apart, relatively; bf16 has 8 bits of precision."""
+TRY_COMPILING = {False: 3600.0, True: 120.0}
+"""Seconds of training from which on compiling is tried, without and with a GPU: on processors it takes about a minute
+and has gained nothing for small convolutional networks."""
 NO_OPTIONS = "It has none: leave that out."
 
 
@@ -231,6 +234,14 @@ def _measure(
     precision = plan.training.precision
     if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
         precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)
+    if plan.training.compile:
+        _check_compiles(step)
+    elif "training.compile" not in fixed:
+        wanted = learner.steps_in(plan.training.epochs) * pace
+        seconds = available(plan.budget, time.monotonic() - began) or choose_training.DEFAULT_SECONDS
+        if min(wanted, seconds) >= TRY_COMPILING[learner.engine.device.type != "cpu"]:
+            compiled, pace, reasons["training.compile"] = _compiled(learner, step, pace, min(wanted, seconds) / pace)
+            plan = replace(plan, training=replace(plan.training, compile=compiled))
     answer = _seconds_per_answer(learner)
     state = checkpoint.unpack(*saved)
     learner.method.restore(state["method"])
@@ -296,12 +307,59 @@ def _faster_precision(
     return "fp32", pace, f"fp32, measured: {found}"
 
 
+def _check_compiles(step: Callable[[], None]) -> None:
+    """Take a step with the compiled network that the user asked for.
+
+    Raises:
+        InputError: it cannot be compiled here.
+    """
+    try:
+        step()
+    except Exception as error:
+        if not hardware.compiler_error(error):
+            raise
+        raise InputError(
+            f"The network cannot be compiled here: {_first_line(error)}",
+            where="training.compile",
+            fix="Leave it out, or install a C++ compiler (g++).",
+        ) from None
+
+
+def _compiled(learner: Learner, step: Callable[[], None], pace: float, steps: float) -> tuple[bool, float, str]:
+    """(whether to compile, seconds a step then, reason): where so many steps save more than compiling takes.
+
+    Args:
+        step: takes a step with the learner's method.
+        pace: seconds a step without.
+    """
+    plain, begin = learner.method.forward, time.perf_counter()
+    learner.method.forward = torch.compile(learner.network)
+    try:
+        step()
+        once = time.perf_counter() - begin
+        faster = hardware.seconds_per_call(step, calls=7, most=4.0)
+    except Exception as error:
+        if not hardware.compiler_error(error):
+            raise
+        learner.method.forward = plain
+        return False, pace, f"not compiled, for that fails here: {_first_line(error)}"
+    found = f"compiling took {once:.0f} s, a step then {faster * 1000:.0f} ms instead of {pace * 1000:.0f}"
+    if (pace - faster) * steps > once:
+        return True, faster, f"compiled, measured: {found}"
+    learner.method.forward = plain
+    return False, pace, f"not compiled, measured: {found}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def _tell(narrator: Narrator, plan: Plan, learner: Learner, reasons: Mapping[str, str]) -> None:
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
     for key, part in plan.network.items():
         narrator.say(f"network for {key}: {reasons.get(f'network.{key}.name', part.name)}")
     narrator.say(f"{parameters:,} weights")
-    measured = ("training.batch_size", "training.threads", "training.precision", "training.epochs")
+    measured = ("training.batch_size", "training.threads", "training.precision", "training.compile", "training.epochs")
     for key in ("optimizer", "schedule", *measured):
         if key in reasons:
             narrator.say(f"{key.removeprefix('training.').replace('_', ' ')}: {reasons[key]}")

@@ -77,6 +77,8 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         ema=training.ema,
         thaw=_thaw(network, plan),
     )
+    if training.compile:
+        method.forward = torch.compile(network)
     engine = Engine(device, training.precision, training.accumulation, training.clip)
     return Learner(
         network,

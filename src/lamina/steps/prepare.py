@@ -76,10 +76,12 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     if asked.take(run, run.prepared.name):
         narrator.say("encoders and audit: as an earlier run found them for the same data and settings")
         encoders, tasks = restored(run, plan, schema)
+        examples = _encoded(table, schema, encoders, tasks, narrator)
         findings = _findings(run)
     else:
-        findings = tuple(audit(table, schema, parts))
         encoders, tasks = _fit(table, schema, plan, parts)
+        examples = _encoded(table, schema, encoders, tasks, narrator)
+        findings = tuple(audit(table, schema, parts, examples=examples))
         document = {
             "version": VERSION,
             "encoders": {name: encoder.state() for name, encoder in encoders.items()},
@@ -93,7 +95,7 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     for finding in findings:
         if finding.severity != "note":
             narrator.say(f"{finding.severity}: {finding.text}" + (f" {finding.fix}" if finding.fix else ""))
-    return _finish(table, schema, plan, parts, encoders, tasks, findings, narrator)
+    return _finish(table, schema, plan, parts, encoders, tasks, examples, findings, narrator)
 
 
 def _check_unreadable(table: Table, plan: Plan) -> None:
@@ -112,7 +114,8 @@ def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, nar
     schema = Schema(plan.schema)
     encoders, tasks = restored(run, plan, schema)
     parts = split(table, schema, plan.data, plan.seed, test_from=boundary)
-    return _finish(table, schema, plan, parts, encoders, tasks, _findings(run), narrator)
+    examples = _encoded(table, schema, encoders, tasks, narrator)
+    return _finish(table, schema, plan, parts, encoders, tasks, examples, _findings(run), narrator)
 
 
 def _findings(run: Run) -> tuple[AuditFinding, ...]:
@@ -187,6 +190,18 @@ def _named(field: Field, fit: Any) -> Any:
         ) from None
 
 
+def _encoded(
+    table: Table, schema: Schema, encoders: Mapping[str, Encoder], tasks: Mapping[str, Task], narrator: Narrator
+) -> Examples:
+    """All rows, encoded, from the cache where it has them."""
+    folder = cache_folder() / "examples"
+    everything: dict[str, tuple[Field, Any]] = {name: (schema[name], part) for name, part in encoders.items()}
+    everything.update({name: (schema[name], part) for name, part in tasks.items()})
+    found = encoding.encode(table, everything, folder, lambda done, total: narrator.progress("encoded", done, total))
+    trim_cache(folder)
+    return found
+
+
 def _finish(
     table: Table,
     schema: Schema,
@@ -194,18 +209,14 @@ def _finish(
     parts: Split,
     encoders: Mapping[str, Encoder],
     tasks: Mapping[str, Task],
+    examples: Examples,
     findings: tuple[AuditFinding, ...],
     narrator: Narrator,
 ) -> Prepared:
-    folder = cache_folder() / "examples"
-    everything: dict[str, tuple[Field, Any]] = {name: (schema[name], part) for name, part in encoders.items()}
-    everything.update({name: (schema[name], part) for name, part in tasks.items()})
-    found = encoding.encode(table, everything, folder, lambda done, total: narrator.progress("encoded", done, total))
-    trim_cache(folder)
-    parts, dropped = _without_errors(parts, found, table, plan)
+    parts, dropped = _without_errors(parts, examples, table, plan)
     if dropped:
         narrator.say(f"{len(dropped):,} rows are left out; the report lists them with their reasons")
-    return Prepared(table, schema, parts, encoders, tasks, found, findings, dropped, _weights(table, schema))
+    return Prepared(table, schema, parts, encoders, tasks, examples, findings, dropped, _weights(table, schema))
 
 
 def _without_errors(

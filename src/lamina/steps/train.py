@@ -53,7 +53,7 @@ def train(
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),
         keep_best=plan.training.keep == "best",
-        fewer_threads="measured" in plan.reasons.get("training.threads", ""),
+        threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
     )
     begun = _newest_step(run)
     if not begun:

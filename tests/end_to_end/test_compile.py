@@ -1,0 +1,45 @@
+"""Training with a compiled network: the same training, and as exactly resumed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from fixtures import command, credit, environment, run_command
+from safetensors.torch import load_file
+
+SETS = (
+    "training.epochs=8", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
+    "network.name=mlp", "network.width=16", "network.dropout=0", "training.keep=last", "training.patience=0",
+)  # fmt: skip
+TRAIN = ("train", "credit.csv", "--target", "Status", "--seed", "3", "--quiet")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_a_compiled_network_learns_the_same_and_resumes_exactly(tmp_path: Path, cache: Path) -> None:
+    credit(tmp_path)
+    compiled = (*SETS, "training.compile=true")
+    for out, sets in (("plain", SETS), ("compiled", compiled)):
+        done = run_command(tmp_path, *TRAIN, "--out", out, "--set", *sets)
+        assert done.returncode == 0, done.stderr
+    weights = {name: load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "compiled")}
+    for name, tensor in weights["plain"].items():
+        torch.testing.assert_close(weights["compiled"][name], tensor, rtol=1e-3, atol=1e-4)
+
+    process = subprocess.Popen(
+        command(*TRAIN, "--out", "killed", "--set", *compiled), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE
+    )
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    while len(list(checkpoints.glob("*.safetensors"))) < 2 and process.poll() is None:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed" / "report.html").exists()
+    done = run_command(tmp_path, "resume", "killed")
+    assert done.returncode == 0, done.stderr
+    files = [tmp_path / name / "weights.safetensors" for name in ("compiled", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
