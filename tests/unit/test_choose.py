@@ -125,7 +125,8 @@ def test_long_texts_are_read_to_their_ends_beside_a_pretrained_network(tmp_path:
     }
     assert plans["note"].options["longest"] == networks.LONG_TEXT
     assert not plans["note+words"].weights
-    assert "longest" not in chosen(long, given, accelerated=True)["note"].options
+    assert chosen(long, given, accelerated=True)["note"].options["longest"] == networks.LONGEST_READ
+    assert list(chosen({"note": replace(TEXT, shape=(400,))}, given, accelerated=True)) == ["note"]
     own = {"note": NetworkPlan(weights=str(tmp_path), options={"longest": 64})}
     assert chosen(long, own)["note"].options["longest"] == 64
     assert list(chosen({"note": replace(TEXT, shape=(100,))}, given)) == ["note"]

@@ -23,8 +23,8 @@ MANY_ROWS = 20_000
 
 MANY_TEXTS = 50_000
 """Training texts from which on a bag of embeddings needs no more dropout than usual."""
-LONG_TEXT = 128
-"""Tokens that a pretrained encoder reads of a text on a processor, where more of them cost too much."""
+LONG_TEXT, LONGEST_READ = 128, 512
+"""Tokens that a pretrained encoder reads of a text on a processor, where more of them cost too much, and on a GPU."""
 MANY_TOKENS = 2_000_000
 """Tokens of all training texts, padded, from which on many members would take too long."""
 
@@ -84,16 +84,23 @@ def choose(
         reasons[f"network.{key}.name"] = f"{name}: {why}"
         if option_reason:
             reasons[f"network.{key}.options"] = option_reason
-        if name == "huggingface" and not asked.name and features[key].shape[0] > LONG_TEXT:
-            if not accelerated and "longest" not in asked.options:
-                plans[key] = replace(plans[key], options={**plans[key].options, "longest": LONG_TEXT})
-                reasons[f"network.{key}.options"] = (
-                    f"of long texts the first {LONG_TEXT} tokens: more cost too much here"
-                )
+        longest = _longest(plans[key], accelerated)
+        if name == "huggingface" and not asked.name and features[fields[0]].shape[0] > longest:
+            plans[key] = replace(plans[key], options={"longest": longest, **plans[key].options})
+            reasons[f"network.{key}.options"] = f"the first {longest} tokens of a text: more cost too much here"
             beside = companion(key)
-            plans[beside] = NetworkPlan("bag", fields, _options("bag", [features[key]], rows, classify, tokens)[0])
-            reasons[f"network.{beside}.name"] = "bag: reads the texts that are too long for the pretrained network"
+            plans[beside] = NetworkPlan(
+                "bag", fields, _options("bag", [features[fields[0]]], rows, classify, tokens)[0]
+            )
+            reasons[f"network.{beside}.name"] = "bag: reads to their ends the texts that are too long for the other"
     return plans, reasons
+
+
+def _longest(plan: NetworkPlan, accelerated: bool) -> int:
+    """How many tokens of a text a pretrained encoder is to read."""
+    usual = LONGEST_READ if accelerated else LONG_TEXT
+    asked = plan.options.get("longest", usual)
+    return asked if isinstance(asked, int) else usual
 
 
 def companion(key: str) -> str:

@@ -30,8 +30,8 @@ LARGEST = 100_000_000
 BITS = 4
 """Bits of 64 in which the hashes of two pictures may differ."""
 THUMBNAIL = 16
-AT_ONCE = 512
-"""Encoded pictures that are looked at together."""
+AT_ONCE = 4_000_000
+"""Values of encoded pictures that are looked at together."""
 DIFFERENCE = 3.0
 """Grey levels (of 255) by which thumbnails may differ on average."""
 FEW = 0.005
@@ -120,8 +120,9 @@ def encoded_fingerprints(examples: Examples, name: str, rows: Array) -> tuple[Ar
     """The same, from pictures that are encoded: uint8 [row, height, width, channel]."""
     readable = rows[~np.isin(rows, list(examples.errors))]
     seen, hashes, thumbnails = [], [], []
-    for begin in range(0, len(readable), AT_ONCE):
-        some = readable[begin : begin + AT_ONCE]
+    step = max(1, AT_ONCE // int(np.prod(examples.arrays[name].shape[1:])))
+    for begin in range(0, len(readable), step):
+        some = readable[begin : begin + step]
         pictures = examples.take([name], some)[name].astype(np.float32)
         # Brightness as ITU-R 601 has it, and as Pillow's mode L.
         grey = pictures @ np.array([0.299, 0.587, 0.114], np.float32) if pictures.shape[3] == 3 else pictures[..., 0]

@@ -113,6 +113,7 @@ def _decided(
     request: Request, prepared: Prepared, plan: Plan, given: Plan | None
 ) -> tuple[Plan, dict[str, str], list[str]]:
     """(The plan with everything that needs no measuring, the reasons, the `--set`s that apply to it)."""
+    asked: dict[str, NetworkPlan] = {}
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     rows = len(prepared.split.train)
     reasons = dict(plan.reasons)
@@ -143,8 +144,14 @@ def _decided(
         plan = replace(plan, network=networks, optimizer=optimizer, schedule=schedule, training=training)
     early = {"data", "task", "seed", "schema"}
     sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in early]
-    # What was said of the inputs' networks has been heard; with one beside, "network.dropout" could mean either.
-    plan = plan.with_set(item for item in sets if given is not None or not _of_inputs(item, plan.network))
+    if given is None:
+        # Apart from those beside them: with two networks, "network.dropout" could mean either.
+        own = Plan(network={key: part for key, part in plan.network.items() if key in asked})
+        own = own.with_set(item for item in sets if _of_inputs(item, asked))
+        plan = replace(plan, network={**plan.network, **own.network})
+        plan = plan.with_set(item for item in sets if not _of_inputs(item, asked))
+    else:
+        plan = plan.with_set(sets)
     reasons.update({item.partition("=")[0]: "you asked for it" for item in sets})
     return plan, reasons, sets
 
@@ -179,8 +186,8 @@ def _networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]
 
 def _of_inputs(item: str, networks: Collection[str]) -> bool:
     """Is a `--set` about the network of an input, rather than about one beside it, or about something else?"""
-    parts = item.partition("=")[0].split(".")
-    return parts[0] == "network" and not any(parts[1] == choose_networks.companion(name) for name in networks)
+    beside = tuple(f"network.{choose_networks.companion(name)}." for name in networks)
+    return item.startswith("network.") and not item.startswith(beside)
 
 
 def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
