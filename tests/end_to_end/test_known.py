@@ -11,7 +11,7 @@ from fixtures import credit
 import lamina
 from lamina.steps import baselines, prepare, understand
 
-ALL = ["recognise", "split", "audit", "_fit", "compare"]
+ALL = ["recognise", "split", "_fit", "audit", "compare"]
 SET = {"network.name": "mlp", "network.width": 16, "training.epochs": 1, "training.threads": 1}
 
 

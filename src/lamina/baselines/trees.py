@@ -25,6 +25,7 @@ ENTRY_SECONDS = 1.5e-8
 MANY_COLUMNS = 200
 """Columns from which on each tree looks at a few of them: those of pictures and sounds tell much the same."""
 OF_MANY = {"feature_fraction": 0.1, "learning_rate": 0.1}
+PATIENCE_OF_MANY = 20
 
 
 def suits(kinds: set[str], task: str, rows: int) -> bool:
@@ -67,7 +68,7 @@ def fit(
     seconds: float,
     threads: int = 1,
 ) -> Baseline:
-    """Boost until the validation loss has not improved for 50 rounds, or the time is over."""
+    """Boost until the validation loss has not improved for some rounds, or the time is over."""
     matrix = for_trees(train, seconds, texts=True)
     found = matrix.of(train)
     entries = found.nnz / max(train.rows, 1) if hasattr(found, "nnz") else matrix.columns
@@ -88,6 +89,7 @@ def fit(
             (checked, known),
             matrix.native,
             seconds / parts,
+            PATIENCE_OF_MANY if of_many else PATIENCE,
         )
         boosters.append(booster)
         stopped = stopped or late
@@ -125,6 +127,7 @@ def _boost(
     validation: tuple[Any, Array],
     native: list[int],
     seconds: float,
+    patience: int,
 ) -> tuple[Any, bool]:
     """A booster, or a constant where the target does not vary, and whether the time stopped it."""
     import lightgbm
@@ -144,7 +147,7 @@ def _boost(
     checks: list[Any] = []
     if len(validation[1]):
         checks = [lightgbm.Dataset(validation[0], validation[1], reference=data)]
-        callbacks.append(lightgbm.early_stopping(PATIENCE, verbose=False))
+        callbacks.append(lightgbm.early_stopping(patience, verbose=False))
     rounds = ROUNDS if checks else SOME_ROUNDS
     return lightgbm.train(settings, data, rounds, valid_sets=checks, callbacks=callbacks), late
 
