@@ -13,6 +13,7 @@ For pictures (fashion-mnist-small as PNG files), a table (diamonds) and text (mo
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,13 @@ def ways(model: Any, source: Path) -> tuple[dict[str, Callable[[], int]], int]:
     return {"raw": raw, "network": network, "encoders": encoders, "whole": whole}, count
 
 
+def possible(network: float, encoders: float) -> float:
+    """Rows a second of both: with a core for each the slower one's, on a single core one after the other."""
+    if len(os.sched_getaffinity(0)) > 1:
+        return min(network, encoders)
+    return 1 / (1 / network + 1 / encoders)
+
+
 def page(found: Mapping[str, Any]) -> str:
     """The result as it stands in docs/benchmarks.md."""
     names = ("raw", "network", "encoders", "whole")
@@ -99,7 +107,7 @@ def page(found: Mapping[str, Any]) -> str:
         "reading and encoding",
         "Lamina, raw files",
     )
-    return _machine.markdown((*head, "encoded rows of raw", "raw files of raw", "raw files of the slower part"), rows)
+    return _machine.markdown((*head, "encoded rows of raw", "raw files of raw", "raw files of what is possible"), rows)
 
 
 def main(words: list[str]) -> int:
@@ -124,7 +132,7 @@ def main(words: list[str]) -> int:
             "rows a second": spreads,
             "network of raw": median["network"] / median["raw"],
             "whole of raw": median["whole"] / median["raw"],
-            "whole of what is possible": median["whole"] / min(median["raw"], median["encoders"]),
+            "whole of what is possible": median["whole"] / possible(median["raw"], median["encoders"]),
         }
         print(name, {way: round(value) for way, value in median.items()}, flush=True)
     print(_machine.keep("predict", found))

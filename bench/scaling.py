@@ -26,7 +26,14 @@ from bench._run import whole_run
 SIZES = (1_000, 10_000, 100_000)
 STEPS = ("understand", "prepare", "train", "test")
 WANTED = 1.05
-SETS = ("training.epochs=1", "training.batch_size=256", "training.threads=1", "network.members=16", "network.width=128")
+SETS = (
+    "training.epochs=1",
+    "training.evaluations=1",
+    "training.batch_size=256",
+    "training.threads=1",
+    "network.members=16",
+    "network.width=128",
+)
 IGNORED = (
     *(f"schema.{name}.role=ignore" for name in ("dep_time", "dep_delay", "arr_time", "air_time")),
     "data.bad_rows=0.1",
