@@ -347,11 +347,11 @@ def page(found: Mapping[str, Any]) -> str:
                 f"{part['installed MB']:.0f}" if "installed MB" in part else "",
             ))  # fmt: skip
         head = ("tool", "score", "seconds in all", "seconds until training", "examples a second", "processor seconds")
-        n = next(iter(job["tools"].values()))["score"]["n"]
         spent = [(tool, part["seconds"]) for tool, part in order]
         plot = _plot.bars(f"peers-{name}", f"{name}: seconds from raw files to answers", spent, "Lamina")
         parts.append(
-            f"#### {name}\n\n{n} rounds, {job['epochs']} passes over the data, score wanted: {job['wanted']:g}.\n\n"
+            f"#### {name}\n\n{job['epochs']} passes over the data, score wanted: {job['wanted']:g}. "
+            "Lamina's seconds hold all five steps.\n\n"
             + f"{plot}\n\n"
             + _machine.markdown((*head, "peak MB", "installed MB"), rows)
         )
