@@ -54,7 +54,8 @@ class Question:
 
     def keep(self, run: Run, *names: str) -> None:
         """Keep files of the run folder; a cache that cannot be written is no hindrance."""
-        self.write({name: (run.folder / name).read_bytes() for name in names})
+        with suppress(OSError):
+            self.write({name: (run.folder / name).read_bytes() for name in names})
 
     def write(self, contents: Mapping[str, bytes]) -> None:
         """Keep contents by name; a cache that cannot be written is no hindrance."""
@@ -116,7 +117,7 @@ def _digest(content: bytes) -> str:
 def _code() -> str:
     """Changes with every file of the parts that matter: who develops Lamina must not meet yesterday's answers."""
     root = Path(lamina.__file__).parent
-    files = sorted(file for part in CODE for file in (root / part).rglob("*.py"))
+    files = [root / "plan.py", *sorted(file for part in CODE for file in (root / part).rglob("*.py"))]
     stats = [(str(file.relative_to(root)), (found := file.stat()).st_size, found.st_mtime_ns) for file in files]
     return _digest(json.dumps(stats).encode())
 

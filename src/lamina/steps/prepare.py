@@ -64,11 +64,10 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     schema = understood.schema
     asked = question(plan)
     known = asked.read(SPLIT)
-    parts = (
-        split(table, schema, plan.data, plan.seed, test_from=understood.boundary)
-        if known is None
-        else (Split.from_bytes(known))
-    )
+    if known is not None:
+        parts = Split.from_bytes(known)
+    else:
+        parts = split(table, schema, plan.data, plan.seed, test_from=understood.boundary)
     narrator.say(
         f"{len(parts.train):,} rows to train, {len(parts.validation):,} to validate, {len(parts.test):,} to test "
         f"({parts.how}: {parts.reason})"
