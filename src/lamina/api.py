@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamina import plan as plans
 from lamina import run as runs
 from lamina.errors import InputError, MissingDependencyError
-from lamina.files import CannotWriteError
 from lamina.narrate import Narrator, Plain, Silent
 from lamina.run import Run
 from lamina.steps.request import Request, seconds
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from lamina.data.tables import Table
     from lamina.demo import DemoSet
-    from lamina.evaluate.cost import EnergyMeter
     from lamina.evaluate.results import Results
     from lamina.model.runtime import Model
     from lamina.networks.assembly import Assembly
-    from lamina.steps.baselines import Answers
-    from lamina.steps.choose import Allowance
     from lamina.steps.learner import Learner
-    from lamina.steps.prepare import Prepared
     from lamina.steps.quantize import Variant
+    from lamina.steps.session import Ended
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Trained:
         return load(self.run.model)
 
     @property
-    def network(self) -> Assembly:
+    def network(self) -> Assembly | nn.Module:
         """The trained PyTorch network, in evaluation mode; its insides by `.layer(name)`."""
         return network(self.run.folder)
 
@@ -172,38 +166,14 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapp
 def train_request(request: Request, narrator: Narrator) -> Trained:
     """`train` for a Request."""
     _check_installed()
-    from lamina.evaluate.cost import EnergyMeter
-    from lamina.steps import baselines, choose, prepare, understand
-    from lamina.steps.request import apply_weights, check
+    from lamina.steps import session
 
-    begin = request.began or time.monotonic()
-    check(request)
-    runs.check_out(request.out)
-    given = plans.read(Path(request.plan)) if request.plan else None
-    if given is not None:
-        request = _following(request, given)
-    request = apply_weights(request)
-    clock, meter = _Clock(begin), EnergyMeter()
-    understood = understand.understand(request, narrator)
-    clock.lap("understand")
-    fresh = request.out is None or not Path(request.out).exists()
-    run = runs.create(request.out, request.name)
-    try:
-        run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
-        prepared = prepare.prepare(understood, run, narrator)
-        choose.check(request, prepared, understood.plan, given)
-        compared = baselines.fit_baselines(understood.plan, prepared, run, narrator)
-        clock.lap("prepare")
-        plan, allowed = choose.choose(request, prepared, understood.plan, narrator, began=begin, given=given)
-        clock.lap("choose")
-        # The plan comes last: where there is a plan, resuming finds everything else as well.
-        run.write_status(state="training", seconds=clock.seconds, allowed=asdict(allowed), base=str(request.base))
-        run.write_plan(plan)
-    except BaseException:
-        # Without a plan there is nothing to resume: the same command must find its folder free again.
-        run.discard(folder=fresh)
-        raise
-    return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, request.base)
+    return _trained(session.train(request, narrator))
+
+
+def _trained(done: Ended) -> Trained:
+    run, results, ended = done
+    return Trained(run, results, ended.stopped == "interrupted")
 
 
 def _check_installed() -> None:
@@ -227,120 +197,9 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
         InputError: there is no run, or the data is not what the run was started with.
     """
     _check_installed()
-    from lamina.evaluate.cost import EnergyMeter
-    from lamina.steps import baselines, choose, prepare
+    from lamina.steps import session
 
-    narrator = narrator or Plain()
-    begin, meter = time.monotonic(), EnergyMeter()
-    run = runs.find(folder)
-    plan, status = run.plan(), run.status()
-    clock = _Clock(begin, {step: float(value) for step, value in status.get("seconds", {}).items()})
-    narrator.step("Prepare")
-    table, boundary = _data_of(run, plan, data, test)
-    prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
-    compared = baselines.read_baselines(run, plan)
-    if compared is None:
-        compared = baselines.fit_baselines(plan, prepared, run, narrator)
-    base = Path(status.get("base", "."))
-    allowed = choose.Allowance(**status.get("allowed", {}))
-    return _train_and_test(run, plan, prepared, compared, narrator, clock, meter, allowed, base)
-
-
-def _data_of(run: Run, plan: plans.Plan, data: Any, test: Any) -> tuple[Table, int | None]:
-    """A run's data, read again from where it was, or from what the user gives in its place.
-
-    Raises:
-        InputError: it was a data frame and is not given, or it is other data.
-    """
-    from lamina.steps import understand
-
-    base = Path(run.status().get("base", "."))
-    for given, known in ((data, plan.data.train), (test, plan.data.test)):
-        if given is None and known.startswith(understand.IN_MEMORY):
-            raise InputError(
-                f"The run {run.folder} was trained on a data frame, which is not on disk.",
-                fix="Give the frame again, from Python: lamina.resume(run, data=frame)",
-            )
-    train = data if data is not None else _from_base(plan.data.train, base)
-    held_out = test if test is not None else _from_base(plan.data.test, base)
-    table, boundary = understand.open_data(train, held_out or None if isinstance(held_out, str) else held_out)
-    if table.fingerprint != plan.data.fingerprint:
-        raise InputError(
-            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
-            fix="Put the old data back, or start a new run with `lamina train`.",
-        )
-    return table, boundary
-
-
-def _from_base(place: str, base: Path) -> str:
-    """A path as the run was given it, whatever folder we are in now; URLs stay."""
-    return place if not place or "://" in place or Path(place).is_absolute() else str(base / place)
-
-
-def _train_and_test(
-    run: Run,
-    plan: plans.Plan,
-    prepared: Prepared,
-    compared: Answers,
-    narrator: Narrator,
-    clock: _Clock,
-    meter: EnergyMeter,
-    allowed: Allowance,
-    base: Path,
-) -> Trained:
-    from lamina.steps import test
-    from lamina.steps.train import train as learn
-
-    try:
-        learner, ended, record = learn(plan, prepared, run, narrator, allowed=allowed, base=base)
-        clock.seconds["train"] = ended.seconds
-        clock.last = time.monotonic()
-        run.write_status(state="trained", seconds=clock.seconds)
-        results = test.test(
-            plan, prepared, learner, compared, run, narrator, ended=ended, record=record, clock=clock, meter=meter
-        )
-    except CannotWriteError as error:
-        fix = f"Free disk space; `lamina resume {run.folder}` then goes on from what is saved."
-        raise InputError(error.what, where=error.where, fix=fix) from error
-    interrupted = ended.stopped == "interrupted"
-    run.write_status(state="interrupted" if interrupted else "done", seconds=clock.seconds)
-    return Trained(run, results, interrupted)
-
-
-class _Clock:
-    """Seconds spent in each step."""
-
-    def __init__(self, begin: float, seconds: dict[str, float] | None = None) -> None:
-        self.last, self.seconds = begin, dict(seconds or {})
-
-    def lap(self, step: str) -> None:
-        """What has passed since the last lap belongs to `step`."""
-        now = time.monotonic()
-        self.seconds[step] = self.seconds.get(step, 0.0) + now - self.last
-        self.last = now
-
-
-def _following(request: Request, given: plans.Plan) -> Request:
-    """The request with what it leaves open taken from the plan it follows."""
-    sets = [f"schema.{field.name}.modality={field.modality}" for field in given.schema if len(field.columns) == 1]
-    sets += [f"schema.{field.name}.role={field.role}" for field in given.schema if len(field.columns) == 1]
-    sets += [
-        f"schema.{field.name}.{key}={plans.as_toml(value)}"
-        for field in given.schema
-        for key, value in field.options.items()
-    ]
-    sets += [
-        f"task.{name}.{key}={plans.as_toml(value)}"
-        for name, part in given.task.items()
-        for key, value in part.options.items()
-    ]
-    return replace(
-        request,
-        targets=request.targets or tuple(given.task),
-        budget=request.budget or given.budget,
-        seed=request.seed or given.seed,
-        sets=(*sets, *request.sets),
-    )
+    return _trained(session.resume(folder, narrator or Plain(), data, test))
 
 
 def load(path: str | Path) -> Model:
@@ -365,10 +224,11 @@ def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learne
 
     from lamina.steps import prepare
     from lamina.steps.learner import build
+    from lamina.steps.session import data_of
 
     run = runs.find(folder)
     plan = run.plan()
-    table, boundary = _data_of(run, plan, data, test)
+    table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     found = build(plan, prepared, torch.device("cpu"), Path(run.status().get("base", ".")))
     found.method.load(_final_weights(run))
@@ -403,27 +263,35 @@ def quantize(
     _check_installed()
     from lamina.steps import prepare
     from lamina.steps import quantize as steps
+    from lamina.steps.session import data_of
 
     run = runs.find(folder)
     plan = run.plan()
-    table, boundary = _data_of(run, plan, data, test)
+    table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     return steps.quantize(run, prepared, narrator or Silent(), tuple(kinds) or steps.KINDS, most_loss)
 
 
-def network(folder: str | Path) -> Assembly:
+def network(folder: str | Path) -> Assembly | nn.Module:
     """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
+
+    Of a run in an environment it is the policy.
 
     Raises:
         InputError: there is no run, or it has not been trained to the end.
     """
     from lamina.data.schema import Schema
+    from lamina.environments import is_environment
     from lamina.networks.assembly import build_assembly
     from lamina.networks.transfer.freezing import apply_freezing
     from lamina.steps import prepare
 
     run = runs.find(folder)
     plan = run.plan()
+    if is_environment(plan.data.train):
+        from lamina.steps.control.player import trained
+
+        return trained(plan, Path(run.status().get("base", ".")), _final_weights(run))
     encoders, tasks = prepare.restored(run, plan, Schema(plan.schema))
     features = {name: encoder.feature for name, encoder in encoders.items()}
     widths = {name: task.width for name, task in tasks.items()}

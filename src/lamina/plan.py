@@ -26,7 +26,15 @@ ABOVE: dict[str, float] = {
 LEAST: dict[str, float] = {
     **dict.fromkeys(("training.batch_size", "training.accumulation", "training.evaluations"), 1),
     **dict.fromkeys(
-        ("training.most_epochs", "training.clip", "training.threads", "training.ema", "training.patience"), 0
+        (
+            "training.steps",
+            "training.most_epochs",
+            "training.clip",
+            "training.threads",
+            "training.ema",
+            "training.patience",
+        ),
+        0,
     ),
     **dict.fromkeys(("training.label_smoothing", "training.mixup", "training.cutmix"), 0),
     **dict.fromkeys(("optimizer.weight_decay", "optimizer.momentum", "optimizer.beta2"), 0),
@@ -130,6 +138,7 @@ class TrainingPlan:
 
     Attributes:
         epochs: passes over the training part.
+        steps: steps in the environment, where the data is one; there are then no epochs.
         most_epochs: passes that training is lengthened to where the budget leaves time for more (0: none).
         batch_size: examples for one optimizer step.
         accumulation: parts into which a batch is cut to save memory.
@@ -149,6 +158,7 @@ class TrainingPlan:
     """
 
     epochs: float = 10.0
+    steps: int = 0
     most_epochs: float = 0.0
     batch_size: int = 128
     accumulation: int = 1

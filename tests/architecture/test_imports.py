@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2] / "src" / "lamina"
 LAYERS = [
     {"errors", "registry", "files", "plan", "narrate", "data.schema"},
     {"data", "modalities"},
+    {"environments"},
     {"networks", "tasks", "baselines", "demo"},
     {"learn"},
     {"methods"},
@@ -27,6 +28,10 @@ WITHOUT_TORCH = [
     "lamina.explain.explain",
     "lamina.evaluate.sealed",
     "lamina.cli.predict",
+    "lamina.cli.search",
+    "lamina.model.policy",
+    "lamina.model.search",
+    "lamina.environments.play",
 ]
 
 

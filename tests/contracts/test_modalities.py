@@ -75,6 +75,19 @@ def audio_samples(folder: Path) -> np.ndarray[Any, Any]:
     return object_array(map(str, paths))
 
 
+def vector_samples(folder: Path) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(0)
+    pairs = [random.normal((5, -300), (1, 80)) for _ in range(8)]
+    first, *others = (pair.tolist() for pair in pairs)
+    return object_array([*others, pairs[0], tuple(first), json.dumps(first), None, [0.1, 2]])
+
+
+def frames_samples(folder: Path) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(0)
+    stacks = [random.integers(0, 256, (1 + number % 3, 12, 10, 3), dtype=np.uint8) for number in range(11)]
+    return object_array([*stacks, stacks[0].tolist()])
+
+
 SAMPLES: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     "number": number_samples,
     "category": category_samples,
@@ -84,6 +97,8 @@ SAMPLES: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     "text": text_samples,
     "image": image_samples,
     "audio": audio_samples,
+    "vector": vector_samples,
+    "frames": frames_samples,
 }
 """Twelve values of each modality, some missing where the modality has a spelling for that."""
 

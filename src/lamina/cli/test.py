@@ -6,24 +6,40 @@ import argparse
 
 from lamina.cli import _options
 from lamina.cli.predict import model_file
+from lamina.errors import InputError
 
-ABOUT = "score a sealed model on labelled data"
+ABOUT = "score a sealed model on labelled data, or a policy in fresh episodes"
+
+
+MOST_EPISODES = 100_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
-    parser.add_argument("data", metavar="DATA", help="data that has the targets as well")
+    parser.add_argument("data", metavar="DATA", help="data that has the targets as well, or an environment")
+    parser.add_argument("--episodes", type=int, default=100, help="of an environment (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lamina.evaluate.sealed import score_model
+    from lamina.environments import is_environment
+    from lamina.evaluate.sealed import play_model, score_model
     from lamina.model.runtime import load
 
-    document = score_model(load(model_file(arguments.model)), arguments.data)
+    model, acting = load(model_file(arguments.model)), is_environment(arguments.data)
+    if acting and not 1 <= arguments.episodes <= MOST_EPISODES:
+        raise InputError(f"--episodes is {arguments.episodes}.", fix=f"Give a number from 1 to {MOST_EPISODES:,}.")
+    if acting:
+        document = play_model(model, arguments.data, arguments.episodes, arguments.seed)
+    else:
+        document = score_model(model, arguments.data)
     if arguments.json:
         _options.print_json(document)
         return 0
-    print(f"{document['rows']:,} rows, {document['errors']:,} could not be answered or have no target")
+    if acting:
+        print(f"{document['rows']:,} fresh episodes")
+    else:
+        print(f"{document['rows']:,} rows, {document['errors']:,} could not be answered or have no target")
     for target, scores in document["targets"].items():
         for name, score in scores.items():
             unit = f" {score['unit']}" if score["unit"] else ""

@@ -66,6 +66,8 @@ def recognise(
     targets: Sequence[str] = (),
     overrides: Overrides = MappingProxyType({}),
     rows: Array | None = None,
+    *,
+    judged: bool = False,
 ) -> Schema:
     """Decide every column's modality and role.
 
@@ -74,6 +76,7 @@ def recognise(
         targets: the columns to predict; with none, `label` of a folder of classes.
         overrides: column (or name of a group of numbered columns) to "modality", "role" and "options".
         rows: rows that may be looked at (the training part); None: all that are not marked for testing.
+        judged: the task learns without answers: targets, of which there need be none, are labels to judge it by.
 
     Raises:
         InputError: an unknown column, modality, role or setting; no target; a target that is also ignored
@@ -85,7 +88,7 @@ def recognise(
     sample = _sample(table, among, overrides)
     groups = column_groups(_groupable(sample.values, targets, overrides))
     _check_overrides(table, overrides, groups)
-    wanted = _targets(table, targets, overrides)
+    wanted = _targets(table, targets, overrides, needed=not judged)
     overrides, groups = _settle(overrides, groups)
     grouped = {column: group for group in groups for column in group.columns}
     fields: list[Field] = []
@@ -95,6 +98,8 @@ def recognise(
             fields.append(_field(table, column, sample, column in wanted, overrides.get(column, {})))
         elif column == group.columns[0]:
             fields.append(_series(group, overrides.get(group.name, {})))
+    if judged:
+        fields = [replace(field, role="label") if field.role == "target" else field for field in fields]
     schema = Schema(tuple(fields))
     if not schema.inputs:
         raise _no_inputs(schema, table)
@@ -180,7 +185,7 @@ def _check_overrides(table: Table, overrides: Overrides, groups: tuple[ColumnGro
             )
 
 
-def _targets(table: Table, targets: Sequence[str], overrides: Overrides) -> tuple[str, ...]:
+def _targets(table: Table, targets: Sequence[str], overrides: Overrides, *, needed: bool) -> tuple[str, ...]:
     wanted = dict.fromkeys([*targets, *(name for name, entry in overrides.items() if entry.get("role") == "target")])
     for name in wanted:
         if name not in table.columns:
@@ -198,6 +203,8 @@ def _targets(table: Table, targets: Sequence[str], overrides: Overrides) -> tupl
         return tuple(wanted)
     if set(table.columns) <= {"path", "label", "split"} and {"path", "label"} <= set(table.columns):
         return ("label",)
+    if not needed:
+        return ()
     raise _no_target(table)
 
 

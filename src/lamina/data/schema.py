@@ -21,7 +21,8 @@ Chunk = Mapping[str, Values]
 Json = Any
 """What JSON can hold."""
 
-Role = Literal["input", "target", "group", "time", "weight", "split", "ignore"]
+Role = Literal["input", "target", "label", "group", "time", "weight", "split", "ignore"]
+"""A label is a known answer that nothing learns from: it is only judged by."""
 ROLES: tuple[str, ...] = get_args(Role)
 
 

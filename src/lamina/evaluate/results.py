@@ -133,6 +133,24 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """Something to look at or listen to that the run has made.
+
+    Attributes:
+        title, text: for the reader.
+        pictures: data URIs, shown side by side.
+        points: figures in order, drawn as one curve.
+        lines: what is listed.
+    """
+
+    title: str
+    text: str = ""
+    pictures: tuple[str, ...] = ()
+    points: tuple[float, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Seal:
     """What was sealed, and the proof.
 
@@ -195,6 +213,8 @@ class Results:
     versions: Mapping[str, str]
     stopped: str = ""
     """Why training ended early, if it did."""
+    exhibits: tuple[Exhibit, ...] = ()
+    """What the trained network made or did, to be seen."""
 
 
 def to_json(results: Any) -> Any:

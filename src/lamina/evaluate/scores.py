@@ -32,11 +32,17 @@ TITLES: Mapping[str, str] = {
     "median_ae": "median absolute error",
     "r2": "R²",
     "mape": "mean absolute percentage error",
+    "knn_accuracy": "accuracy by nearest neighbors",
+    "probe_accuracy": "accuracy by a linear probe",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""
-POINTS = COUNTED | frozenset(
-    ("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape")
+RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "false_alarms", "alarms"))
+"""Shares of rows that methods without answers are judged by."""
+POINTS = (
+    COUNTED
+    | RATES
+    | frozenset(("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape"))
 )
 """Shares, whose differences are said in percentage points."""
 

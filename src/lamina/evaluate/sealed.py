@@ -1,4 +1,4 @@
-"""Scores of a sealed model on labelled data; NumPy and ONNX Runtime only."""
+"""Scores of a sealed model on labelled data, or in the environment it acts in; NumPy and ONNX Runtime only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from lamina.data.tables import read_chunks
 from lamina.errors import InputError, nearest
-from lamina.evaluate.intervals import bootstrap_scores
+from lamina.evaluate.intervals import bootstrap_scores, percentile, replicates, resampled
 from lamina.evaluate.scores import interval
+from lamina.tasks import Task, control
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -31,16 +32,16 @@ def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
     Raises:
         InputError: a column is missing, or no row could be scored.
     """
-    reader = read_chunks(data)
-    missing = [name for name in (*model.columns, *model.tasks) if name not in reader.columns]
+    tasks, reader = model.labelled, read_chunks(data)
+    missing = [name for name in (*model.columns, *tasks) if name not in reader.columns]
     if missing:
         raise InputError(
             f"The data has no column {missing[0]!r}.",
             where=reader.name,
             fix=f"Scoring needs the inputs and the targets. {nearest(missing[0], reader.columns)}",
         )
-    outputs: dict[str, list[Array]] = {name: [] for name in model.tasks}
-    targets: dict[str, list[Array]] = {name: [] for name in model.tasks}
+    outputs: dict[str, list[Array]] = {name: [] for name in tasks}
+    targets: dict[str, list[Array]] = {name: [] for name in tasks}
     rows = bad = 0
     for chunk in reader:
         size = len(next(iter(chunk.values.values())))
@@ -48,10 +49,10 @@ def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
         answered = model.outputs(encoded)
         usable = np.ones(size, dtype=bool)
         usable[[*errors, *chunk.errors]] = False
-        found = {name: task.encode(chunk.values[name]) for name, task in model.tasks.items()}
+        found = {name: task.encode(chunk.values[name]) for name, task in tasks.items()}
         for one in found.values():
             usable[list(one.errors)] = False
-        for name in model.tasks:
+        for name in tasks:
             outputs[name].append(answered[name][usable])
             targets[name].append(found[name].array[usable])
         rows += size
@@ -61,15 +62,52 @@ def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
             "No row could be scored.", where=reader.name, fix="Check that the targets hold values the model knows."
         )
     scored = {
-        name: _scores(model, name, np.concatenate(outputs[name]), np.concatenate(targets[name]), seed)
-        for name in model.tasks
+        name: _scores(tasks[name], np.concatenate(outputs[name]), np.concatenate(targets[name]), seed) for name in tasks
     }
     return {"rows": rows, "errors": bad, "targets": scored}
 
 
-def _scores(model: Model, name: str, output: Array, target: Array, seed: int) -> dict[str, Any]:
-    task = model.tasks[name]
-    drawn = bootstrap_scores({name: task.scorer(output, target)}, len(target), seed)[name]
+def play_model(model: Model, name: str, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
+    """Let a sealed policy act in fresh episodes of an environment.
+
+    Args:
+        name: the environment, e.g. "gym:CartPole-v1".
+        episodes: how many.
+        seed: of the episodes.
+
+    Returns:
+        {"rows" (episodes), "errors": 0, "targets": {target: {score: {"value", "low", "high", ...}}}}.
+
+    Raises:
+        InputError: the model is no policy, or the environment observes or offers other things than it knows.
+    """
+    from lamina.environments.play import play
+    from lamina.environments.spaces import open_world
+
+    (target, task), *_ = model.tasks.items()
+    if not isinstance(task, control.Task):
+        raise InputError(
+            "This model answers questions about data; it does not act.",
+            where=model.where,
+            fix="Name data to test it on.",
+        )
+    world = open_world(name, history=int(model.card.get("data", {}).get("history", 1)))
+    known = {field: item.encoder.feature for field, item in model.inputs.items()}
+    if {field: encoder.feature for field, encoder in world.encoders.items()} != known or world.actions != task.actions:
+        raise InputError(
+            f"The policy was not made for {name}: it observes or does other things.",
+            where=model.where,
+            fix=f"It was trained in {model.card.get('data', {}).get('source')}.",
+        )
+    returns = play(world, lambda seen: task.chosen(model.outputs(seen)[target]), episodes, seed).returns
+    weights = np.concatenate(list(resampled(len(returns), replicates(len(returns)), seed)))
+    low, high = percentile(float(returns.mean()), weights @ returns / len(returns))
+    score = {"value": float(returns.mean()), "low": low, "high": high, "higher_is_better": True, "unit": ""}
+    return {"rows": len(returns), "errors": 0, "targets": {target: {"mean_return": score}}}
+
+
+def _scores(task: Task, output: Array, target: Array, seed: int) -> dict[str, Any]:
+    drawn = bootstrap_scores({"": task.scorer(output, target)}, len(target), seed)[""]
     return {
         score: asdict(interval(score, value, drawn[score], len(target)))
         for score, value in task.scores(output, target).items()

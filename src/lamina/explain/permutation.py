@@ -41,13 +41,13 @@ def importance(
     # A field with few bytes a row can be shuffled whole; outputs() cuts the rest into batches that fit.
     before = model.outputs(arrays)
     drops: dict[str, dict[str, list[float]]] = {name: {field: [] for field in model.inputs} for name in targets}
-    scores = {name: _primary(model.tasks[name], before[name], targets[name]) for name in targets}
+    scores = {name: _primary(model.labelled[name], before[name], targets[name]) for name in targets}
     random = np.random.default_rng(seed)
     for _ in range(repeats):
         for field, array in arrays.items():
             after = model.outputs({**arrays, field: array[random.permutation(len(usable))]})
             for name in targets:
-                score = _primary(model.tasks[name], after[name], targets[name])
+                score = _primary(model.labelled[name], after[name], targets[name])
                 sign = 1.0 if score.higher_is_better else -1.0
                 drops[name][field].append(sign * (scores[name].value - score.value))
     return {name: _ordered(drops[name], scores[name]) for name in targets}
@@ -66,7 +66,7 @@ def _targets(model: Model, rows: Chunk, errors: Mapping[int, str], root: Path | 
     length = len(next(iter(rows.values())))
     bad = set(errors)
     found = {}
-    for name, task in model.tasks.items():
+    for name, task in model.labelled.items():
         if name in rows:
             encoded = task.encode(rows[name], root)
             found[name] = encoded.array

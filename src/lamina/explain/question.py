@@ -42,13 +42,14 @@ class Question:
 
 
 def question(model: Model, target: str, encoded: Mapping[str, Array]) -> Question:
-    """For a number the number; for classes the probability of the class answered; for sets of the likeliest label.
+    """For a number the number; for classes the probability of the class answered; for sets of the likeliest label; for
+    anomalies the score; for actions the probability or value of the one chosen.
 
     Args:
         encoded: the row, as arrays [1, ...].
 
     Raises:
-        InputError: there is no such target.
+        InputError: there is no such target, or its answer holds no number that could be followed.
     """
     if target not in model.tasks:
         raise InputError(f"The model has no target {target!r}.", fix=nearest(target, model.tasks))
@@ -56,7 +57,19 @@ def question(model: Model, target: str, encoded: Mapping[str, Array]) -> Questio
     answer = plain(decoded[""][0])
     if decoded[""].dtype.kind == "f":
         return Question(target, "", target, answer)
+    if ".score" in decoded:
+        return Question(target, ".score", "how strange the row is", answer)
+    for axis in (f".value.{answer}", ".0"):
+        if axis in decoded:
+            text = f"expected return of {target} {answer}" if axis != ".0" else f"{target}, the first of its numbers"
+            return Question(target, axis, text, answer)
     names = [name for name in decoded if name.startswith(".p.")]
+    if not names:
+        raise InputError(
+            f"The answer {target!r} is a vector, of which no single number can be explained.",
+            where=model.where,
+            fix="Look at what is alike instead: lamina search MODEL DATA QUERY",
+        )
     chosen = f".p.{answer}"
     if chosen not in names:
         chosen = max(names, key=lambda name: float(decoded[name][0]))

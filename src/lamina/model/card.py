@@ -78,6 +78,44 @@ def limits(plan: Plan, data: Mapping[str, Json], targets: Sequence[TargetResult]
     return found
 
 
+def of_policy(
+    plan: Plan,
+    result: TargetResult,
+    versions: Mapping[str, str],
+    *,
+    created: str,
+    golden: int,
+    network: Mapping[str, Json],
+    history: int,
+    steps: int,
+) -> dict[str, Json]:
+    """The card of a policy that was learned in an environment.
+
+    Args:
+        result: what the test episodes showed.
+        golden: observations that are kept in the sealed file.
+        history: observations that it is shown at once.
+        steps: in the environment, that it learned from.
+    """
+    limits = ["Tested in the environment it was trained in: another world, or a changed one, may surprise it."]
+    if result.verdict_kind != "network":
+        limits.insert(0, f"It is not clearly better than a simpler policy. {result.verdict}")
+    if history > 1:
+        limits.append(f"It decides from the last {history} observations, the newest last: give it all of them.")
+    return {
+        "name": plan.name,
+        "created": created,
+        "licence": "not stated",
+        "inputs": [{"name": item.name, "modality": item.modality} for item in plan.schema if item.role == "input"],
+        "targets": {result.target: _target(result)},
+        "data": {"source": plan.data.train, "fingerprint": plan.data.fingerprint, "steps": steps, "history": history},
+        "limits": [*limits, f"The file holds {golden} observations: whoever has the model can read them."],
+        "plan": {**_summary(plan), "steps": plan.training.steps},
+        "network": dict(network),
+        "versions": dict(versions),
+    }
+
+
 def _target(result: TargetResult) -> dict[str, Json]:
     return {
         "task": result.task,

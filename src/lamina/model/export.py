@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lamina.modalities import Feature
-    from lamina.tasks import Task
+    from lamina.tasks import Answering
 
 OPSET = 18
 
@@ -34,7 +34,7 @@ class Exported:
     outputs: Mapping[str, str]
 
 
-def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[str, Task]) -> Exported:
+def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[str, Answering]) -> Exported:
     """Export `assembly` with each task's `combine` at its end.
 
     The graph's inputs are the encoded arrays [batch, *feature.shape] in their own dtypes, its outputs
@@ -115,7 +115,7 @@ def folded(module: nn.Module) -> nn.Module:
     return module
 
 
-def _sealable(assembly: nn.Module, fields: tuple[str, ...], tasks: Mapping[str, Task]) -> nn.Module:
+def _sealable(assembly: nn.Module, fields: tuple[str, ...], tasks: Mapping[str, Answering]) -> nn.Module:
     import torch
 
     class Sealable(torch.nn.Module):

@@ -12,7 +12,7 @@ import numpy as np
 
 from lamina.data.schema import Chunk, Values
 from lamina.errors import LaminaError
-from lamina.tasks import Task
+from lamina.tasks import Answering, Comparable
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -74,7 +74,10 @@ def prove(model: Model, chunks: Iterable[Chunk], root: Path | None, outputs: Map
 
 
 def compare(
-    network: Mapping[str, Array], sealed: Mapping[str, Array], tasks: Mapping[str, Task], rows_per_second: float = 0.0
+    network: Mapping[str, Array],
+    sealed: Mapping[str, Array],
+    tasks: Mapping[str, Answering],
+    rows_per_second: float = 0.0,
 ) -> Parity:
     """Compare outputs by target, [row, width] each, as decoded by the tasks.
 
@@ -92,7 +95,12 @@ def compare(
         if not rows:
             continue
         one, other = task.decode(network[name]), task.decode(sealed[name])
-        if one[""].dtype.kind == "f":
+        if isinstance(task, Comparable):
+            found = task.agreement(network[name], sealed[name])
+            if not found.holds:
+                raise _failed(name, f"an output of row {found.worst} differs by {found.largest:.3g} of their spread")
+            equal, tied, difference = found.same, found.ties, found.largest
+        elif one[""].dtype.kind == "f":
             equal, tied, difference = _numbers(name, one, other)
         else:
             equal, tied, difference = _classes(name, one, other)

@@ -14,7 +14,7 @@ from lamina.data.schema import Field, Values
 from lamina.errors import InputError
 
 _FILES = ("image", "audio", "video")
-_LISTS = ("set", "series")
+_LISTS = ("set", "series", "vector", "frames")
 
 
 class _Input(Protocol):
@@ -94,7 +94,7 @@ def _row_of_json(text: str) -> dict[str, Any]:
 def _is_columns(data: Mapping[str, Any], model: Reads) -> bool:
     """One row or a dict of columns? Columns, if every value that the model reads is a list of one length.
 
-    Where the model's inputs themselves hold lists (sets, series), a dict is always one row.
+    Where the model's inputs themselves hold lists (sets, series, vectors, frames), a dict is always one row.
     """
     columns = {item.field.columns[0] for item in model.inputs.values() if item.field.modality in _LISTS}
     values = [data[column] for column in model.columns if column in data]

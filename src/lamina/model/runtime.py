@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lamina.model import golden, graph, lengths
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows, open_rows
-from lamina.tasks import Task
+from lamina.tasks import Answering, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -76,7 +76,7 @@ class Model:
         self.sealed, self.where = sealed, where
         self.card: Mapping[str, Json] = sealed.card
         self.inputs = {name: _input(name, part, where) for name, part in sealed.encoders.items()}
-        self.tasks = {name: _task(name, part, where) for name, part in sealed.tasks.items()}
+        self.tasks: Mapping[str, Answering] = {name: _task(name, part, where) for name, part in sealed.tasks.items()}
         self._session = _session(sealed.network, threads, where)
         self._errors = _runtime_errors()
         self._check_graph()
@@ -94,6 +94,23 @@ class Model:
     def targets(self) -> tuple[str, ...]:
         """The names of what it answers."""
         return tuple(self.tasks)
+
+    @property
+    def labelled(self) -> dict[str, Task]:
+        """The tasks by target, where data can hold the true answers.
+
+        Raises:
+            InputError: there are no true answers to what this model answers.
+        """
+        for name, task in self.tasks.items():
+            if not hasattr(task, "scores"):
+                acting = "See how it does in fresh episodes: lamina test MODEL gym:NAME"
+                raise InputError(
+                    f"This model answers with an {name}, of which no column holds the right ones.",
+                    where=self.where,
+                    fix=acting if task.task == "control" else "Its report says how it did on its own test rows.",
+                )
+        return {name: cast(Task, task) for name, task in self.tasks.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -271,9 +288,9 @@ def _input(name: str, part: Json, where: str) -> Input:
         raise graph.damaged(f"The encoder of {name!r} is damaged: {_reason(error)}.", where) from None
 
 
-def _task(name: str, part: Json, where: str) -> Task:
+def _task(name: str, part: Json, where: str) -> Answering:
     try:
-        task: Task = _registered("tasks", part["task"], where).Task.restore(part["state"])
+        task: Answering = _registered("tasks", part["task"], where).Task.restore(part["state"])
         if task.name != name or not 1 <= task.width <= 1_000_000:
             raise ValueError(name)
         # The first decoding looks at every part of the state.

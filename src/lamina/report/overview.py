@@ -14,6 +14,7 @@ from lamina.evaluate.scores import title
 from lamina.report import charts, wording
 from lamina.report.axes import is_finite
 from lamina.report.charts import Line
+from lamina.report.inputs import is_picture
 
 FEW_TEST_ROWS = 200
 MISCALIBRATED = 0.05
@@ -111,8 +112,26 @@ def notes(results: Results) -> list[View]:
     ]
 
 
+def exhibits(results: Results) -> list[View]:
+    """What the network made or did, as pictures and curves."""
+    return [
+        {
+            "title": item.title,
+            "text": item.text,
+            "lines": list(item.lines),
+            "pictures": [Markup(picture) for picture in item.pictures if is_picture(picture)],
+            "chart": Markup(
+                charts.line_chart([Line("", list(enumerate(item.points, 1)))], "place", "value", item.title)
+                if item.points
+                else ""
+            ),
+        }
+        for item in results.exhibits
+    ]
+
+
 def data(found: Mapping[str, Json]) -> View:
-    """Rows, parts, fields, dropped rows."""
+    """Rows, parts, fields, dropped rows; of an environment, steps."""
     parts = [
         (name, found.get(key)) for name, key in (("training", "train"), ("validation", "validation"), ("test", "test"))
     ]
@@ -124,6 +143,9 @@ def data(found: Mapping[str, Json]) -> View:
     count = int(found.get("dropped_count") or len(dropped))
     return {
         "rows": wording.number(found.get("rows")),
+        "environment": bool(found.get("environment")),
+        "steps": wording.number(found.get("steps")),
+        "longest": wording.number(found["longest"]) if found.get("longest") else "",
         "source": str(found.get("source") or ""),
         "split": str(found.get("split") or ""),
         "fingerprint": str(found.get("fingerprint") or ""),

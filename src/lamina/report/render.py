@@ -45,6 +45,7 @@ def render(results: Results, plan_text: str, command: str) -> str:
         targets=targets,
         standing_out=overview.standing_out(results),
         notes=overview.notes(results),
+        exhibits=overview.exhibits(results),
         data=overview.data(results.data),
         plan=overview.plan(plan_text),
         network=overview.network(results.network),

@@ -49,7 +49,7 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
     rows = _affordable(parts.train, kinds, plan.seed)
     if len(rows) < len(parts.train):
         narrator.say(f"baselines learn from {len(rows):,} of the training rows, drawn at random, to save memory")
-    train, validation, test = (_features(prepared, part) for part in (rows, parts.validation, parts.test))
+    train, validation, test = (simple_features(prepared, part) for part in (rows, parts.validation, parts.test))
     found: dict[str, tuple[BaselineAnswers, ...]] = {}
     narrator.say("baselines, fitted on the same rows:")
     for name, task in prepared.tasks.items():
@@ -81,7 +81,7 @@ def _affordable(rows: Array, kinds: set[str], seed: int) -> Array:
     return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
 
 
-def _features(prepared: Prepared, rows: Array) -> BaselineFeatures:
+def simple_features(prepared: Prepared, rows: Array) -> BaselineFeatures:
     """Simple features of `rows`, from the encoded arrays; of texts, from the raw words."""
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     arrays = {name: prepared.examples.arrays[name][rows] for name in features}

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
+from torch import nn
 
 from lamina import registry
 from lamina.choose import hardware
@@ -16,7 +17,9 @@ from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.errors import InputError, nearest
 from lamina.learn import checkpoint
+from lamina.learn.engine import Engine
 from lamina.learn.finder import find_rate
+from lamina.learn.loader import Loader
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, Plan
@@ -36,6 +39,22 @@ TRY_COMPILING = {False: 3600.0, True: 120.0}
 """Seconds of training from which on compiling is tried, without and with a GPU: on processors it takes about a minute
 and has gained nothing for small convolutional networks."""
 NO_OPTIONS = "It has none: leave that out."
+
+
+class Measured(Protocol):
+    """What is measured of a learner."""
+
+    engine: Engine
+    source: Loader
+    validation: Loader
+
+    @property
+    def method(self) -> Any: ...
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    def steps_in(self, epochs: float) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ def choose(
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
     fixed = keys | ({"training.precision"} if given is not None else set())
-    plan, measured, allowed = _measure(plan, learner, machine, fixed, prepared, began)
+    plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
         steps = learner.steps_in(plan.training.epochs)
@@ -96,7 +115,12 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
         InputError: a name, option or value that does not exist, or weights that do not fit.
     """
     decided, _, _ = _decided(request, prepared, plan, given)
-    registry.module("methods", decided.method.name)
+    if hasattr(registry.module("methods", decided.method.name), "suits"):
+        raise InputError(
+            f"The method {decided.method.name!r} learns by acting in an environment, not from rows.",
+            where="method.name",
+            fix="Leave it out, or name an environment as the data, e.g. gym:CartPole-v1.",
+        )
     for option in decided.method.options:
         raise InputError(
             f"The method {decided.method.name!r} has no option {option!r}.", where="method", fix=NO_OPTIONS
@@ -128,7 +152,7 @@ def _decided(
             name=plan.name,
         )
     else:
-        asked = _networks_asked(request, list(choose_networks.groups(features)))
+        asked = networks_asked(request, list(choose_networks.groups(features)))
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         accelerated = hardware.detect().device.type != "cpu"
         networks, why = choose_networks.choose(
@@ -147,9 +171,9 @@ def _decided(
     if given is None:
         # Apart from those beside them: with two networks, "network.dropout" could mean either.
         own = Plan(network={key: part for key, part in plan.network.items() if key in asked})
-        own = own.with_set(item for item in sets if _of_inputs(item, asked))
+        own = own.with_set(item for item in sets if of_inputs(item, asked))
         plan = replace(plan, network={**plan.network, **own.network})
-        plan = plan.with_set(item for item in sets if not _of_inputs(item, asked))
+        plan = plan.with_set(item for item in sets if not of_inputs(item, asked))
     else:
         plan = plan.with_set(sets)
     reasons.update({item.partition("=")[0]: "you asked for it" for item in sets})
@@ -173,10 +197,10 @@ def _keys(sets: list[str]) -> set[str]:
     return {item.partition("=")[0].strip() for item in sets}
 
 
-def _networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]:
+def networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]:
     """What the user says about networks: `--set network...` and `--weights`."""
     plan = Plan(network={key: NetworkPlan() for key in keys})
-    plan = plan.with_set(item for item in request.sets if _of_inputs(item, keys))
+    plan = plan.with_set(item for item in request.sets if of_inputs(item, keys))
     asked: dict[str, NetworkPlan] = dict(plan.network)
     for item in request.weights:
         key, path = weights_for(item, keys)
@@ -184,7 +208,7 @@ def _networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]
     return asked
 
 
-def _of_inputs(item: str, networks: Collection[str]) -> bool:
+def of_inputs(item: str, networks: Collection[str]) -> bool:
     """Is a `--set` about the network of an input, rather than about one beside it, or about something else?"""
     beside = tuple(f"network.{choose_networks.companion(name)}." for name in networks)
     return item.startswith("network.") and not item.startswith(beside)
@@ -207,8 +231,8 @@ def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
     return rich[0], item
 
 
-def _measure(
-    plan: Plan, learner: Learner, machine: hardware.Hardware, fixed: set[str], prepared: Prepared, began: float
+def measure(
+    plan: Plan, learner: Measured, machine: hardware.Hardware, fixed: set[str], prepared: Prepared, began: float
 ) -> tuple[Plan, dict[str, str], Allowance]:
     """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
 
@@ -277,7 +301,7 @@ def _answers_asked(prepared: Prepared, pace: float) -> int:
     return len(split.validation) + 2 * len(split.test) + answers_asked(prepared.schema, len(split.test), pace)
 
 
-def _seconds_per_answer(learner: Learner) -> float:
+def _seconds_per_answer(learner: Measured) -> float:
     """The time of one example's answer, from a few batches."""
     engine, numbers = learner.engine, count()
 
@@ -290,7 +314,7 @@ def _seconds_per_answer(learner: Learner) -> float:
 
 
 def _faster_precision(
-    learner: Learner, step: Callable[[], None], pace: float
+    learner: Measured, step: Callable[[], None], pace: float
 ) -> tuple[Literal["fp32", "bf16"], float, str]:
     """(precision, seconds a step with it, reason): bf16 where it is clearly faster and computes the same loss.
 
@@ -332,7 +356,7 @@ def _check_compiles(step: Callable[[], None]) -> None:
         ) from None
 
 
-def _compiled(learner: Learner, step: Callable[[], None], pace: float, steps: float) -> tuple[bool, float, str]:
+def _compiled(learner: Measured, step: Callable[[], None], pace: float, steps: float) -> tuple[bool, float, str]:
     """(whether to compile, seconds a step then, reason): where so many steps save more than compiling takes.
 
     Args:

@@ -84,14 +84,15 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         network,
         method,
         engine,
-        _loader(plan, prepared, prepared.split.train, training.batch_size, training.balance == "sampling"),
-        _loader(plan, prepared, prepared.split.validation, max(training.batch_size, 256)),
+        rows_loader(plan, prepared, prepared.split.train, training.batch_size, training.balance == "sampling"),
+        rows_loader(plan, prepared, prepared.split.validation, max(training.batch_size, 256)),
         prepared.tasks,
         notes,
     )
 
 
-def _loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sampled: bool = False) -> Loader:
+def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sampled: bool = False) -> Loader:
+    """Batches of `rows`; with `sampled` every class of the first target is drawn equally often."""
     padded = {
         name: int(encoder.feature.details.get("padding", 0))
         for name, encoder in prepared.encoders.items()
@@ -118,7 +119,7 @@ def _loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sample
 
 def loader(plan: Plan, prepared: Prepared, rows: Array) -> Loader:
     """All `rows` in order, for evaluation."""
-    return _loader(plan, prepared, rows, max(plan.training.batch_size, 256))
+    return rows_loader(plan, prepared, rows, max(plan.training.batch_size, 256))
 
 
 def _even_chances(prepared: Prepared, rows: Array) -> Array | None:

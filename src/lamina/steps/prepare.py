@@ -166,6 +166,7 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
             )
         )  # fmt: skip
     tasks: dict[str, Task] = {}
+    # Tasks without a target are fitted by nothing but the network.
     for field in schema.targets:
         asked = plan.task[field.name]
         module = registry.module("tasks", asked.name)

@@ -14,6 +14,7 @@ from lamina.errors import InputError, nearest
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
 from lamina.evaluate.scores import POINTS, amount, better_by, title
+from lamina.model import golden
 from lamina.model import quantize as graphs
 from lamina.model.format import write
 from lamina.model.runtime import Model, load
@@ -21,8 +22,8 @@ from lamina.narrate import Narrator
 from lamina.run import Run
 from lamina.steps.learner import known_targets
 from lamina.steps.prepare import Prepared
-from lamina.steps.test import with_examples
-from lamina.tasks import Task
+from lamina.steps.test import example_rows
+from lamina.tasks import Answering, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -123,7 +124,7 @@ def _variant(
     sealed = replace(full.sealed, network=small)
     model = Model(sealed)
     after = {part: _outputs(model, prepared, rows) for part, rows in _judged(prepared).items()}
-    judged = _compared(prepared, full.tasks, "validation", before, after)
+    judged = _compared(prepared, full.labelled, "validation", before, after)
     for name, compared in judged.items():
         if -compared.gain.value > (most_loss if compared.score in POINTS else most_loss * abs(compared.before)):
             unit = compared.gain.unit
@@ -132,7 +133,7 @@ def _variant(
                 refused=f"{name}: {title(compared.score)} on the validation rows would be worse by "
                 f"{amount(compared.score, -compared.gain.value, unit)}",
             )
-    scores = _compared(prepared, full.tasks, "test", before, after)
+    scores = _compared(prepared, full.labelled, "test", before, after)
     path = run.model.with_name(f"{run.model.stem}-{kind}{run.model.suffix}")
     variant = Variant(
         kind,
@@ -144,7 +145,7 @@ def _variant(
     )
     limits = [*full.card.get("limits", []), *(_limit(kind, name, item) for name, item in scores.items())]
     card = {**full.card, "variant": {**asdict(variant), "path": path.name}, "limits": limits}
-    written = write(path, with_examples(replace(sealed, card=card), prepared))
+    written = write(path, golden.sealed_with(replace(sealed, card=card), *example_rows(prepared)))
     return replace(variant, bytes=written, size=written / size)
 
 
@@ -199,7 +200,7 @@ def _compared(
     return found
 
 
-def _same(tasks: Mapping[str, Task], before: Mapping[str, Array], after: Mapping[str, Array]) -> float:
+def _same(tasks: Mapping[str, Answering], before: Mapping[str, Array], after: Mapping[str, Array]) -> float:
     """The share of rows whose answers are all the same; numbers to a hundredth of their spread."""
     same: Array | None = None
     for name, task in tasks.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,17 +16,14 @@ from lamina import __version__
 from lamina.choose import hardware
 from lamina.data.audit_labels import suspect_labels
 from lamina.data.findings import AuditFinding
-from lamina.data.schema import Json, Values
-from lamina.errors import LaminaError
+from lamina.data.schema import Chunk, Json, Values
 from lamina.evaluate.assess import assess
 from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
 from lamina.evaluate.results import Cost, Results, Seal, TargetResult, to_json
 from lamina.evaluate.scores import title
 from lamina.learn.loop import Status
 from lamina.learn.record import Record
-from lamina.model import card, golden, parity
-from lamina.model.export import export
-from lamina.model.format import Sealed, write
+from lamina.model import card, golden
 from lamina.model.runtime import Model
 from lamina.narrate import Narrator
 from lamina.networks.transfer.freezing import merge_lora
@@ -38,6 +35,7 @@ from lamina.steps.baselines import Answers
 from lamina.steps.explanations import explanations
 from lamina.steps.learner import Learner, answers, known_targets, loader
 from lamina.steps.prepare import Prepared, read
+from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.tasks import Task, classify
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +47,8 @@ class Clock(Protocol):
     seconds: dict[str, float]
 
     def lap(self, step: str) -> None: ...
+
+    def trained(self, run: Run, ended: Status) -> None: ...
 
 
 def test(
@@ -72,7 +72,7 @@ def test(
     for result in found:
         _tell(narrator, result)
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
-    versions = _versions(plan, run)
+    versions = versions_of(plan, run)
     model, sealed = _sealed(plan, prepared, learner, tasks, found, outputs, run, data, versions)
     narrator.say(
         f"sealed: {sealed.rows:,} test rows answered again from their raw values, {sealed.same_answers:.0%} the same, "
@@ -89,8 +89,8 @@ def test(
         audit=(*prepared.findings, *suspects),
         explanations=explained,
         seal=sealed,
-        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), _pace(record)),
-        curves={"train": _thinned(record.of("train")), "validation": record.of("validation")},
+        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
+        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
         network=shown.network_document(learner),
         versions=versions,
         stopped=ended.stopped,
@@ -196,50 +196,30 @@ def _sealed(
         LaminaError: the sealed model answers otherwise than the trained network; there is then no model file.
     """
     merge_lora(learner.network)
-    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     learner.network.eval()
-    exported = export(learner.network.cpu(), features, tasks)
-    inputs = {
-        name: {
-            "field": asdict(prepared.schema[name]),
-            "modality": prepared.schema[name].modality,
-            "state": part.state(),
-        }
-        for name, part in prepared.encoders.items()
-    }
-    columns = [column for name in prepared.encoders for column in prepared.schema[name].columns]
-    sealed = Sealed(
-        network=exported.network,
-        inputs=exported.inputs,
-        outputs=exported.outputs,
-        encoders=inputs,
-        tasks={name: {"task": task.task, "state": task.state()} for name, task in tasks.items()},
-        card=card.build(
-            plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
-            network=shown.network_document(learner),
-        ),
+    description = card.build(
+        plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
+        network=shown.network_document(learner),
     )  # fmt: skip
-    sealed = with_examples(sealed, prepared)
-    model = Model(sealed)
-    chunks = (chunk for _, chunk in prepared.table.chunks(prepared.split.test, columns, 1024))
-    proof = parity.prove(model, chunks, prepared.table.root, outputs)
-    if proof.same_answers < 1 and proof.ties == 0:
-        raise LaminaError(
-            f"The sealed model gives another answer for {1 - proof.same_answers:.2%} of the test rows.",
-            fix="The model was not sealed; report this as a fault of Lamina.",
-        )
-    size = write(run.model, sealed)
-    return model, Seal(
-        run.model.name, size, proof.rows, proof.same_answers, proof.largest_difference, proof.rows_per_second
-    )
+    fields = {name: prepared.schema[name] for name in prepared.encoders}
+    sealed = sealed_parts(learner.network.cpu(), fields, prepared.encoders, tasks, description, *example_rows(prepared))
+    return prove_and_write(run, sealed, raw_test_rows(prepared), prepared.table.root, outputs)
 
 
-def with_examples(sealed: Sealed, prepared: Prepared) -> Sealed:
-    """The sealed model with some test rows and its answers to them."""
+def raw_test_rows(prepared: Prepared) -> Iterator[Chunk]:
+    """The test rows' raw inputs, streamed in order."""
+    return (chunk for _, chunk in prepared.table.chunks(prepared.split.test, _columns(prepared), 1024))
+
+
+def example_rows(prepared: Prepared) -> tuple[Chunk, Path | None]:
+    """Some test rows' raw inputs, to be kept with the model, and the folder that their paths start from."""
     test = prepared.split.test
     rows = test[:: max(1, len(test) // golden.USUAL)][: golden.USUAL]
-    columns = [column for name in prepared.encoders for column in prepared.schema[name].columns]
-    return golden.sealed_with(sealed, prepared.table.take(rows, columns), prepared.table.root)
+    return prepared.table.take(rows, _columns(prepared)), prepared.table.root
+
+
+def _columns(prepared: Prepared) -> list[str]:
+    return [column for name in prepared.encoders for column in prepared.schema[name].columns]
 
 
 def _tell(narrator: Narrator, result: TargetResult) -> None:
@@ -253,19 +233,21 @@ def _tell(narrator: Narrator, result: TargetResult) -> None:
     narrator.say(f"verdict: {result.verdict}")
 
 
-def _pace(record: Record) -> float:
+def pace(record: Record) -> float:
+    """The median of the training's examples a second."""
     paces = [entry["examples_per_second"] for entry in record.of("train")]
     return float(np.median(paces)) if paces else 0.0
 
 
-def _thinned(entries: list[dict[str, Any]], most: int = 400) -> list[dict[str, Any]]:
+def thinned(entries: list[dict[str, Any]], most: int = 400) -> list[dict[str, Any]]:
     """At most `most` entries, evenly chosen, the last among them: enough for a curve."""
     if len(entries) <= most:
         return entries
     return [entries[place] for place in np.unique(np.linspace(0, len(entries) - 1, most).astype(int))]
 
 
-def _versions(plan: Plan, run: Run) -> dict[str, str]:
+def versions_of(plan: Plan, run: Run) -> dict[str, str]:
+    """Of all that a run depends on, with its machine, seed and command."""
     libraries = {name: importlib.metadata.version(name) for name in ("torch", "onnxruntime", "numpy")}
     return {
         "lamina": __version__,

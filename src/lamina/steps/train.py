@@ -55,7 +55,7 @@ def train(
         keep_best=plan.training.keep == "best",
         threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
     )
-    begun = _newest_step(run)
+    begun = newest_step(run)
     if not begun:
         inform(learner, plan, prepared)
     record = Record(run.log, narrator, start=begun)
@@ -79,14 +79,19 @@ def train(
     if not limits.keep_best:
         learner.method.load(learner.method.weights())
     write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in learner.method.weights().items()}))
+    tell_end(status, plan, narrator)
+    return learner, status, record
+
+
+def tell_end(status: Status, plan: Plan, narrator: Narrator) -> None:
+    """Why training ended, where it was not with its last step."""
     if status.stopped == "interrupted":
         narrator.say("interrupted: going on with the best weights so far; `lamina resume` can continue the training")
     elif status.stopped == "patience":
         narrator.say(f"no better for {plan.training.patience} evaluations: the best was at step {status.best_step:,}")
-    return learner, status, record
 
 
-def _newest_step(run: Run) -> int:
+def newest_step(run: Run) -> int:
     """The step of the newest checkpoint, 0 without any: later entries of the log will be written again."""
     files = sorted(run.checkpoints.glob("*.safetensors"))
     return int(files[-1].stem) if files else 0

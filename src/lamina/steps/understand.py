@@ -68,6 +68,12 @@ def place_of(data: Any) -> str:
 def understand(request: Request, narrator: Narrator) -> Understood:
     """Read the data, recognise columns and tasks; nothing is fitted yet."""
     narrator.step("Understand")
+    if request.task and hasattr(registry.module("tasks", request.task), "ENVIRONMENT"):
+        raise InputError(
+            f"The task {request.task!r} is for an environment, not for rows.",
+            where="--task",
+            fix="Leave it out, or name an environment as the data, e.g. gym:CartPole-v1.",
+        )
     table, boundary = open_data(request.data, request.test)
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
@@ -85,7 +91,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
 def _found(request: Request, table: Table, boundary: int | None) -> tuple[Plan, dict[str, Mapping[str, Json]]]:
     """(Plan with data, schema and tasks; summaries), from looking at the rows; kept for the next run."""
     rows = None if boundary is None else np.arange(boundary)
-    schema = recognise(table, request.targets, overrides(request), rows=rows)
+    schema = recognise(table, request.targets, overrides(request), rows=rows, judged=bool(unlabelled(request.task)))
     summaries = summarise(table, schema)
     tasks, reasons = _tasks(request, schema, table)
     data = _data_plan(request, table, schema, boundary)
@@ -175,9 +181,9 @@ def _absolute(value: Any, table: Table) -> Any:
 
 
 def _tasks(request: Request, schema: Schema, table: Table) -> tuple[dict[str, TaskPlan], dict[str, str]]:
-    """The task of each target, with the reason."""
-    if request.task:
-        registry.module("tasks", request.task)
+    """The task of each target, with the reason; of a task without targets, its own answer's."""
+    if answer := unlabelled(request.task):
+        return {answer: TaskPlan(request.task)}, {f"task.{answer}": f"{request.task}: you asked for it"}
     tasks: dict[str, TaskPlan] = {}
     reasons: dict[str, str] = {}
     for field in schema.targets:
@@ -186,6 +192,11 @@ def _tasks(request: Request, schema: Schema, table: Table) -> tuple[dict[str, Ta
         tasks[field.name] = TaskPlan(name)
         reasons[f"task.{field.name}"] = f"{name}: {reason}"
     return tasks, reasons
+
+
+def unlabelled(task: str) -> str:
+    """What the answer of a task that needs no target is called; "" of any other task."""
+    return str(getattr(registry.module("tasks", task), "UNLABELLED", "")) if task else ""
 
 
 def _suited(field: Field, table: Table) -> tuple[str, str]:

@@ -1,9 +1,11 @@
-"""The contract of a task: what is asked of a target, in one file.
+"""The contract of a task: what is asked, in one file.
 
 A module `lamina/tasks/NAME.py` offers
 
 - `suits(field, description) -> Recognition | None`: is this the task that a target of this modality asks for?
-- `Task`: a frozen dataclass, one per target, that keeps the protocol below.
+- `Task`: a frozen dataclass, one per target, that keeps the protocol `Task` below; or, where what is asked for is in
+  no column of a table, `Answering` and `Comparable`. The module then says in `ENVIRONMENT` (a task for environments) or
+  `UNLABELLED` (for rows without answers) what its own answer is called.
 
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.
@@ -14,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from lamina.data.schema import Field, Json, Values
 from lamina.modalities import Chunks, Encoded
+from lamina.tasks._agreement import Agreement
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,22 +39,50 @@ class Score:
     unit: str = ""
 
 
-class Task(Protocol):
-    """One target's question: encoding, loss, decoding, scores, baselines.
+class Answering(Protocol):
+    """What a sealed model needs of a task: from the network's outputs to answers.
 
-    `output` below is what the sealed network gives for this target: [row, width] float32 (for classes
-    log-probabilities or logits before calibration, for numbers standardised location and log-scale).
-    `target` is what `encode` gives.
+    `output` is what the sealed network gives for this target: [row, width] float32 (for classes log-probabilities or
+    logits before calibration, for numbers standardised location and log-scale, for actions preferences or values).
     """
 
     task: ClassVar[str]
-    name: str
-    """The target's column."""
+
+    @property
+    def name(self) -> str:
+        """The target's column, or what the answer is called."""
+        ...
 
     @property
     def width(self) -> int:
         """How many outputs the head needs for one row."""
         ...
+
+    def combine(self, output: Tensor) -> Tensor:
+        """[row, member, width] to [row, width]: how an ensemble answers as one. Exported to ONNX."""
+        ...
+
+    def decode(self, output: Array) -> dict[str, Values]:
+        """Answers by column suffix, e.g. {"": answer, ".p": ..., ".p.yes": ...}; NumPy only."""
+        ...
+
+    def state(self) -> dict[str, Json]: ...
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Json]) -> Self: ...
+
+
+@runtime_checkable
+class Comparable(Protocol):
+    """A task whose answers are neither labels nor one number: it says itself whether two networks answer alike."""
+
+    def agreement(self, before: Array, after: Array) -> Agreement:
+        """Compare two networks' outputs, [row, width] each."""
+        ...
+
+
+class Task(Answering, Protocol):
+    """One target's question: encoding, loss, decoding, scores, baselines; `target` is what `encode` gives."""
 
     @classmethod
     def fit(cls, field: Field, chunks: Chunks, options: Mapping[str, Json]) -> Self:
@@ -74,20 +105,12 @@ class Task(Protocol):
         """
         ...
 
-    def combine(self, output: Tensor) -> Tensor:
-        """[row, member, width] to [row, width]: how an ensemble answers as one. Exported to ONNX."""
-        ...
-
     def calibrated(self, output: Array, target: Array) -> Self:
         """A task that also knows temperature, thresholds and conformal quantiles (validation part)."""
         ...
 
     def uncalibrated(self) -> Self:
         """Without what `calibrated` learned: for the outputs of another model."""
-        ...
-
-    def decode(self, output: Array) -> dict[str, Values]:
-        """Answers by column suffix, e.g. {"": answer, ".p": ..., ".p.yes": ...}; NumPy only."""
         ...
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
@@ -104,8 +127,3 @@ class Task(Protocol):
     def row_losses(self, output: Array, target: Array) -> Array:
         """[row] how wrong each answer is (higher is worse): for worst mistakes and paired tests."""
         ...
-
-    def state(self) -> dict[str, Json]: ...
-
-    @classmethod
-    def restore(cls, state: Mapping[str, Json]) -> Self: ...

@@ -217,6 +217,18 @@ def build_assembly(
     return assemble(networks, widths, fuse)
 
 
+def build_body(plans: Mapping[str, NetworkPlan], features: Mapping[str, Feature], base: Path | None = None) -> Assembly:
+    """As `build_assembly`, without heads: for methods that learn from inputs alone, through `embed`.
+
+    Raises:
+        InputError: as `build_assembly`, or there is no network.
+    """
+    if not plans:
+        raise InputError("There is no network to assemble.", fix="Name at least one network.")
+    networks = {name: (build_network(name, plan, features, base), plan.fields) for name, plan in plans.items()}
+    return Assembly(networks, {}, FuseOptions())
+
+
 def build_network(name: str, plan: NetworkPlan, features: Mapping[str, Feature], base: Path | None = None) -> Network:
     """One network of a plan; see `build_assembly`."""
     family = registry.module("networks", plan.name)
@@ -237,4 +249,13 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, trainable in sizes if trainable)
 
 
-__all__ = ["Assembly", "FuseOptions", "Stage", "assemble", "build_assembly", "build_network", "count_parameters"]
+__all__ = [
+    "Assembly",
+    "FuseOptions",
+    "Stage",
+    "assemble",
+    "build_assembly",
+    "build_body",
+    "build_network",
+    "count_parameters",
+]

@@ -26,6 +26,8 @@ from lamina.plan import NetworkPlan
 Origin = Literal["run", "huggingface", "state"]
 
 PICKLED = (".pth", ".pt", ".bin")
+OWNERS = ("", "body.", "policy.assembly.", "policy.network.assembly.")
+"""What stands before the networks in a run's weights: nothing, or what learned without answers or by acting."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +263,9 @@ def _of_run(folder: Path, name: str, own: Mapping[str, Tensor]) -> dict[str, Ten
     """The tensors of the run's network that fits best: of the same name first, then by names and shapes."""
     networks: dict[str, dict[str, Tensor]] = {}
     for key, tensor in _run_tensors(folder).items():
-        group, _, rest = key.removeprefix("networks.").partition(".")
-        if key.startswith("networks."):
+        owner, found, name_of_part = key.partition("networks.")
+        group, _, rest = name_of_part.partition(".")
+        if found and owner in OWNERS:
             networks.setdefault(group, {})[rest] = tensor
     if not networks:
         raise InputError(f"The run {folder} has no trained networks.", fix="Train it to its end, or choose another.")

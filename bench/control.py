@@ -1,0 +1,131 @@
+"""Learning to act, beside stable-baselines3: mean return of fresh episodes, and steps a second while it learns.
+
+    python -m bench control [NAME ...] [--seeds 3] [--environments FOLDER]
+
+Both use one thread, the same environment, as many steps, and networks of one size; each has the settings that its own
+authors recommend. They run in turn, seed by seed. Validation during training, which Lamina does and the other does not,
+counts as Lamina's time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import _machine
+from bench.peers.__main__ import PROGRAMS, Peer, environment_of
+
+SB3 = Peer("control/sb3", ("stable-baselines3", "gymnasium", "box2d", "pygame", "torch", "numpy"), "stable-baselines3")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is learned.
+
+    Attributes:
+        world: a Gymnasium id.
+        method: ppo, dqn or sac.
+        steps: in the environment.
+        wanted: the mean return to reach.
+        sets: what Lamina is told besides.
+    """
+
+    world: str
+    method: str
+    steps: int
+    wanted: float
+    sets: tuple[str, ...] = ()
+
+
+JOBS = {
+    "cartpole-ppo": Job("CartPole-v1", "ppo", 100_000, 475),
+    "cartpole-dqn": Job("CartPole-v1", "dqn", 50_000, 475),
+    "lunarlander-ppo": Job("LunarLander-v3", "ppo", 1_000_000, 200),
+    "lunarlander-dqn": Job("LunarLander-v3", "dqn", 200_000, 200),
+    "pendulum-sac": Job("Pendulum-v1", "sac", 20_000, -180),
+}
+
+
+def lamina_run(job: Job, seed: int) -> dict[str, Any]:
+    """One run; {"seconds", "steps", "steps_per_second", "mean_return", "seconds_to_wanted"}."""
+    folder = Path(tempfile.mkdtemp(prefix="control-"))
+    line = [
+        *(sys.executable, "-m", "lamina", "train", f"gym:{job.world}", "--seed", str(seed), "--quiet"),
+        *("--out", str(folder / "run"), "--set", f"method.name={job.method}", f"training.steps={job.steps}"),
+        *("training.threads=1", *job.sets),
+    ]
+    subprocess.run(line, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    results = json.loads((folder / "run" / "results.json").read_text())
+    log = [json.loads(entry) for entry in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    shutil.rmtree(folder)
+    reached = [e["seconds"] for e in log if e["kind"] == "validation" and e["mean_return"] >= job.wanted]
+    steps, seconds = results["data"]["steps"], results["cost"]["seconds"]["train"]
+    return {
+        "seconds": seconds,
+        "steps": steps,
+        "steps_per_second": steps / seconds,
+        "mean_return": results["targets"][0]["scores"]["mean_return"]["value"],
+        "seconds_to_wanted": reached[0] if reached else None,
+        "random": results["targets"][0]["baselines"][0]["scores"]["mean_return"]["value"],
+    }
+
+
+def peer_run(python: Path, job: Job, seed: int) -> dict[str, Any]:
+    """One run of stable-baselines3."""
+    line = [str(python), str(PROGRAMS / "control" / "sb3.py"), job.world, job.method, str(job.steps), str(seed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    done = subprocess.run(line, check=True, env=environment, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def summary(job: Job, lamina: Sequence[dict[str, Any]], peer: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Medians and spreads of both."""
+    found: dict[str, Any] = {"job": vars(job), "seeds": len(lamina)}
+    for name, runs in (("lamina", lamina), ("stable-baselines3", peer)):
+        if runs:
+            found[name] = {
+                key: _machine.spread([run[key] for run in runs])
+                for key in ("mean_return", "steps_per_second", "seconds")
+            }
+            found[name]["runs"] = list(runs)
+    if peer:
+        ratios = [one["steps_per_second"] / other["steps_per_second"] for one, other in zip(lamina, peer, strict=True)]
+        found["pace ratio"] = _machine.spread(ratios)
+    return found
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench control", description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(JOBS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--environments", default=".venv-peers", help="where the peer's environment is made")
+    parser.add_argument("--alone", action="store_true", help="Lamina without the peer")
+    arguments = parser.parse_args(words)
+    wrong = [name for name in arguments.names if name not in JOBS]
+    if wrong:
+        parser.error(f"there is no job {wrong[0]!r}; there are {', '.join(JOBS)}")
+    python = None if arguments.alone else environment_of("stable-baselines3", SB3, Path(arguments.environments))[0]
+    for name in arguments.names or JOBS:
+        job, own, other = JOBS[name], [], []
+        for seed in range(arguments.seeds):
+            own.append(lamina_run(job, seed))
+            print(name, seed, "lamina", own[-1], flush=True)
+            if python is not None:
+                other.append(peer_run(python, job, seed))
+                print(name, seed, "stable-baselines3", other[-1], flush=True)
+        _machine.keep(f"control-{name}", summary(job, own, other))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""Baselines of control: acting at random, and a table of values where states are few (Watkins 1989)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina.environments import Array, Observations, Policy, World
+from lamina.environments.opening import close
+from lamina.environments.spaces import value_of
+from lamina.environments.vector import failed, reset, seed_of
+from lamina.modalities.category import FIRST, Encoder
+
+MOST_CELLS = 1_000_000
+"""States times actions."""
+DISCOUNT = 0.99
+EXPLORING, LEAST_RANDOM = 0.6, 0.02
+"""The share of the steps over which random actions become rarer, and how rare they become."""
+FADING = 0.77
+"""A value's rate is 1 / visits to this power (Even-Dar & Mansour 2003, "Learning rates for Q-learning")."""
+LEAST_RATE = 0.01
+CLOCK = 1024
+"""Steps from one look at the clock to the next."""
+
+
+def suits(world: World) -> bool:
+    """Is one of a few states observed, and one of several actions taken?"""
+    if len(world.fields) != 1 or world.actions.kind != "discrete":
+        return False
+    encoder = world.encoders[world.fields[0].name]
+    return isinstance(encoder, Encoder) and len(encoder.levels) * world.actions.size <= MOST_CELLS
+
+
+def learn(world: World, steps: int, seed: int, *, seconds: float | None = None) -> Policy:
+    """The greedy policy of Q-learning with random actions that become rarer (Watkins 1989).
+
+    Q(s, a) += rate * (reward + discount * max Q(s', .) - Q(s, a)); where an episode terminated, nothing follows;
+    where it was merely cut off, the future counts as if it had gone on.
+
+    Args:
+        world: one that `suits`.
+        steps: in the environment.
+        seconds: ends earlier after so many.
+
+    Raises:
+        InputError: the environment failed.
+    """
+    field = world.fields[0]
+    encoder = world.encoders[field.name]
+    if not isinstance(encoder, Encoder) or not suits(world):
+        raise ValueError(f"{world.name} has no few states with discrete actions")
+    codes = {int(level): code for code, level in enumerate(encoder.levels, start=FIRST)}
+    environment = world.make(None)
+    try:
+        table = _table(
+            world,
+            environment,
+            lambda observation: codes[int(value_of(field.name, observation))],
+            encoder.feature.size,
+            _share_done(steps, seconds),
+            seed,
+        )
+    finally:
+        close(environment)
+    best = np.array([values.index(max(values)) for values in table], np.int64)
+    return lambda observations: best[observations[field.name]]
+
+
+def _share_done(steps: int, seconds: float | None) -> Callable[[int], float]:
+    """From the steps so far to the share of the whole, by steps or by time, whichever is further."""
+    begin, share = time.monotonic(), 0.0
+
+    def done(step: int) -> float:
+        nonlocal share
+        if seconds and step % CLOCK == 0:
+            share = (time.monotonic() - begin) / seconds
+        return max(share, step / steps)
+
+    return done
+
+
+def _table(
+    world: World,
+    environment: Any,
+    state_of: Callable[[Any], int],
+    states: int,
+    done: Callable[[int], float],
+    seed: int,
+) -> list[list[float]]:
+    """The value of every action in every state."""
+    # Plain lists: for one number at a time they are several times quicker than arrays.
+    count, start = world.actions.size, world.actions.start
+    table = [[0.0] * count for _ in range(states)]
+    visits = [[0] * count for _ in range(states)]
+    random = np.random.default_rng(seed)
+    coins: list[float] = []
+    choices: list[int] = []
+    episode = step = length = 0
+    state = state_of(reset(world, environment, seed_of(seed, 0)))
+    while (share := done(step)) < 1:
+        if not coins:
+            coins, choices = random.random(CLOCK).tolist(), random.integers(count, size=CLOCK).tolist()
+        values, action, coin = table[state], choices.pop(), coins.pop()
+        if coin >= max(1 - share / EXPLORING, LEAST_RANDOM):
+            highest = max(values)
+            # Where several are as good, as at first, any of them.
+            if values[action] < highest:
+                action = values.index(highest)
+        try:
+            observation, reward, terminated, truncated, _ = environment.step(np.int64(start + action))
+        except Exception as error:
+            raise failed(world, seed_of(seed, episode), length, error) from error
+        following = state_of(observation)
+        visits[state][action] += 1
+        rate = max(visits[state][action] ** -FADING, LEAST_RATE)
+        target = float(reward) + (0.0 if terminated else DISCOUNT * max(table[following]))
+        values[action] += rate * (target - values[action])
+        state, step, length = following, step + 1, length + 1
+        if terminated or truncated:
+            episode, length = episode + 1, 0
+            state = state_of(reset(world, environment, seed_of(seed, episode)))
+    return table
+
+
+def random_policy(world: World, seed: int) -> Policy:
+    """Any action as likely as any other; of a number without bounds, standard normal ones."""
+    random, actions = np.random.default_rng(seed), world.actions
+    if actions.kind == "discrete":
+
+        def choose(observations: Observations) -> Array:
+            return random.integers(actions.size, size=_rows(observations))
+
+        return choose
+    bounded = np.isfinite(actions.low) & np.isfinite(actions.high)
+
+    def draw(observations: Observations) -> Array:
+        shape = (_rows(observations), actions.size)
+        return np.where(bounded, random.uniform(-1, 1, shape), random.normal(size=shape)).astype(np.float32)
+
+    return draw
+
+
+def _rows(observations: Observations) -> int:
+    return len(next(iter(observations.values())))

@@ -1,0 +1,249 @@
+"""A loss and its gradient as straight-line code: in small networks the calls take more time than the arithmetic.
+
+A loss is traced once (`make_fx`, the first half of `torch.compile`): what remains is a list of tensor operations for
+the values and the gradients, without modules and without a graph that is built and torn down at each step. That takes
+about a second, where a compiler would take half a minute. Operations and their order are those of the traced call;
+randomness is drawn anew at each call, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from lamina.learn.batch import Batch, Loss
+
+Judge = Callable[[Batch], tuple[Loss, Tensor]]
+"""From a batch to its loss, and one number for each example, [row] (such as its error)."""
+Code = Callable[..., Sequence[Tensor]]
+
+MOST_CALLS = 2000
+"""Of operations in straight-line code: beyond that (long recurrences), PyTorch's own loops are no slower."""
+
+
+class Straight:
+    """A loss with its gradient for some weights and no others.
+
+    Args:
+        judge: a function of the batch and of the weights in `modules`; it may draw from PyTorch's generator.
+        modules: all whose weights the loss reads.
+        learned: the weights that get a gradient.
+
+    Attributes:
+        codes: by the shapes of the batch: straight-line code, or None where the loss cannot be traced (as it looks at
+            values to decide what to do): then it is called as it is.
+    """
+
+    def __init__(self, judge: Judge, modules: Sequence[nn.Module], learned: Sequence[nn.Parameter]) -> None:
+        self.judge, self.learned = judge, list(learned)
+        self.codes: dict[object, _Traced | None] = {}
+        self._holder = nn.ModuleList(modules)
+        self._tensors = {**dict(self._holder.named_parameters()), **dict(self._holder.named_buffers())}
+        wanted = {id(parameter) for parameter in learned}
+        self._names = [name for name, tensor in self._tensors.items() if id(tensor) in wanted]
+        if [id(self._tensors[name]) for name in self._names] != [id(parameter) for parameter in learned]:
+            raise ValueError("the learned weights must be among the modules', in their order")
+        self._anchor = torch.zeros((), requires_grad=True)
+
+    def __call__(self, batch: Batch, traced: bool = True) -> tuple[Loss, Tensor]:
+        """The loss, whose gradient reaches the learned weights only; and the numbers by example, without gradient.
+
+        Args:
+            traced: by straight-line code, where that is possible. The answers are the same but for rounding.
+        """
+        code = self._code(batch) if traced else None
+        if code is None:
+            loss, each = self.judge(batch)
+            gradients: Sequence[Tensor] = torch.autograd.grad(loss.sum, self.learned)
+            loss, each = replace(loss, sum=loss.sum.detach()), each.detach()
+        elif torch.is_autocast_enabled(batch.rows.device.type):
+            # Mixed precision is written out in the code already.
+            with torch.autocast(batch.rows.device.type, enabled=False):
+                loss, each, gradients = code([*self._tensors.values(), *_flat(batch)])
+        else:
+            loss, each, gradients = code([*self._tensors.values(), *_flat(batch)])
+        total: Tensor = _Known.apply(self._anchor, loss.sum, gradients, self.learned)  # type: ignore[no-untyped-call]
+        return Loss(total, loss.weight, loss.metrics, loss.decomposes), each
+
+    def _code(self, batch: Batch) -> _Traced | None:
+        device = batch.rows.device
+        key = (torch.is_autocast_enabled(device.type), *(tensor.shape for tensor in _flat(batch)))
+        if key not in self.codes:
+            self.codes[key] = self._trace(batch)
+        return self.codes[key]
+
+    def _trace(self, batch: Batch) -> _Traced | None:
+        made: list[Loss] = []
+
+        def call(*arrays: Tensor) -> tuple[Tensor, ...]:
+            weights = dict(zip(self._tensors, arrays, strict=False))
+            again = _like(batch, arrays[len(weights) :])
+            loss, each = torch.func.functional_call(_Calls(self._holder, self.judge), _held(weights), (again,))
+            gradients = torch.autograd.grad(loss.sum, [weights[name] for name in self._names])
+            made.append(loss)
+            return loss.sum.detach(), loss.weight, each.detach(), *loss.metrics.values(), *gradients
+
+        learned = set(self._names)
+        # Leaves of their own, so that only the learned ones take part in the gradient.
+        weights = [value.detach().requires_grad_(name in learned) for name, value in self._tensors.items()]
+        code = straightened(call, [*weights, *_flat(batch)])
+        return None if code is None else _Traced(code, tuple(made[0].metrics), made[0].decomposes)
+
+
+@dataclass(frozen=True)
+class _Traced:
+    code: Code
+    metrics: tuple[str, ...]
+    decomposes: bool
+
+    @torch.no_grad()
+    def __call__(self, arrays: Sequence[Tensor]) -> tuple[Loss, Tensor, Sequence[Tensor]]:
+        total, weight, each, *others = self.code(*arrays)
+        metrics = dict(zip(self.metrics, others, strict=False))
+        return Loss(total, weight, metrics, self.decomposes), each, others[len(metrics) :]
+
+
+class _Calls(nn.Module):
+    """A function as a module, so that PyTorch can put other tensors in the place of its weights."""
+
+    def __init__(self, holder: nn.ModuleList, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.holder, self.function = holder, function
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+def _held(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"holder.{name}": value for name, value in weights.items()}
+
+
+class _Known(torch.autograd.Function):
+    """A sum whose gradients are known already: going back, they are given to the weights at once.
+
+    A path of the gradient through each weight would take PyTorch longer than all the arithmetic of a small network.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, anchor: Tensor, total: Tensor, gradients: Sequence[Tensor], learned: Sequence[nn.Parameter]
+    ) -> Tensor:
+        context.gradients, context.learned = gradients, learned
+        return total.clone()
+
+    @staticmethod
+    def backward(context: Any, upstream: Tensor) -> Any:
+        for weight, gradient in zip(context.learned, torch._foreach_mul(context.gradients, upstream), strict=True):
+            weight.grad = gradient if weight.grad is None else weight.grad + gradient
+        return None, None, None, None
+
+
+def straight_forward(module: nn.Module, read: Code, arrays: Sequence[Tensor]) -> Code:
+    """`read(*arrays)`, a function of the weights in `module`, as straight-line code without gradient, if possible.
+
+    The code is for arrays of these shapes; the weights are read anew at each call.
+    """
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    calls = _Calls(nn.ModuleList([module]), read)
+
+    def call(*given: Tensor) -> tuple[Tensor, ...]:
+        weights = {f"0.{name}": value for name, value in zip(tensors, given, strict=False)}
+        found: tuple[Tensor, ...] = torch.func.functional_call(calls, _held(weights), given[len(tensors) :])
+        return found
+
+    with torch.no_grad():
+        code = straightened(call, [*(value.detach() for value in tensors.values()), *arrays])
+    values = tuple(tensors.values())
+    return read if code is None else lambda *given: code(*values, *given)
+
+
+def straightened(function: Code, arrays: Sequence[Tensor]) -> Code | None:
+    """`function` as straight-line code for arrays of these shapes; None where that fails or gives other answers."""
+    device = arrays[0].device
+    # Each call here draws the same random numbers, and none for whoever comes next: a resumed run traces at another
+    # time than the first one did.
+    devices = [device] if device.type == "cuda" else []
+    try:
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        with torch.random.fork_rng(devices):
+            expected = function(*arrays)
+        with torch.random.fork_rng(devices):
+            graph = make_fx(function)(*arrays)
+        if len(graph.graph.nodes) > MOST_CALLS:
+            return None
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            graph = _shortened(graph, arrays)
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            found = graph.forward(*arrays)
+    except Exception:  # noqa: BLE001
+        # What PyTorch cannot trace is called as it is; if something is wrong with it, that will tell.
+        return None
+    code: Code = graph.forward
+    return code if all(map(_close, found, expected)) else None
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-2, atol=1e-4, equal_nan=True)
+
+
+def _shortened(graph: fx.GraphModule, arrays: Sequence[Tensor]) -> fx.GraphModule:
+    """Without repeated operations, without views that are where they began, and with the quickest calls."""
+    from torch._functorch.compile_utils import fx_graph_cse
+
+    graph = fx.GraphModule(graph, fx_graph_cse(graph.graph))
+    _Places(graph).run(*arrays)
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.lift_fresh_copy.default:
+            node.replace_all_uses_with(node.args[0])
+        origin = node
+        while _is_view(origin):
+            origin = origin.args[0]
+            if origin.meta.get("place") == node.meta["place"]:
+                node.replace_all_uses_with(origin)
+                break
+    graph.graph.eliminate_dead_code()
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            name = node.target._schema.name.removeprefix("aten::")
+            # PyTorch's own functions and methods take the same arguments, and read them in half the time.
+            if type(vars(torch).get(name)) is type(torch.add):
+                node.target = vars(torch)[name]
+            elif type(vars(torch._C.TensorBase).get(name)) is type(torch._C.TensorBase.view):
+                node.op, node.target = "call_method", name
+    graph.recompile()
+    return graph
+
+
+class _Places(fx.Interpreter):
+    """Runs a graph and notes where each tensor lies in memory."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        found = super().run_node(n)
+        if isinstance(found, Tensor):
+            n.meta["place"] = (found.data_ptr(), found.shape, found.stride(), found.dtype)
+        return found
+
+
+def _is_view(node: fx.Node) -> bool:
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    aliases = [argument.alias_info for argument in node.target._schema.arguments if argument.alias_info is not None]
+    return bool(aliases) and not any(alias.is_write for alias in aliases) and isinstance(node.args[0], fx.Node)
+
+
+def _flat(batch: Batch) -> list[Tensor]:
+    weight = [] if batch.weight is None else [batch.weight]
+    return [batch.rows, *batch.inputs.values(), *batch.targets.values(), *weight]
+
+
+def _like(batch: Batch, arrays: Sequence[Tensor]) -> Batch:
+    """A batch of these arrays, in the order of `_flat`."""
+    rows, *rest = arrays
+    inputs = dict(zip(batch.inputs, rest, strict=False))
+    targets = dict(zip(batch.targets, rest[len(inputs) :], strict=False))
+    return Batch(rows, inputs, targets, None if batch.weight is None else rest[-1])

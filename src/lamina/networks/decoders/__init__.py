@@ -1,0 +1,66 @@
+"""Decoders: from a vector back to encoded fields, for methods that learn by reconstruction.
+
+A decoder is a module with
+
+- `grid`: the places its errors tell of (`lamina.networks.decoders.places`), () for one;
+- `forward(vector)`: [row, width] to a prediction;
+- `errors(prediction, target)`: [row, *grid] float32, how wrong it is at each place: 0 for a perfect one, about 1 for a
+  blind guess, so that places and fields can be compared and averaged. `target` is the field as encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lamina.modalities import Feature
+from lamina.networks.decoders.maps import ImageDecoder, SeriesDecoder, SpectrogramDecoder
+from lamina.networks.decoders.plain import CategoryDecoder, NumbersDecoder, TokensDecoder
+
+KINDS: dict[str, Any] = {
+    "numbers": NumbersDecoder,
+    "category": CategoryDecoder,
+    "tokens": TokensDecoder,
+    "image": ImageDecoder,
+    "spectrogram": SpectrogramDecoder,
+    "series": SeriesDecoder,
+}
+
+
+def build_decoder(width: int, feature: Feature) -> nn.Module:
+    """The decoder of a field from vectors of `width`; fresh weights."""
+    decoder: nn.Module = KINDS[feature.kind](width, feature)
+    return decoder
+
+
+class Decoders(nn.Module):
+    """A decoder for every field.
+
+    Attributes:
+        grids: the places of each field.
+    """
+
+    def __init__(self, width: int, features: Mapping[str, Feature]) -> None:
+        super().__init__()
+        # A list: names of fields may hold what PyTorch refuses in names of modules.
+        self.parts = nn.ModuleList(build_decoder(width, feature) for feature in features.values())
+        self.grids: dict[str, tuple[int, ...]] = {
+            name: part.grid  # type: ignore[misc]
+            for name, part in zip(features, self.parts, strict=True)
+        }
+
+    def forward(self, vector: Tensor) -> dict[str, Tensor]:
+        """Predictions by field from [row, width]."""
+        return {name: part(vector) for name, part in zip(self.grids, self.parts, strict=True)}
+
+    def errors(self, predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """[row, *grid] by field."""
+        return {
+            name: part.errors(predictions[name], targets[name])  # type: ignore[operator]
+            for name, part in zip(self.grids, self.parts, strict=True)
+        }
+
+
+__all__ = ["Decoders", "build_decoder"]

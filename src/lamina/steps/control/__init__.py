@@ -1,0 +1,1 @@
+"""The five steps where the data is an environment: understand, prepare, choose, train, test on fresh episodes."""

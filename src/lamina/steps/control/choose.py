@@ -1,0 +1,213 @@
+"""Step 3: method, networks, optimizer and number of steps, each with its reason, into plan.toml."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from lamina.choose import hardware
+from lamina.choose.networks import groups
+from lamina.environments import World
+from lamina.learn.schedules import Schedule
+from lamina.narrate import Narrator
+from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
+from lamina.steps.choose import available
+from lamina.steps.control.player import Player, build, check_suits, features_of
+from lamina.steps.request import Request
+
+DEFAULT_SECONDS = 600.0
+"""Training time that is aimed at where no budget is given."""
+MEASURED = 3.0
+"""Seconds of learning on trial, to know the pace."""
+MOST_STEPS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a method that suit most environments.
+
+    Attributes:
+        learning_rate: of Adam.
+        schedule: of the learning rate.
+        network: options of dense layers.
+        steps: in the environment, that it profits from where there is no budget.
+        options: of the method.
+        reason: why this method.
+    """
+
+    learning_rate: float
+    schedule: SchedulePlan
+    network: dict[str, Any]
+    steps: int
+    options: dict[str, Any]
+    reason: str
+
+
+RECIPES: dict[str, Recipe] = {
+    "ppo": Recipe(
+        3e-4, SchedulePlan("linear", 0.0), {"width": 64, "depth": 2, "activation": "tanh"}, 1_000_000, {},
+        "the method that needs the least tuning, and it learns from many copies at once",
+    ),
+    "dqn": Recipe(
+        5e-4, SchedulePlan("constant", 0.0), {"width": 128, "depth": 2, "activation": "relu"}, 200_000, {},
+        "values of actions, learned from a memory of what has happened",
+    ),
+    "sac": Recipe(
+        1e-3, SchedulePlan("constant", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 50_000, {},
+        "actions are bounded numbers: it needs the fewest steps in the environment for these",
+    ),
+}  # fmt: skip
+
+
+def choose(
+    request: Request, world: World, plan: Plan, narrator: Narrator, *, began: float, given: Plan | None = None
+) -> tuple[Plan, float]:
+    """Fill in all that the plan leaves open.
+
+    Args:
+        plan: with data, schema and task decided.
+        began: when the budget began to run, by `time.monotonic`.
+        given: a whole plan of the user's to follow.
+
+    Returns:
+        The plan, and the seconds that training may take (0: no limit).
+    """
+    narrator.step("Choose")
+    sets = _sets(request)
+    plan = decided(world, plan, sets, given)
+    machine = hardware.detect()
+    keys = {item.partition("=")[0].strip() for item in sets}
+    player = build(plan, world, machine.device)
+    plan, reasons, seconds = _measured(plan, player, machine, keys if given is None else {*keys, *_FIXED}, began)
+    plan = replace(plan, reasons={**plan.reasons, **reasons})
+    weights = sum(value.numel() for value in player.method.policy.parameters())
+    for key in ("method.name", *(f"network.{name}.name" for name in plan.network)):
+        if key in plan.reasons:
+            narrator.say(f"{key.removesuffix('.name')}: {plan.reasons[key]}")
+    narrator.say(f"{weights:,} weights in the policy")
+    narrator.say(f"threads: {plan.reasons.get('training.threads', plan.training.threads)}")
+    narrator.say(f"steps: {plan.reasons.get('training.steps', plan.training.steps)}")
+    return plan, seconds
+
+
+_FIXED = ("training.steps", "training.threads")
+
+
+def decided(world: World, plan: Plan, sets: Collection[str], given: Plan | None) -> Plan:
+    """The plan with everything that needs no measuring.
+
+    Raises:
+        InputError: a name, option or value that does not exist, or a method that does not suit the actions.
+    """
+    reasons = {**plan.reasons, **{item.partition("=")[0].strip(): "you asked for it" for item in sets}}
+    if given is not None:
+        plan = replace(given, data=plan.data, schema=plan.schema, task=plan.task, seed=plan.seed, budget=plan.budget)
+        plan = replace(plan.with_set(sets), reasons=reasons)
+        check_suits(plan.method.name, world)
+        return plan
+    asked = [
+        item.partition("=")[2].strip().strip('"') for item in sets if item.replace(" ", "").startswith("method.name=")
+    ]
+    name = asked[-1] if asked else suited(world)
+    check_suits(name, world)
+    recipe = RECIPES[name]
+    networks, why = _networks(world, recipe)
+    reasons = {"method.name": f"{name}: {recipe.reason}", **why, **reasons}
+    plan = replace(
+        plan,
+        network=networks,
+        method=replace(plan.method, name=name, options=dict(recipe.options)),
+        optimizer=OptimizerPlan("adam", recipe.learning_rate, 0.0),
+        schedule=recipe.schedule,
+        training=TrainingPlan(epochs=1.0, steps=recipe.steps, batch_size=1, clip=0.5, threads=0, evaluations=20),
+        reasons=reasons,
+    )
+    return plan.with_set(sets)
+
+
+def suited(world: World) -> str:
+    """The method that is likely to do best."""
+    bounded = all(abs(value) < float("inf") for value in (*world.actions.low, *world.actions.high))
+    return "sac" if world.actions.kind == "continuous" and bounded else "ppo"
+
+
+def _networks(world: World, recipe: Recipe) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
+    features = features_of(world)
+    plans: dict[str, NetworkPlan] = {}
+    reasons: dict[str, str] = {}
+    for key, fields in groups(features).items():
+        kind = features[fields[0]].kind
+        name = {"image": "convolutional", "series": "recurrent"}.get(kind, "dense")
+        options = {"dense": recipe.network, "recurrent": {"width": 64, "embedding": 64, "dropout": 0.0,
+                   "bidirectional": False}}.get(name, {})  # fmt: skip
+        plans[key] = NetworkPlan(name, fields, dict(options))
+        reasons[f"network.{key}.name"] = f"{name}: {_WHY[name]}"
+    return plans, reasons
+
+
+_WHY = {
+    "dense": "few numbers describe the situation: small dense layers decide quickly",
+    "convolutional": "pictures are read by plain convolutions",
+    "recurrent": "what happened before is read by a recurrent network",
+}
+
+
+def _measured(
+    plan: Plan, player: Player, machine: hardware.Hardware, fixed: Collection[str], began: float
+) -> tuple[Plan, dict[str, str], float]:
+    """(Plan with threads and steps, reasons, seconds for training), from learning for a moment on trial."""
+    reasons: dict[str, str] = {}
+    threads = plan.training.threads
+    if not threads:
+        small = all(part.name == "dense" for part in plan.network.values())
+        threads = 1 if small else machine.cores
+        reasons["training.threads"] = "1: layers this small are quickest with one thread" if small else "all cores"
+    torch.set_num_threads(threads)
+    seconds = available(plan.budget, time.monotonic() - began)
+    steps = plan.training.steps
+    if "training.steps" not in fixed:
+        pace = _pace(player)
+        # A fifth for validation, saving, and a pace that changes as episodes do.
+        affordable = int(0.8 * pace * (seconds or DEFAULT_SECONDS))
+        wanted = MOST_STEPS if seconds else steps
+        steps = max(min(wanted, affordable), 1)
+        reasons["training.steps"] = f"{steps:,}, at {pace:,.0f} a second as measured" + (
+            ": what the budget has time for" if seconds else ""
+        )
+    return replace(plan, training=replace(plan.training, threads=threads, steps=steps)), reasons, seconds
+
+
+def _pace(player: Player) -> float:
+    """Steps in the environment a second, gathering and learning; the player is spoilt by it."""
+    begin, done = time.perf_counter(), 0
+    clock, counted = begin, 0
+    for number, batch in player.source.batches(0):
+        player.method.update(batch, player.engine)
+        done = number + 1
+        now = time.perf_counter()
+        if done <= 2:
+            # The first ones gather what fills a memory, and warm up.
+            clock, counted = now, done
+        elif now - begin > MEASURED:
+            break
+    return max(player.each * (done - counted) / max(time.perf_counter() - clock, 1e-9), 1.0)
+
+
+def check(request: Request, world: World, plan: Plan, given: Plan | None = None) -> None:
+    """Find what is wrong with the wishes for method, networks and training before any time is spent.
+
+    Raises:
+        InputError: a name, option or value that does not exist, or a method that does not suit the actions.
+    """
+    wished = decided(world, plan, _sets(request), given)
+    Schedule.over(1, wished.schedule)
+    build(wished, world, torch.device("cpu"))
+
+
+def _sets(request: Request) -> list[str]:
+    early = ("data", "task", "seed", "schema")
+    return [item for item in request.sets if item.split(".")[0].split("=")[0] not in early]

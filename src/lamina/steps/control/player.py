@@ -1,0 +1,170 @@
+"""From a plan and an environment to a method and its experience: the same for training, resuming and measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lamina import registry
+from lamina.environments import World
+from lamina.environments.play import Played, play
+from lamina.environments.vector import Vector
+from lamina.errors import InputError
+from lamina.learn.batch import Source
+from lamina.learn.engine import Engine
+from lamina.learn.loop import Learns
+from lamina.methods._control import Acts, Setting
+from lamina.modalities import Feature
+from lamina.networks.assembly import build_assembly
+from lamina.networks.assembly.observed import Observed
+from lamina.networks.blocks.options import read_options
+from lamina.plan import NetworkPlan, Plan
+from lamina.steps.control.understand import opened
+from lamina.tasks.control import Task
+
+ACTED = "action"
+"""The field by which a network is told an action, where values of actions are learned."""
+COPY_SEED, VALIDATION_SEED, TEST_SEED = 1, 2, 3
+"""Training, choosing and testing never share an episode."""
+
+
+class Learning(Learns, Acts, Protocol):
+    """A method of control."""
+
+
+@dataclass
+class Player:
+    """What learns, from what experience, and how it is scored."""
+
+    world: World
+    method: Learning
+    source: Source
+    engine: Engine
+    each: float
+    """Steps in the environment for one step of the loop."""
+    seed: int
+    episodes: int
+    """That a validation plays."""
+
+    def steps_in(self, steps: int) -> int:
+        """Steps of the loop for so many steps in the environment."""
+        return max(1, round(steps / self.each))
+
+    def validation_scores(self) -> dict[str, float]:
+        """The mean return of the policy, without exploration, over episodes that are the same each time."""
+        played = self.play(self.episodes, self.seed_of(VALIDATION_SEED))
+        return {"score": float(played.returns.mean()), "mean_return": float(played.returns.mean())}
+
+    def play(self, episodes: int, seed: int, keep: int = 0) -> Played:
+        """Episodes of the policy as it would be sealed now."""
+        with self.method.evaluating():
+            return play(self.world, self.method.act, episodes, seed, keep=keep)
+
+    def seed_of(self, what: int) -> int:
+        """A seed that no other use of the environment has."""
+        return seed_of(self.seed, what)
+
+
+def seed_of(seed: int, what: int) -> int:
+    """A seed for one use of the environment: training, choosing or testing."""
+    return seed * 16 + what
+
+
+def features_of(world: World) -> dict[str, Feature]:
+    """What the encoders of the observations give, by field."""
+    return {name: encoder.feature for name, encoder in world.encoders.items()}
+
+
+def build(plan: Plan, world: World, device: torch.device) -> Player:
+    """Networks, method, experience and engine as the plan says; random only through the plan's seed.
+
+    Raises:
+        InputError: the method does not suit the actions, or an option is unknown or out of range.
+    """
+    module = registry.module("methods", plan.method.name)
+    check_suits(plan.method.name, world)
+    options = read_options(module.Options, plan.method.options, "method.options")
+    torch.manual_seed(plan.seed)
+    setting = Setting(
+        world=world,
+        copies=lambda number: Vector(world, number, seed_of(plan.seed, COPY_SEED)),
+        network=_Networks(plan, world, device),
+        optimizer=plan.optimizer,
+        steps=plan.training.steps,
+        seed=plan.seed,
+        device=device,
+    )
+    method, source = module.build(setting, options)
+    training = plan.training
+    engine = Engine(device, training.precision, training.accumulation, training.clip)
+    return Player(world, method, source, engine, module.steps_each(options), plan.seed, training_episodes(plan))
+
+
+def check_suits(name: str, world: World) -> None:
+    """Raises InputError where a method cannot choose among the environment's actions."""
+    registry.module("methods", name)
+    fitting = [other for other in methods() if registry.module("methods", other).suits(world.actions)]
+    if name not in fitting:
+        actions = "one of several actions" if world.actions.kind == "discrete" else "numbers"
+        raise InputError(
+            f"The method {name!r} does not learn to choose {actions} in an environment.",
+            where="method.name",
+            fix=f"Choose one of: {', '.join(fitting)}.",
+        )
+
+
+def methods() -> list[str]:
+    """The methods that learn in environments."""
+    return [name for name in registry.names("methods") if hasattr(registry.module("methods", name), "suits")]
+
+
+def training_episodes(plan: Plan) -> int:
+    """Episodes of one validation: enough to tell a better policy from a luckier one."""
+    return 20
+
+
+@dataclass
+class _Networks:
+    """Builds the plan's networks behind normalisers of the observations."""
+
+    plan: Plan
+    world: World
+    device: torch.device
+
+    def __call__(self, heads: Mapping[str, int], *, action: bool = False) -> nn.Module:
+        features, networks = features_of(self.world), dict(self.plan.network)
+        if action:
+            features[ACTED] = Feature("numbers", (self.world.actions.size,), "float32")
+            networks = _reading_action(networks)
+        assembly = build_assembly(networks, features, heads)
+        return Observed(assembly, features, frozenset({ACTED})).to(self.device)
+
+
+def _reading_action(networks: dict[str, NetworkPlan]) -> dict[str, NetworkPlan]:
+    """The first network for plain columns reads the action as well; without one, dense layers of its own do."""
+    for key, part in networks.items():
+        if part.name == "dense":
+            return {**networks, key: replace(part, fields=(*part.fields, ACTED))}
+    return {**networks, ACTED: NetworkPlan("dense", (ACTED,))}
+
+
+def trained(plan: Plan, base: Path, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A run's policy with its final weights, in evaluation mode."""
+    player = build(plan, opened(plan, base), torch.device("cpu"))
+    player.method.load(weights)
+    return player.method.policy.eval()
+
+
+def task_of(method: Learning, name: str, world: World) -> Task:
+    """How the policy's outputs become actions, for the sealed model."""
+    return Task(name, world.actions, method.means, method.squashes)
+
+
+def weights_of(method: Learning) -> dict[str, Tensor]:
+    """The weights to seal, on the processor."""
+    return {name: value.detach().cpu().contiguous() for name, value in method.weights().items()}

@@ -1,0 +1,204 @@
+"""All five steps, one after the other, and going on with them where they stopped; one way for each kind of data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lamina import plan as plans
+from lamina import run as runs
+from lamina.data.tables import Table
+from lamina.environments import is_environment
+from lamina.errors import InputError
+from lamina.evaluate.cost import EnergyMeter
+from lamina.evaluate.results import Results
+from lamina.files import CannotWriteError
+from lamina.learn.loop import Status
+from lamina.narrate import Narrator
+from lamina.plan import Plan
+from lamina.run import Run
+from lamina.steps import answered, prepare, understand
+from lamina.steps.choose import Allowance
+from lamina.steps.control import session as control
+from lamina.steps.prepare import Prepared
+from lamina.steps.request import Request, apply_weights, check
+from lamina.steps.unlabelled import session as unlabelled
+
+Ended = tuple[Run, Results, Status]
+"""A finished run, what it found out, and where its training ended."""
+
+
+class Clock:
+    """Seconds spent in each step."""
+
+    def __init__(self, begin: float, seconds: Mapping[str, float] | None = None) -> None:
+        self.last, self.seconds = begin, dict(seconds or {})
+
+    def lap(self, step: str) -> None:
+        """What has passed since the last lap belongs to `step`."""
+        now = time.monotonic()
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self.last
+        self.last = now
+
+    def trained(self, run: Run, ended: Status) -> None:
+        """Training has ended; its time is counted over all its processes."""
+        self.seconds["train"] = ended.seconds
+        self.last = time.monotonic()
+        run.write_status(state="trained", seconds=self.seconds)
+
+
+def train(request: Request, narrator: Narrator) -> Ended:
+    """A new run, from the data to the sealed model.
+
+    Raises:
+        InputError: the data or the request is wrong.
+    """
+    began = request.began or time.monotonic()
+    check(request)
+    runs.check_out(request.out)
+    clock, meter = Clock(began), EnergyMeter()
+    given = plans.read(Path(request.plan)) if request.plan else None
+    if is_environment(request.data):
+        return _closed(control.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+    if given is not None:
+        request = following(request, given)
+    request = apply_weights(request)
+    understood = understand.understand(request, narrator)
+    clock.lap("understand")
+    fresh = request.out is None or not Path(request.out).exists()
+    run = runs.create(request.out, request.name)
+    way = _way(understood.plan)
+    try:
+        run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
+        prepared = prepare.prepare(understood, run, narrator)
+        plan, allowed = way.choose_all(
+            request, prepared, understood.plan, run, narrator, clock=clock, began=began, given=given
+        )
+        # The plan comes last: where there is a plan, resuming finds everything else as well.
+        run.write_status(state="training", seconds=clock.seconds, allowed=asdict(allowed), base=str(request.base))
+        run.write_plan(plan)
+    except BaseException:
+        # Without a plan there is nothing to resume: the same command must find its folder free again.
+        run.discard(folder=fresh)
+        raise
+    return _finished(way, run, plan, prepared, narrator, clock, meter, allowed, request.base)
+
+
+def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any = None) -> Ended:
+    """Go on with a run from its newest checkpoint.
+
+    Raises:
+        InputError: there is no run, or the data is not what the run was started with.
+    """
+    began, meter = time.monotonic(), EnergyMeter()
+    run = runs.find(folder)
+    plan, status = run.plan(), run.status()
+    clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
+    if is_environment(plan.data.train):
+        return _closed(control.resume(run, plan, narrator, clock=clock, meter=meter))
+    narrator.step("Prepare")
+    table, boundary = data_of(run, plan, data, test)
+    prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
+    allowed = Allowance(**status.get("allowed", {}))
+    base = Path(status.get("base", "."))
+    return _finished(_way(plan), run, plan, prepared, narrator, clock, meter, allowed, base)
+
+
+def _way(plan: Plan) -> ModuleType:
+    """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
+    without_answers = any(understand.unlabelled(part.name) for part in plan.task.values())
+    return unlabelled if without_answers else answered
+
+
+def _finished(
+    way: ModuleType,
+    run: Run,
+    plan: Plan,
+    prepared: Prepared,
+    narrator: Narrator,
+    clock: Clock,
+    meter: EnergyMeter,
+    allowed: Allowance,
+    base: Path,
+) -> Ended:
+    try:
+        results, ended = way.train_and_test(
+            run, plan, prepared, narrator, clock=clock, meter=meter, allowed=allowed, base=base
+        )
+    except CannotWriteError as error:
+        fix = f"Free disk space; `lamina resume {run.folder}` then goes on from what is saved."
+        raise InputError(error.what, where=error.where, fix=fix) from error
+    return _closed((run, results, ended))
+
+
+def _closed(done: Ended) -> Ended:
+    run, results, ended = done
+    state = "interrupted" if ended.stopped == "interrupted" else "done"
+    run.write_status(state=state, seconds=dict(results.cost.seconds))
+    return done
+
+
+def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | None]:
+    """A run's data, read again from where it was, or from what the user gives in its place.
+
+    Raises:
+        InputError: it was a data frame and is not given, it is other data, or an environment.
+    """
+    if is_environment(plan.data.train):
+        raise InputError(
+            f"The run {run.folder} learned in an environment: there are no rows to look at.",
+            fix=f"See how it does in fresh episodes: lamina test {run.model} {plan.data.train}",
+        )
+    base = Path(run.status().get("base", "."))
+    for given, known in ((data, plan.data.train), (test, plan.data.test)):
+        if given is None and known.startswith(understand.IN_MEMORY):
+            raise InputError(
+                f"The run {run.folder} was trained on a data frame, which is not on disk.",
+                fix="Give the frame again, from Python: lamina.resume(run, data=frame)",
+            )
+    train = data if data is not None else _from_base(plan.data.train, base)
+    held_out = test if test is not None else _from_base(plan.data.test, base)
+    table, boundary = understand.open_data(train, held_out or None if isinstance(held_out, str) else held_out)
+    if table.fingerprint != plan.data.fingerprint:
+        raise InputError(
+            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
+            fix="Put the old data back, or start a new run with `lamina train`.",
+        )
+    return table, boundary
+
+
+def _from_base(place: str, base: Path) -> str:
+    """A path as the run was given it, whatever folder we are in now; URLs stay."""
+    return place if not place or "://" in place or Path(place).is_absolute() else str(base / place)
+
+
+def following(request: Request, given: Plan) -> Request:
+    """The request with what it leaves open taken from the plan it follows."""
+    alone = [field for field in given.schema if len(field.columns) == 1]
+    sets = [f"schema.{field.name}.modality={field.modality}" for field in alone]
+    sets += [f"schema.{field.name}.role={field.role}" for field in alone if field.role != "label"]
+    sets += [
+        f"schema.{field.name}.{key}={plans.as_toml(value)}"
+        for field in given.schema
+        for key, value in field.options.items()
+    ]
+    sets += [
+        f"task.{name}.{key}={plans.as_toml(value)}"
+        for name, part in given.task.items()
+        for key, value in part.options.items()
+    ]
+    # A task without answers has no column to predict, perhaps one to be judged by.
+    asked = next((part.name for part in given.task.values() if understand.unlabelled(part.name)), "")
+    targets = tuple(field.name for field in given.schema if field.role == "label") if asked else tuple(given.task)
+    return replace(
+        request,
+        task=request.task or asked,
+        targets=request.targets or targets,
+        budget=request.budget or given.budget,
+        seed=request.seed or given.seed,
+        sets=(*sets, *request.sets),
+    )

@@ -1,0 +1,156 @@
+"""Step 3 without answers: method, networks, views of the rows, epochs, each with its reason, into plan.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from lamina.choose import hardware
+from lamina.choose import networks as choose_networks
+from lamina.choose import training as choose_training
+from lamina.learn.schedules import Schedule
+from lamina.modalities import Feature
+from lamina.narrate import Narrator
+from lamina.plan import MethodPlan, NetworkPlan, Plan
+from lamina.steps.choose import Allowance, measure, networks_asked, of_inputs
+from lamina.steps.prepare import Prepared
+from lamina.steps.request import Request
+from lamina.steps.unlabelled.labels import Array
+from lamina.steps.unlabelled.learner import asked, build, check_method
+from lamina.tasks import anomaly
+
+RICH = {"image", "spectrogram", "series"}
+METHODS = {
+    "contrastive": "two views of a row should mean the same, and different rows should not",
+    "masked": "hidden fields are guessed from the others",
+    "autoencoder": "what cannot be put together again from a narrow description is strange",
+}
+EPOCHS = {"contrastive": 200.0, "masked": 200.0, "autoencoder": 100.0, "one_class": 60.0}
+"""Passes over the rows that a method profits from, where there is time."""
+MOST_SEEN = 5e6
+LEAST_BATCH = 64
+
+VIEWS: dict[str, dict[str, Any]] = {
+    "image": {"crop": 0.6, "brightness": 0.3, "contrast": 0.3, "erase": 0.25},
+    "spectrogram": {"time_shift": 0.3, "time_mask": 0.3, "frequency_mask": 0.3, "gain": 6.0, "noise": 0.2},
+    "series": {"jitter": 0.2, "scale": 0.2, "shift": 0.15, "warp": 0.1},
+    "tokens": {"drop": 0.3},
+}
+"""How differently two views of a row may look: far more than a classifier is shown (Chen et al. 2020)."""
+
+
+def choose(
+    request: Request,
+    prepared: Prepared,
+    plan: Plan,
+    narrator: Narrator,
+    *,
+    rows: tuple[Array, Array],
+    began: float,
+    given: Plan | None = None,
+) -> tuple[Plan, Allowance]:
+    """Fill in all that the plan leaves open; arguments as of `lamina.steps.choose.choose`.
+
+    Args:
+        rows: training and validation rows to learn from.
+    """
+    narrator.step("Choose")
+    hardware.keep_freed_memory()
+    machine = hardware.detect()
+    plan = decided(request, prepared, plan, given)
+    learner = build(plan, prepared, machine.device, request.base, rows)
+    for note in learner.notes:
+        narrator.say(note)
+    fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
+    fixed |= {"training.precision"} if given is not None else set()
+    plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
+    plan = replace(plan, reasons={**plan.reasons, **measured})
+    for key in ("method.name", *(f"network.{name}.name" for name in plan.network), "training.epochs"):
+        if key in plan.reasons:
+            narrator.say(f"{key.removeprefix('training.').removesuffix('.name')}: {plan.reasons[key]}")
+    narrator.say(f"{sum(value.numel() for value in learner.network.parameters()):,} weights while it learns")
+    return plan, allowed
+
+
+def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
+    """Find what is wrong with the wishes before any time is spent.
+
+    Raises:
+        InputError: a name, option or value that does not exist.
+    """
+    if asked(plan)[1] == "anomaly":
+        anomaly.check_options(plan.task[asked(plan)[0]].options)
+    wished = decided(request, prepared, plan, given)
+    Schedule.over(1, wished.schedule)
+    learner = build(wished, prepared, torch.device("cpu"), request.base)
+    _, batch = next(learner.source.batches(0))
+    learner.method.judge(batch)
+
+
+def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None) -> Plan:
+    """The plan with everything that needs no measuring."""
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in ("data", "task", "seed", "schema")]
+    wishes = {item.partition("=")[0].strip(): "you asked for it" for item in sets}
+    if given is not None:
+        plan = replace(
+            given, data=plan.data, schema=plan.schema, task=plan.task, budget=plan.budget, seed=plan.seed,
+            name=plan.name, reasons={**plan.reasons, **given.reasons, **wishes},
+        ).with_set(sets)  # fmt: skip
+        check_method(plan, features)
+        return plan
+    rows = len(prepared.split.train)
+    own = networks_asked(request, list(choose_networks.groups(features)))
+    # Members of an ensemble would each describe a row in a way of their own: one plain network does it once.
+    for key, fields in choose_networks.groups(features).items():
+        if not own[key].name and {features[name].kind for name in fields} <= set(choose_networks.PLAIN):
+            own[key] = replace(own[key], name="mlp", options={"dropout": 0.0, "numeric": "auto", **own[key].options})
+    networks, why = choose_networks.choose(features, rows, own, request.base)
+    networks = {name: _quiet(part) for name, part in networks.items()}
+    optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classify=False)
+    method, reason = _method(asked(plan)[1], features)
+    wished = [item.partition("=")[2].strip().strip('"') for item in sets if item.startswith("method.name=")]
+    name = wished[-1] if wished else method
+    options = {"gives": asked(plan)[1]} if name == "autoencoder" else {}
+    views = {field: dict(VIEWS[feature.kind]) for field, feature in features.items() if feature.kind in VIEWS}
+    for field, feature in features.items():
+        if feature.kind == "image":
+            views[field] |= {key: value for key, value in training.augment.get(field, {}).items() if key == "flip"}
+    epochs = max(min(EPOCHS.get(name, training.epochs), MOST_SEEN / rows), training.epochs)
+    training = replace(
+        training,
+        epochs=round(epochs, 1),
+        batch_size=max(training.batch_size, min(LEAST_BATCH, rows)),
+        augment=views if name == "contrastive" else {},
+        label_smoothing=0.0,
+        patience=0,
+        evaluations=12,
+    )
+    reasons = {**plan.reasons, **why, **more, "method.name": f"{name}: {reason if name == method else ''}".rstrip(": ")}
+    reasons["training.epochs"] = f"{training.epochs:g}: without answers every row tells little at a time"
+    plan = replace(
+        plan, network=networks, optimizer=optimizer, schedule=schedule, training=training,
+        method=MethodPlan(name, options), reasons={**reasons, **wishes},
+    )  # fmt: skip
+    plan = plan.with_set(item for item in sets if not of_inputs(item, own))
+    check_method(plan, features)
+    return plan
+
+
+def _method(task: str, features: Mapping[str, Feature]) -> tuple[str, str]:
+    """(Method, reason) for a task and the inputs."""
+    if task == "anomaly":
+        return "autoencoder", METHODS["autoencoder"]
+    if {feature.kind for feature in features.values()} & {*RICH, "tokens"}:
+        return "contrastive", METHODS["contrastive"]
+    return "masked", METHODS["masked"]
+
+
+def _quiet(part: NetworkPlan) -> NetworkPlan:
+    """Without dropout: views and noise already differ, and a description should not depend on luck."""
+    if part.weights or part.name not in ("resnet", "recurrent", "transformer", "mlp"):
+        return part
+    return replace(part, options={"dropout": 0.0, **part.options})

@@ -1,0 +1,156 @@
+"""From a plan and prepared examples to a method without answers and its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina import registry
+from lamina.errors import InputError
+from lamina.learn import augment
+from lamina.learn.engine import Engine
+from lamina.learn.loader import Loader
+from lamina.learn.loop import Learns
+from lamina.methods._unlabelled import Describes, Setting
+from lamina.modalities import Feature
+from lamina.networks.assembly import Assembly, build_body
+from lamina.networks.blocks.options import read_options
+from lamina.networks.transfer.weights import load_weights
+from lamina.plan import Plan
+from lamina.steps.learner import rows_loader
+from lamina.steps.prepare import Prepared
+from lamina.tasks import Answering, anomaly, embed
+
+Array = np.ndarray[Any, Any]
+
+
+class Learning(Learns, Describes, Protocol):
+    """A method without answers."""
+
+
+@dataclass
+class Learner:
+    """What learns, on what, and how well it does."""
+
+    method: Learning
+    engine: Engine
+    source: Loader
+    validation: Loader
+    notes: tuple[str, ...] = ()
+    """What was taken from given weights."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is sealed."""
+        return self.method.sealed
+
+    def steps_in(self, epochs: float) -> int:
+        """How many steps so many passes over the data are."""
+        return max(1, round(epochs * self.source.steps))
+
+    def validation_scores(self) -> dict[str, float]:
+        """The method's own loss on rows it does not learn from; the score is its negative."""
+        with self.method.evaluating():
+            losses = [self.method.judge(batch.to(self.engine.device)).cpu() for batch in self.validation.once()]
+        loss = float(torch.cat(losses).mean())
+        return {"score": -loss, "loss": loss}
+
+
+def asked(plan: Plan) -> tuple[str, str]:
+    """(What the answer is called, the task) of a plan that asks one without answers."""
+    name, part = next(iter(plan.task.items()))
+    return name, part.name
+
+
+def methods_for(task: str, features: Mapping[str, Feature]) -> list[str]:
+    """The methods that serve a task and read such inputs."""
+    found = []
+    for name in registry.names("methods"):
+        module = registry.module("methods", name)
+        if task in getattr(module, "GIVES", ()) and module.reads(features):
+            found.append(name)
+    return found
+
+
+def check_method(plan: Plan, features: Mapping[str, Feature]) -> None:
+    """Raises InputError where the plan's method does not serve its task, or does not read its inputs."""
+    _, task = asked(plan)
+    registry.module("methods", plan.method.name)
+    fitting = methods_for(task, features)
+    if plan.method.name not in fitting:
+        raise InputError(
+            f"The method {plan.method.name!r} does not serve the task {task!r} on these inputs.",
+            where="method.name",
+            fix=f"Choose one of: {', '.join(fitting)}.",
+        )
+
+
+def build(
+    plan: Plan, prepared: Prepared, device: torch.device, base: Path, rows: tuple[Array, Array] | None = None
+) -> Learner:
+    """Networks, method, engine and batches as the plan says; random only through the plan's seed.
+
+    Args:
+        rows: training and validation rows, where not all are to be learned from.
+    """
+    torch.manual_seed(plan.seed)
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    check_method(plan, features)
+    module = registry.module("methods", plan.method.name)
+    notes: list[str] = []
+
+    def body() -> Assembly:
+        found = build_body(plan.network, features, base)
+        notes.extend(load_weights(found, plan.network, base))
+        return found.to(device)
+
+    def views(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return augment.augment(inputs, plan.training.augment, features, None)
+
+    setting = Setting(features, body, views, plan.optimizer, plan.training.ema, device)
+    options = read_options(module.Options, plan.method.options, "method.options")
+    method = module.build(setting, options)
+    training = plan.training
+    train, validation = rows or (prepared.split.train, prepared.split.validation)
+    engine = Engine(device, training.precision, training.accumulation, training.clip)
+    return Learner(
+        method,
+        engine,
+        rows_loader(plan, prepared, train, training.batch_size),
+        rows_loader(plan, prepared, validation, max(training.batch_size, 256)),
+        tuple(notes),
+    )
+
+
+def task_of(plan: Plan, learner: Learner) -> anomaly.Task | embed.Task:
+    """What the sealed model answers with, before it is calibrated."""
+    name, task = asked(plan)
+    if task == "anomaly":
+        places = tuple((field, tuple(grid)) for field, grid in learner.method.places.items())
+        return anomaly.Task(name, places, float(plan.task[name].options.get("rate", 0.01)))
+    with learner.method.evaluating() as sealed:
+        batch = learner.validation.batch(learner.validation.rows[:2])
+        width = sealed(batch.to(learner.engine.device).inputs)[embed.UNLABELLED].shape[-1]
+    return embed.Task(name, int(width))
+
+
+def outputs(learner: Learner, task: Answering, loader: Loader) -> Array:
+    """The sealed module's outputs for every row, members combined, float32 [row, width]."""
+    found = []
+    with learner.method.evaluating() as sealed:
+        for batch in loader.once():
+            answered = sealed(batch.to(learner.engine.device).inputs)
+            found.append(task.combine(answered[task.name].float()).cpu().numpy())
+    return np.concatenate(found) if found else np.zeros((0, task.width), np.float32)
+
+
+def untrained(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> Learner:
+    """The same networks before any training, from scratch: what the shape of the network alone is good for."""
+    networks = {name: replace(part, weights="") for name, part in plan.network.items()}
+    return build(replace(plan, network=networks), prepared, device, base)

@@ -1,0 +1,182 @@
+"""Rows without answers from the command line: anomalies and embeddings, exact resume, search, wrong wishes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures import command, environment, jsonl, run_command
+from PIL import Image
+
+import lamina
+from lamina.cli import main
+from lamina.errors import InputError
+
+SETS = (
+    "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0", "training.keep=last",
+    "training.epochs=6", "training.ema=0.9", "training.batch_size=64",
+)  # fmt: skip
+TABLE = ("train", "rows.csv", "--task", "anomaly", "--target", "kind", "--seed", "1", "--set", *SETS)
+
+
+def table(folder: Path, rows: int = 400) -> Path:
+    """Two numbers that follow each other and a category; in a twentieth of the rows they do not."""
+    random = np.random.default_rng(0)
+    lines = ["x,y,color,kind"]
+    for _ in range(rows):
+        x, strange = random.normal(), random.random() < 0.05
+        y = 2 * x + random.normal(0, 0.1) + (random.choice([-5, 5]) if strange else 0)
+        lines.append(f"{x:.4f},{y:.4f},{'red' if x > 0 else 'blue'},{'odd' if strange else 'fine'}")
+    path = folder / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def pictures(folder: Path, each: int = 24) -> Path:
+    """Horizontal and vertical stripes, in class folders."""
+    random = np.random.default_rng(0)
+    for name in ("across", "down"):
+        (folder / "stripes" / name).mkdir(parents=True)
+        for number in range(each):
+            wave = (np.arange(16) // int(random.integers(1, 4)) % 2 * 200 + 20).astype(np.uint8)
+            picture = np.broadcast_to(wave[:, None] if name == "across" else wave[None, :], (16, 16))
+            noisy = np.clip(picture + random.normal(0, 20, (16, 16)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / "stripes" / name / f"{number}.png")
+    return folder / "stripes"
+
+
+def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+    table(tmp_path)
+    done = run_command(tmp_path, *TABLE, "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    line = command(*TABLE, "--out", "run")
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(
+        int(file.stem) >= 9 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = run_command(tmp_path, "resume", "run")
+    assert done.returncode == 0, done.stderr
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
+    assert losses[0] == losses[1]
+    again = run_command(tmp_path, "train", "rows.csv", "--plan", "whole/plan.toml", "--out", "again")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run that has learned what is ordinary from ordinary rows."""
+    folder = tmp_path_factory.mktemp("strange")
+    more = ["training.epochs=80", "task.normal=fine", "task.rate=0.02", "optimizer.learning_rate=0.003"]
+    line = [
+        "train",
+        str(table(folder)),
+        "--task",
+        "anomaly",
+        "--target",
+        "kind",
+        "--quiet",
+        "--out",
+        str(folder / "run"),
+    ]
+    assert main([*line, "--set", *SETS, *more]) == 0
+    return folder / "run"
+
+
+def test_what_breaks_a_rule_between_columns_is_found_and_placed(strange: Path) -> None:
+    result = json.loads((strange / "results.json").read_text())["targets"][0]
+    assert result["scores"]["auc"]["value"] > 0.9
+    assert {item["name"] for item in result["baselines"]} == {"an isolation forest", "nearest neighbors"}
+    rows = [{"x": 1.0, "y": 2.0, "color": "red"}, {"x": 1.0, "y": -4.0, "color": "red"}]
+    fine, odd = lamina.load(strange).predict(rows)
+    assert (fine["anomaly"], odd["anomaly"]) == (False, True)
+    assert odd["anomaly.rarity"] > 0.9 > fine["anomaly.rarity"]
+    assert odd["anomaly.where"] in ("x", "y")
+    assert lamina.load(strange).check_golden()["sound"]
+
+
+def test_its_page_lists_the_strangest_rows(strange: Path) -> None:
+    page = (strange / "report.html").read_text()
+    assert "The strangest test rows" in page
+    assert "rows.csv, line" in page
+
+
+def test_without_labels_it_says_that_nothing_can_judge(tmp_path: Path, cache: Path) -> None:
+    path = table(tmp_path, 120)
+    bare = tmp_path / "bare.csv"
+    bare.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()) + "\n")
+    quick = dict(item.split("=") for item in SETS)
+    sets = {name: json.loads(value) if value[0].isdigit() else value for name, value in quick.items()}
+    trained = lamina.train(bare, task="anomaly", out=tmp_path / "run", quiet=True, set=sets)
+    assert "no labels" in trained.results.targets[0].verdict
+    trained = lamina.train(bare, task="embed", out=tmp_path / "other", quiet=True, set=sets)
+    (row,) = trained.model.predict([{"x": 1.0, "y": 2.0, "color": "red"}])
+    assert np.linalg.norm(row["embedding"]) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("stripes")
+    small = ["network.width=8", "network.stages=2", "method.width=32", "method.hidden=32", "training.epochs=20"]
+    line = ["train", str(pictures(folder)), "--task", "embed", "--quiet", "--out", str(folder / "run")]
+    assert main([*line, "--set", *SETS, *small, "training.batch_size=16"]) == 0
+    return folder
+
+
+def test_pictures_are_judged_by_their_folders_and_shown(stripes: Path) -> None:
+    result = json.loads((stripes / "run" / "results.json").read_text())["targets"][0]
+    assert list(result["scores"])[:2] == ["knn_accuracy", "probe_accuracy"]
+    assert [item["name"] for item in result["baselines"]] == ["the same network untrained", "plain features"]
+    assert (stripes / "run" / "report.html").read_text().count("Most alike") >= 3
+
+
+def test_the_most_alike_picture_is_itself(stripes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = stripes / "stripes" / "down" / "3.png"
+    assert main(["search", str(stripes / "run"), str(stripes / "stripes"), str(query), "--top", "3", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["queries"]
+    assert found["found"][0]["name"].endswith("down/3.png")
+    assert found["found"][0]["likeness"] == pytest.approx(1, abs=1e-4)
+    assert len(found["found"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--task", "anomali"], "anomaly"),
+        (["--task", "control"], "environment"),
+        (["--task", "anomaly", "--set", "task.rat=0.1"], "rate"),
+        (["--task", "anomaly", "--set", "task.rate=7"], "between 0 and 1"),
+        (["--task", "anomaly", "--set", "task.normal=fine"], "--target"),
+        (["--task", "anomaly", "--target", "kind", "--set", "task.normal=fin"], "fine"),
+        (["--task", "anomaly", "--set", "method.name=contrastive"], "autoencoder"),
+        (["--task", "anomaly", "--set", "method.name=supervised"], "autoencoder"),
+        (["--task", "embed", "--set", "method.shar=0.1"], "There is no option"),
+        (["--task", "embed", "--target", "kindd"], "kind"),
+    ],
+)
+def test_wrong_wishes_are_told(
+    more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    path = table(tmp_path, 60)
+    assert main(["train", str(path), *more, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_embeddings_cannot_be_searched_by(strange: Path) -> None:
+    from lamina.model.search import index
+
+    with pytest.raises(InputError, match="no embeddings"):
+        index(lamina.load(strange), [{"x": 1.0, "y": 2.0, "color": "red"}])
