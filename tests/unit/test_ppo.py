@@ -104,11 +104,11 @@ def setting(world: World, seed: int = 0, rate: float = 1e-3, **networks: Network
     return Setting(world, lambda number: Vector(world, number, seed + 1), network, plan, 0, seed, CPU)
 
 
-def trained(made: Setting, options: ppo.Options, steps: int) -> tuple[ppo.Ppo, Record]:
+def trained(made: Setting, options: ppo.Options, steps: int) -> tuple[ppo.Ppo, Collector, Record]:
     method, source = ppo.build(made, options)
     schedule, record = Schedule.over(steps // source.rows, SchedulePlan("linear", 0.0)), Record(None)
     fit(method, source, schedule, Engine(CPU, clip=0.5), limits=Limits(log_steps=1), record=record)
-    return method, record
+    return method, source, record
 
 
 def test_advantages_are_those_of_the_textbook() -> None:
@@ -274,6 +274,15 @@ def test_rewards_are_scaled_by_what_was_seen_so_far_and_exactly_after_a_resume()
     np.testing.assert_array_equal(other(reward, ended), scale(reward, ended))
 
 
+def test_an_action_that_has_become_far_too_likely_ends_nothing() -> None:
+    method, source = ppo.build(setting(open_world("test_ppo:Aims"), rate=0.0001), ppo.Options(copies=4, horizon=8))
+    rollout = method._rollout(next(source.batches())[1])
+    targets = {**rollout.targets, "log_probability": rollout.targets["log_probability"] - 200}
+    metrics = Engine(CPU, clip=0.5).descend(method.loss, replace(rollout, targets=targets), method.optimizers)
+    assert np.isfinite(float(metrics["loss"]))
+    assert all(bool(value.isfinite().all()) for value in method.weights().values())
+
+
 def test_learning_stops_once_the_policy_has_gone_far() -> None:
     def steps(target: float) -> int:
         options = ppo.Options(copies=4, horizon=16, epochs=5, minibatches=2, target_kl=target)
@@ -370,14 +379,14 @@ def test_weights_are_those_of_both_networks_and_come_back() -> None:
 def test_numbers_are_learned_and_resumed_exactly() -> None:
     made = setting(open_world("test_ppo:Aims"), rate=5e-3)
     options = ppo.Options(copies=8, horizon=32)
-    method, record = trained(made, options, 256 * 40)
+    method, source, record = trained(made, options, 256 * 40)
     assert record.of("train")[0]["return"] < -0.8
     shown = np.random.default_rng(0).uniform(-1, 1, (200, 2)).astype(np.float32)
     aimed = made.world.actions.taken(method.act({"observation": shown}))
     assert np.abs(aimed[:, 0] - 2 * shown[:, 0]).mean() < 0.3
 
-    again, source = ppo.build(made, options)
     _, batch = next(source.batches())
+    again, _ = ppo.build(made, options)
     again.restore(checkpoint.unpack(*checkpoint.pack(method.state())))
     one, other = (learner.update(batch, Engine(CPU, clip=0.5)) for learner in (method, again))
     assert {name: float(value) for name, value in one.items() if name != "return"} == {
@@ -386,7 +395,7 @@ def test_numbers_are_learned_and_resumed_exactly() -> None:
 
 
 def test_a_pole_is_balanced_longer_and_longer() -> None:
-    made = setting(open_world("gym:CartPole-v1"))
-    _, record = trained(replace(made, seed=1), ppo.Options(), 20_480)
+    made = setting(open_world("gym:CartPole-v1"), rate=2.5e-3)
+    _, _, record = trained(made, ppo.Options(copies=8), 20_480)
     assert record.of("train")[0]["return"] < 40
     assert record.of("train")[-1]["return"] > 150

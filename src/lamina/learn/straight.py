@@ -8,17 +8,19 @@ randomness is drawn anew at each call, in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.optim import Optimizer
 
 from lamina.learn.batch import Batch, Loss
+from lamina.learn.engine import Engine
 
-Judge = Callable[[Batch], tuple[Loss, Tensor]]
-"""From a batch to its loss, and one number for each example, [row] (such as its error)."""
+Judge = Callable[[Batch], tuple[Loss, Mapping[str, Tensor]]]
+"""From a batch to its loss without metrics, and numbers of each example by name, [row] (such as its error)."""
 Code = Callable[..., Sequence[Tensor]]
 
 MOST_CALLS = 2000
@@ -31,7 +33,7 @@ class Straight:
     Args:
         judge: a function of the batch and of the weights in `modules`; it may draw from PyTorch's generator.
         modules: all whose weights the loss reads.
-        learned: the weights that get a gradient.
+        learned: the weights that get a gradient, as far as they are not frozen.
 
     Attributes:
         codes: by the shapes of the batch: straight-line code, or None where the loss cannot be traced (as it looks at
@@ -39,18 +41,19 @@ class Straight:
     """
 
     def __init__(self, judge: Judge, modules: Sequence[nn.Module], learned: Sequence[nn.Parameter]) -> None:
-        self.judge, self.learned = judge, list(learned)
+        self.judge, self.learned = judge, [weight for weight in learned if weight.requires_grad]
         self.codes: dict[object, _Traced | None] = {}
         self._holder = nn.ModuleList(modules)
         self._tensors = {**dict(self._holder.named_parameters()), **dict(self._holder.named_buffers())}
-        wanted = {id(parameter) for parameter in learned}
+        self._values = tuple(self._tensors.values())
+        wanted = [id(weight) for weight in self.learned]
         self._names = [name for name, tensor in self._tensors.items() if id(tensor) in wanted]
-        if [id(self._tensors[name]) for name in self._names] != [id(parameter) for parameter in learned]:
+        if [id(self._tensors[name]) for name in self._names] != wanted:
             raise ValueError("the learned weights must be among the modules', in their order")
         self._anchor = torch.zeros((), requires_grad=True)
 
-    def __call__(self, batch: Batch, traced: bool = True) -> tuple[Loss, Tensor]:
-        """The loss, whose gradient reaches the learned weights only; and the numbers by example, without gradient.
+    def __call__(self, batch: Batch, traced: bool = True) -> tuple[Loss, Mapping[str, Tensor]]:
+        """The loss, whose gradient reaches the learned weights only; and the examples' numbers, without gradient.
 
         Args:
             traced: by straight-line code, where that is possible. The answers are the same but for rounding.
@@ -58,16 +61,36 @@ class Straight:
         code = self._code(batch) if traced else None
         if code is None:
             loss, each = self.judge(batch)
-            gradients: Sequence[Tensor] = torch.autograd.grad(loss.sum, self.learned)
-            loss, each = replace(loss, sum=loss.sum.detach()), each.detach()
-        elif torch.is_autocast_enabled(batch.rows.device.type):
-            # Mixed precision is written out in the code already.
-            with torch.autocast(batch.rows.device.type, enabled=False):
-                loss, each, gradients = code([*self._tensors.values(), *_flat(batch)])
+            gradients: Sequence[Tensor] = torch.autograd.grad(loss.sum, self.learned, materialize_grads=True)
+            total, each = loss.sum.detach(), {name: value.detach() for name, value in each.items()}
+            weight, decomposes = loss.weight, loss.decomposes
         else:
-            loss, each, gradients = code([*self._tensors.values(), *_flat(batch)])
-        total: Tensor = _Known.apply(self._anchor, loss.sum, gradients, self.learned)  # type: ignore[no-untyped-call]
-        return Loss(total, loss.weight, loss.metrics, loss.decomposes), each
+            arrays, decomposes = (*self._values, *_flat(batch)), code.decomposes
+            if torch.is_autocast_enabled(batch.rows.device.type):
+                # Mixed precision is written out in the code already.
+                with torch.autocast(batch.rows.device.type, enabled=False):
+                    total, weight, each, gradients = code(arrays)
+            else:
+                total, weight, each, gradients = code(arrays)
+        total = _Known.apply(self._anchor, total, gradients, self.learned)  # type: ignore[no-untyped-call]
+        return Loss(total, weight, {}, decomposes), each
+
+    def descend(
+        self, batch: Batch, engine: Engine, optimizers: Sequence[Optimizer], traced: bool = True
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """One step of `optimizers` through the engine; its metrics, and the examples' numbers by name, [row]."""
+        found: list[Mapping[str, Tensor]] = []
+
+        def loss(part: Batch) -> Loss:
+            judged, each = self(part, traced)
+            found.append(each)
+            return judged
+
+        metrics = engine.descend(loss, batch, optimizers)
+        if len(found) == 1:
+            return metrics, dict(found[0])
+        # Only the last parts count, if the engine had to begin anew with smaller ones.
+        return metrics, {name: torch.cat([each[name] for each in found])[-len(batch) :] for name in found[0]}
 
     def _code(self, batch: Batch) -> _Traced | None:
         device = batch.rows.device
@@ -77,34 +100,40 @@ class Straight:
         return self.codes[key]
 
     def _trace(self, batch: Batch) -> _Traced | None:
-        made: list[Loss] = []
+        made: list[tuple[Loss, Mapping[str, Tensor]]] = []
+        calls = _Calls(self._holder, self.judge)
 
         def call(*arrays: Tensor) -> tuple[Tensor, ...]:
             weights = dict(zip(self._tensors, arrays, strict=False))
             again = _like(batch, arrays[len(weights) :])
-            loss, each = torch.func.functional_call(_Calls(self._holder, self.judge), _held(weights), (again,))
-            gradients = torch.autograd.grad(loss.sum, [weights[name] for name in self._names])
-            made.append(loss)
-            return loss.sum.detach(), loss.weight, each.detach(), *loss.metrics.values(), *gradients
+            loss, each = torch.func.functional_call(calls, _held(weights), (again,))
+            leaves = [weights[name] for name in self._names]
+            gradients = torch.autograd.grad(loss.sum, leaves, materialize_grads=True)
+            made.append((loss, each))
+            return loss.sum.detach(), loss.weight, *(value.detach() for value in each.values()), *gradients
 
         learned = set(self._names)
         # Leaves of their own, so that only the learned ones take part in the gradient.
         weights = [value.detach().requires_grad_(name in learned) for name, value in self._tensors.items()]
         code = straightened(call, [*weights, *_flat(batch)])
-        return None if code is None else _Traced(code, tuple(made[0].metrics), made[0].decomposes)
+        if code is None:
+            return None
+        loss, each = made[0]
+        return _Traced(code, tuple(each), loss.decomposes)
 
 
 @dataclass(frozen=True)
 class _Traced:
     code: Code
-    metrics: tuple[str, ...]
+    names: tuple[str, ...]
     decomposes: bool
 
     @torch.no_grad()
-    def __call__(self, arrays: Sequence[Tensor]) -> tuple[Loss, Tensor, Sequence[Tensor]]:
-        total, weight, each, *others = self.code(*arrays)
-        metrics = dict(zip(self.metrics, others, strict=False))
-        return Loss(total, weight, metrics, self.decomposes), each, others[len(metrics) :]
+    def __call__(self, arrays: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor], Sequence[Tensor]]:
+        """Sum, weight, the examples' numbers, gradients."""
+        total, weight, *others = self.code(*arrays)
+        number = len(self.names)
+        return total, weight, dict(zip(self.names, others[:number], strict=True)), others[number:]
 
 
 class _Calls(nn.Module):

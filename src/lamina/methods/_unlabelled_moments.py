@@ -85,4 +85,5 @@ def _excess(far: Tensor) -> Tensor:
 
 def flat(errors: Mapping[str, Tensor]) -> Tensor:
     """[row, places of all fields] from [row, *grid] by field."""
-    return torch.cat([part.reshape(len(part), -1) for part in errors.values()], dim=1)
+    # Not by `len`: the exported graph would be fixed to one number of rows.
+    return torch.cat([part.reshape(part.shape[0], -1) for part in errors.values()], dim=1)

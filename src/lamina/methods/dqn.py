@@ -179,8 +179,8 @@ class DeepQ:
         goal: Tensor = batch.targets["reward"] + batch.targets["discount"] * value
         return goal
 
-    def judge(self, batch: Batch) -> tuple[Loss, Tensor]:
-        """The loss; and how far the value of each action is from what it turned out to be worth, [row]."""
+    def judge(self, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
+        """The loss; the "value" of each action, and by what "error" it differs from what the action was worth."""
         values = self.policy(batch.inputs)["action"][:, 0].float()
         taken = values.gather(1, batch.targets["action"].unsqueeze(1))[:, 0]
         errors = taken - self.goal(batch)
@@ -189,8 +189,7 @@ class DeepQ:
         if batch.weight is not None:
             each = each * batch.weight
         number = torch.tensor(float(len(batch)), device=each.device)
-        errors = errors.detach()
-        return Loss(each.sum(), number, {"value": taken.detach().mean(), "error": errors.abs().mean()}), errors
+        return Loss(each.sum(), number), {"value": taken.detach(), "error": errors.detach().abs()}
 
     def loss(self, batch: Batch) -> Loss:
         """Huber's loss of the errors."""
@@ -200,21 +199,13 @@ class DeepQ:
         """One step of the network, and of the target network where it is due."""
         self.replay.progress = engine.progress
         batch = batch.to(engine.device)
-        found: list[Tensor] = []
-
-        def loss(part: Batch) -> Loss:
-            judged, errors = self._judged(part, traced=self.updates >= TRACED_AFTER)
-            found.append(errors)
-            return judged
-
-        metrics = engine.descend(loss, batch, self.optimizers)
-        if self.options.priority:
-            # Only the last ones count, if the engine had to begin anew with smaller parts.
-            self.replay.priorities(batch.rows, torch.cat(found)[-len(batch) :])
+        metrics, each = self._judged.descend(batch, engine, self.optimizers, traced=self.updates >= TRACED_AFTER)
+        self.replay.priorities(batch.rows, each["error"])
         self.updates += 1
         if self.updates % self.options.target_every == 0:
             with torch.no_grad():
                 torch._foreach_lerp_(self._slow, self._quick, self.options.target_rate)
+        metrics |= {name: value.mean() for name, value in each.items()}
         metrics["exploration"] = torch.tensor(self.exploration(engine.progress))
         total = self.replay.mean_return()
         return metrics if total is None else {**metrics, "return": torch.tensor(total)}

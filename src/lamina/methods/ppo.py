@@ -39,6 +39,9 @@ ROWS = 1024
 LARGEST_REWARD = 10.0
 """Standard deviations beyond which a scaled reward is clipped (Huang et al. 2022, detail 9 of the nine for control)."""
 
+FARTHEST = 20.0
+"""Nats by which an action may become likelier; its square still fits a float32 after the exponential."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -62,9 +65,9 @@ class Options:
         deviation: of a Gaussian policy's actions at the beginning, where 1 is half the way between the bounds.
     """
 
-    copies: int = whole(8)
-    horizon: int = whole(128)
-    epochs: int = whole(4)
+    copies: int = whole(16)
+    horizon: int = whole(64)
+    epochs: int = whole(6)
     minibatches: int = whole(4)
     discount: float = share(0.99)
     trace: float = share(0.95)
@@ -162,7 +165,8 @@ class Ppo:
         output = self.policy.assembly(batch.inputs)["action"][:, 0].float()
         value = self.value.assembly(batch.inputs)["value"][:, 0, 0].float()
         log_probability, entropy = self._distribution(output, targets["action"])
-        moved = log_probability - targets["log_probability"]
+        # So far apart only by accident, but its power would be infinite then, and so end the training.
+        moved = (log_probability - targets["log_probability"]).clamp(max=FARTHEST)
         ratio = moved.exp()
         policy_loss = clipped_objective(ratio, targets["advantage"], options.clip)
         value_loss = value_error(value, targets["value"], targets["return"], options.clip_value)

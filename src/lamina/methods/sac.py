@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from lamina.environments import Actions, Observations
 from lamina.learn import optimizers
@@ -209,28 +208,27 @@ class SoftActorCritic:
         goal: Tensor = batch.targets["reward"] + batch.targets["discount"] * soft
         return goal
 
-    def judge_values(self, batch: Batch) -> tuple[Loss, Tensor]:
-        """The critics' squared errors; and each row's mean absolute error."""
+    def judge_values(self, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
+        """The critics' squared errors; each row's "value", and its mean absolute "error"."""
         first, second = _values(self.critics, {**batch.inputs, "action": batch.targets["action"]})
         goal = self.goal(batch)
         each = 0.5 * ((first - goal).square() + (second - goal).square())
         if batch.weight is not None:
             each = each * batch.weight
-        errors = 0.5 * ((first - goal).abs() + (second - goal).abs()).detach()
-        return Loss(each.sum(), _number(batch), {"value": first.detach().mean(), "error": errors.mean()}), errors
+        errors = 0.5 * ((first - goal).abs() + (second - goal).abs())
+        return Loss(each.sum(), _number(batch)), {"value": first.detach(), "error": errors.detach()}
 
-    def judge_policy(self, batch: Batch) -> tuple[Loss, Tensor]:
-        """The policy's actions should be worth much, and be random; and the logarithms of their densities."""
+    def judge_policy(self, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
+        """The policy's actions should be worth much, and be random; the "entropy" that each of them stands for."""
         action, density = self._drawn(batch.inputs)
         cost = self.temperature().detach() * density - _lower(self.critics, batch.inputs, action)
-        density = density.detach()
-        return Loss(cost.sum(), _number(batch), {"entropy": -density.mean()}), density
+        return Loss(cost.sum(), _number(batch)), {"entropy": -density.detach()}
 
-    def judge_temperature(self, batch: Batch, density: Tensor) -> Loss:
+    def judge_temperature(self, batch: Batch, entropy: Tensor) -> Loss:
         """The temperature falls while there is more entropy than wanted, and rises while there is less."""
-        lacking = density.mean() + self.options.entropy * self.size
+        too_much = entropy.mean() - self.options.entropy * self.size
         number = _number(batch)
-        return Loss(-self.temperature() * lacking * number, number)
+        return Loss(self.temperature() * too_much * number, number)
 
     def loss(self, batch: Batch) -> Loss:
         """The critics' squared errors."""
@@ -241,28 +239,16 @@ class SoftActorCritic:
         self.replay.progress = engine.progress
         batch = batch.to(engine.device)
         traced = self.updates >= TRACED_AFTER
-
-        def descend(judged: Straight, optimizers: Sequence[Optimizer]) -> tuple[dict[str, Tensor], Tensor]:
-            found: list[Tensor] = []
-
-            def loss(part: Batch) -> Loss:
-                result, each = judged(part, traced)
-                found.append(each)
-                return result
-
-            metrics = engine.descend(loss, batch, optimizers)
-            # Only the last ones count, if the engine had to begin anew with smaller parts.
-            return metrics, torch.cat(found)[-len(batch) :]
-
-        metrics, errors = descend(self._judged_values, self._critics)
-        self.replay.priorities(batch.rows, errors)
-        policy, density = descend(self._judged_policy, self._policy)
+        metrics, values = self._judged_values.descend(batch, engine, self._critics, traced)
+        self.replay.priorities(batch.rows, values["error"])
+        policy, drawn = self._judged_policy.descend(batch, engine, self._policy, traced)
         if self.options.automatic:
-            engine.descend(lambda part: self.judge_temperature(part, density), batch, self._temperature)
+            engine.descend(lambda part: self.judge_temperature(part, drawn["entropy"]), batch, self._temperature)
         self.updates += 1
         with torch.no_grad():
             torch._foreach_lerp_(self._slow, self._quick, self.options.target_rate)
-        metrics |= {"policy": policy["loss"], "entropy": policy["entropy"], "temperature": self.temperature().detach()}
+        metrics |= {name: value.mean() for name, value in (values | drawn).items()}
+        metrics |= {"policy": policy["loss"], "temperature": self.temperature().detach()}
         total = self.replay.mean_return()
         return metrics if total is None else {**metrics, "return": torch.tensor(total)}
 
