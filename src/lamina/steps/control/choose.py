@@ -49,7 +49,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "ppo": Recipe(
-        3e-4, SchedulePlan("linear", 0.0), {"width": 64, "depth": 2, "activation": "tanh"}, 1_000_000, {},
+        1e-3, SchedulePlan("linear", 0.0), {"width": 64, "depth": 2, "activation": "tanh"}, 1_000_000, {},
         "the method that needs the least tuning, and it learns from many copies at once",
     ),
     "dqn": Recipe(
@@ -123,7 +123,7 @@ def decided(world: World, plan: Plan, sets: Collection[str], given: Plan | None)
         method=replace(plan.method, name=name, options=dict(recipe.options)),
         optimizer=OptimizerPlan("adam", recipe.learning_rate, 0.0),
         schedule=recipe.schedule,
-        training=TrainingPlan(epochs=1.0, steps=recipe.steps, batch_size=1, clip=0.5, threads=0, evaluations=20),
+        training=TrainingPlan(epochs=1.0, steps=recipe.steps, batch_size=1, clip=0.5, threads=0, evaluations=12),
         reasons=reasons,
     )
     return plan.with_set(sets)

@@ -31,6 +31,8 @@ ACTED = "action"
 """The field by which a network is told an action, where values of actions are learned."""
 COPY_SEED, VALIDATION_SEED, TEST_SEED = 1, 2, 3
 """Training, choosing and testing never share an episode."""
+VALIDATION_EPISODES = 10
+"""Of one validation: enough to tell a much better policy from a luckier one, and cheap beside the learning."""
 
 
 class Learning(Learns, Acts, Protocol):
@@ -102,7 +104,7 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
     method, source = module.build(setting, options)
     training = plan.training
     engine = Engine(device, training.precision, training.accumulation, training.clip)
-    return Player(world, method, source, engine, module.steps_each(options), plan.seed, training_episodes(plan))
+    return Player(world, method, source, engine, module.steps_each(options), plan.seed, VALIDATION_EPISODES)
 
 
 def check_suits(name: str, world: World) -> None:
@@ -121,11 +123,6 @@ def check_suits(name: str, world: World) -> None:
 def methods() -> list[str]:
     """The methods that learn in environments."""
     return [name for name in registry.names("methods") if hasattr(registry.module("methods", name), "suits")]
-
-
-def training_episodes(plan: Plan) -> int:
-    """Episodes of one validation: enough to tell a better policy from a luckier one."""
-    return 20
 
 
 @dataclass
@@ -166,5 +163,5 @@ def task_of(method: Learning, name: str, world: World) -> Task:
 
 
 def weights_of(method: Learning) -> dict[str, Tensor]:
-    """The weights to seal, on the processor."""
-    return {name: value.detach().cpu().contiguous() for name, value in method.weights().items()}
+    """The weights to keep, on the processor; networks that share some have them each for itself."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in method.weights().items()}
