@@ -29,6 +29,8 @@ WITHOUT_TORCH = [
     "lamina.evaluate.sealed",
     "lamina.cli.predict",
     "lamina.cli.search",
+    "lamina.cli.generate",
+    "lamina.model.generate",
     "lamina.model.policy",
     "lamina.model.search",
     "lamina.environments.play",

@@ -24,6 +24,7 @@ from lamina.run import Run
 from lamina.steps import answered, prepare, understand
 from lamina.steps.choose import Allowance
 from lamina.steps.control import session as control
+from lamina.steps.generate import session as generate
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, apply_weights, check
 from lamina.steps.unlabelled import session as unlabelled
@@ -68,10 +69,12 @@ def train(request: Request, narrator: Narrator) -> Ended:
         request = following(request, given)
     request = apply_weights(request)
     understood = understand.understand(request, narrator)
+    way = _way(understood.plan)
+    if way is generate:
+        understood = generate.readied(understood, narrator)
     clock.lap("understand")
     fresh = request.out is None or not Path(request.out).exists()
     run = runs.create(request.out, request.name)
-    way = _way(understood.plan)
     try:
         run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
         prepared = prepare.prepare(understood, run, narrator)
@@ -110,8 +113,10 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
 
 def _way(plan: Plan) -> ModuleType:
     """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
-    without_answers = any(understand.unlabelled(part.name) for part in plan.task.values())
-    return unlabelled if without_answers else answered
+    names = {part.name for part in plan.task.values()}
+    if "generate" in names:
+        return generate
+    return unlabelled if any(map(understand.unlabelled, names)) else answered
 
 
 def _finished(

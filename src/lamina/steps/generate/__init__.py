@@ -1,0 +1,1 @@
+"""Making new examples: choose, train and test for the task `generate`."""

@@ -1,0 +1,90 @@
+"""What the report shows of made pictures: sheets of them, from during the training as well, and what is like them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lamina.evaluate.generated import nearest
+from lamina.evaluate.results import Exhibit
+from lamina.run import Run
+from lamina.steps.generate.learner import ACROSS, CODES, Learner, codes_shown, make, noise_of, outputs, task_of
+from lamina.steps.generate.sheets import as_uri, sheet
+from lamina.steps.prepare import Prepared
+
+Array = np.ndarray[Any, Any]
+
+STAGES = 5
+"""Sheets from during the training that are shown."""
+STRIPS = 4
+KNOWN = 10_000
+"""Training pictures that the most alike are looked for among."""
+
+
+def exhibits(prepared: Prepared, learner: Learner, run: Run) -> tuple[Exhibit, ...]:
+    """All of them."""
+    return (_made(learner), *_while_learning(run), _between(learner), _alike(prepared, learner))
+
+
+def _made(learner: Learner) -> Exhibit:
+    pictures = learner.pictures
+    made = make(learner, codes_shown(pictures), seed=5)
+    text = "None of them was chosen."
+    if pictures.classes:
+        shown = [pictures.classes[code - CODES] for code in codes_shown(pictures)[::ACROSS]]
+        text = f"Each row is of one {pictures.label}: {', '.join(shown)}. {text}"
+    return Exhibit("Made pictures", text, (as_uri(sheet(made, ACROSS)),))
+
+
+def _while_learning(run: Run) -> tuple[Exhibit, ...]:
+    files = sorted((run.folder / "sheets").glob("*.png"))
+    if len(files) < 2:
+        return ()
+    chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, STAGES).astype(int))]
+    steps = ", ".join(f"{int(file.stem):,}" for file in chosen)
+    text = f"From the same noise, after {steps} steps."
+    return (Exhibit("While it learned", text, tuple(as_uri(file.read_bytes()) for file in chosen)),)
+
+
+def _between(learner: Learner) -> Exhibit:
+    ends = noise_of(2 * STRIPS, learner.method.noise, seed=6).reshape(2, STRIPS, -1)
+    noise = np.stack([slerp(ends[0], ends[1], share) for share in np.linspace(0, 1, ACROSS)], axis=1)
+    codes = codes_shown(learner.pictures)[::ACROSS]
+    codes = np.repeat(np.resize(codes, STRIPS), ACROSS)
+    made = task_of(learner.pictures).pictures(outputs(learner, noise.reshape(len(codes), -1), codes))
+    return Exhibit(
+        "From one to another",
+        "Each row goes from one noise to another in equal steps: a network that has learned pictures by heart jumps.",
+        (as_uri(sheet(made, ACROSS)),),
+    )
+
+
+def slerp(one: Array, other: Array, share: float) -> Array:
+    """Along the great circle between two noises [row, width], which keeps their length likely (Shoemake 1985).
+
+    >>> slerp(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 0.5).round(3).tolist()
+    [[0.707, 0.707]]
+    """
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    angle = np.arccos(((one * other).sum(axis=1) / np.maximum(lengths, 1e-9)).clip(-1, 1))[:, None]
+    sine = np.maximum(np.sin(angle), 1e-6)
+    found: Array = (np.sin((1 - share) * angle) * one + np.sin(share * angle) * other) / sine
+    return found.astype(one.dtype)
+
+
+def _alike(prepared: Prepared, learner: Learner) -> Exhibit:
+    """Made pictures, each beside the training picture that is most like it: has it only learned by heart?"""
+    judge, pictures, device = learner.judge, learner.pictures, learner.engine.device
+    assert judge is not None
+    images = prepared.examples.arrays[pictures.field]
+    rows = np.sort(np.random.default_rng(0).permutation(prepared.split.train)[:KNOWN])
+    codes = codes_shown(pictures)[::ACROSS]
+    made = make(learner, np.resize(codes, ACROSS), seed=7)
+    found = nearest(judge.features(made, device), judge.features(np.asarray(images[rows]), device))
+    both = np.concatenate([made, np.asarray(images[rows[found]])])
+    return Exhibit(
+        "Made, and the training picture most like it",
+        "Above what was made, below the most alike training picture: they should be alike, not the same.",
+        (as_uri(sheet(both, ACROSS)),),
+    )

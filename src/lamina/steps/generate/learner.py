@@ -1,0 +1,232 @@
+"""From a plan and prepared pictures to a method that makes new ones, its batches and its judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina import registry
+from lamina.data.examples import Examples
+from lamina.errors import InputError
+from lamina.evaluate.generated import Moments, frechet
+from lamina.files import write_bytes
+from lamina.learn.engine import Engine
+from lamina.learn.loader import Loader
+from lamina.learn.loop import Learns
+from lamina.methods._generative import CLASS, Makes, Setting
+from lamina.modalities import Feature, category
+from lamina.networks.adversarial.generator import NOISE
+from lamina.networks.blocks.options import read_options
+from lamina.plan import Plan
+from lamina.steps.generate.judging import Judge
+from lamina.steps.generate.sheets import sheet
+from lamina.steps.prepare import Prepared
+from lamina.steps.unlabelled.labels import labels_of
+from lamina.steps.unlabelled.learner import asked, check_method
+from lamina.tasks import generate
+
+Array = np.ndarray[Any, Any]
+
+COMPARED = 2_000
+"""Validation pictures, and as many made ones, that a score is computed from."""
+FEW_ROWS = 30_000
+"""Below so many training pictures the critic sees them shifted: it would learn them by heart."""
+TRANSLATE = 0.125
+LEAST_OF_CLASS = 10
+"""Pictures that a class needs on average to be asked for by name."""
+ACROSS = 8
+"""Pictures in a row of a sheet."""
+MOST_CLASSES = 12
+"""Classes that a sheet shows."""
+CODES = category.FIRST
+"""Codes before the first class: unknown, and any."""
+
+
+class Making(Learns, Makes, Protocol):
+    """A method that makes pictures."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The data's pictures, and what class each is of.
+
+    Attributes:
+        field: their name.
+        feature: their shape.
+        label: the column of classes; "" where there is none to be asked for.
+        encoder: of the classes.
+        codes: int64 [row of the table], 0 where there is none.
+    """
+
+    field: str
+    feature: Feature
+    label: str
+    encoder: category.Encoder | None
+    codes: Array
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.feature.shape
+        return height, width, channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.encoder.levels if self.encoder is not None else ()
+
+    @property
+    def size(self) -> int:
+        """How many codes; 0 where there are no classes."""
+        return self.encoder.feature.size if self.encoder is not None else 0
+
+    def answers(self) -> Array:
+        """int64 [row]: classes counted from 0, -1 where there is none."""
+        return self.codes - CODES if self.encoder is not None else np.full(len(self.codes), -1, np.int64)
+
+
+def pictures_of(prepared: Prepared) -> Pictures:
+    """What there is to learn from.
+
+    Raises:
+        InputError: the inputs are not one field of pictures.
+    """
+    fields = [(name, encoder.feature) for name, encoder in prepared.encoders.items()]
+    if len(fields) != 1 or fields[0][1].kind != "image":
+        named = ", ".join(f"{name} ({feature.kind})" for name, feature in fields)
+        raise InputError(
+            f"Making new examples works for pictures; the inputs here are {named}.",
+            where="--task generate",
+            fix="Give a folder of pictures, or leave the other columns out: --set schema.COLUMN.role=ignore",
+        )
+    name, feature = fields[0]
+    labels = labels_of(prepared.table, prepared.schema)
+    rows = len(prepared.table)
+    if labels is None:
+        return Pictures(name, feature, "", None, np.zeros(rows, np.int64))
+    train = labels.values[prepared.split.train]
+    known = {value for value in train if value is not None}
+    if len(known) < 2 or len(train) < LEAST_OF_CLASS * len(known):
+        return Pictures(name, feature, "", None, np.zeros(rows, np.int64))
+    encoder = category.Encoder.fit(lambda: [train], {"min_count": 1})
+    codes = encoder.encode(labels.values).array.astype(np.int64)
+    return Pictures(name, feature, labels.name, encoder, np.where(codes >= CODES, codes, category.MISSING))
+
+
+@dataclass
+class Learner:
+    """What learns, on what, and how well it does."""
+
+    method: Making
+    engine: Engine
+    source: Loader
+    validation: Loader
+    pictures: Pictures
+    judge: Judge | None = None
+    """Scores are computed on its features; it is trained before training begins."""
+    sheets: Path | None = None
+    """Where what is made while it learns is kept."""
+    _real: Moments | None = field(default=None, repr=False)
+
+    @property
+    def network(self) -> nn.Module:
+        """All that learns."""
+        return self.method.network
+
+    def steps_in(self, epochs: float) -> int:
+        """How many steps so many passes over the data are."""
+        return max(1, round(epochs * self.source.steps))
+
+    def validation_scores(self) -> dict[str, float]:
+        """The Fréchet distance to the validation pictures on the judge's features; the score is its negative."""
+        assert self.judge is not None
+        rows = self.validation.rows[:COMPARED]
+        if self._real is None:
+            real = self.validation.examples.arrays[self.pictures.field][rows]
+            self._real = Moments.of(self.judge.features(np.asarray(real), self.engine.device))
+        made = make(self, self.pictures.codes[rows], seed=1)
+        distance = frechet(self._real, Moments.of(self.judge.features(made, self.engine.device)))
+        if self.sheets is not None:
+            self.sheets.mkdir(exist_ok=True)
+            shown = sheet(make(self, codes_shown(self.pictures), seed=2), ACROSS)
+            write_bytes(self.sheets / f"{self.engine.step + 1:09d}.png", shown)
+        return {"score": -distance, "frechet": distance}
+
+
+def noise_of(rows: int, width: int, seed: int) -> Array:
+    """float32 [row, width], standard normal."""
+    return np.random.default_rng([seed, width]).standard_normal((rows, width), dtype=np.float32)
+
+
+def outputs(learner: Learner, noise: Array, codes: Array) -> Array:
+    """float32 [row, height * width * channels] from 0 to 1: what the sealed network's outputs are to be."""
+    found = []
+    task = task_of(learner.pictures)
+    device = learner.engine.device
+    with learner.method.evaluating() as generator:
+        sealed = Sealing(generator, learner.pictures)
+        for start in range(0, len(noise), 256):
+            inputs: dict[str, Tensor] = {generate.NOISE: torch.from_numpy(noise[start : start + 256]).to(device)}
+            if learner.pictures.label:
+                inputs[learner.pictures.label] = torch.from_numpy(codes[start : start + 256]).to(device)
+            found.append(task.combine(sealed(inputs)[generate.UNLABELLED]).cpu().numpy())
+    return np.concatenate(found)
+
+
+def make(learner: Learner, codes: Array, seed: int) -> Array:
+    """uint8 pictures [row, height, width, channel] of these classes."""
+    noise = noise_of(len(codes), learner.method.noise, seed)
+    return task_of(learner.pictures).pictures(outputs(learner, noise, codes))
+
+
+def codes_shown(pictures: Pictures, across: int = ACROSS) -> Array:
+    """int64 [row of a sheet * across]: a class for each row of a sheet, four rows where there are none."""
+    rows = np.arange(min(len(pictures.classes), MOST_CLASSES)) + CODES if pictures.classes else np.ones(4, np.int64)
+    return np.repeat(rows, across)
+
+
+class Sealing(nn.Module):
+    """The generator as it is sealed: inputs by field, the picture as one row of numbers."""
+
+    def __init__(self, generator: nn.Module, pictures: Pictures) -> None:
+        super().__init__()
+        self.generator, self.label = generator, pictures.label
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{"picture": [row, 1, height * width * channels]} from -1 to 1."""
+        named = {NOISE: inputs[generate.NOISE]}
+        if self.label:
+            named[CLASS] = inputs[self.label]
+        made = self.generator(named).permute(0, 2, 3, 1)
+        return {generate.UNLABELLED: made.flatten(1).unsqueeze(1)}
+
+
+def task_of(pictures: Pictures) -> generate.Task:
+    """What the sealed model answers with."""
+    return generate.Task(generate.UNLABELLED, pictures.shape, pictures.label, pictures.classes)
+
+
+def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
+    """Networks, method, engine and batches as the plan says; random only through the plan's seed."""
+    torch.manual_seed(plan.seed)
+    pictures = pictures_of(prepared)
+    check_method(plan, {pictures.field: pictures.feature})
+    assert asked(plan)[1] == "generate"
+    module = registry.module("methods", plan.method.name)
+    training, parts = plan.training, prepared.split
+    translate = TRANSLATE if len(parts.train) < FEW_ROWS else 0.0
+    setting = Setting(pictures.field, pictures.shape, pictures.size, plan.optimizer, training.ema, translate, device)
+    method = module.build(setting, read_options(module.Options, plan.method.options, "method.options"))
+    arrays = {pictures.field: prepared.examples.arrays[pictures.field], CLASS: pictures.codes}
+    examples = Examples(arrays, prepared.examples.rows)
+    targets = [CLASS] if pictures.label else []
+
+    def rows(chosen: Array, size: int) -> Loader:
+        return Loader(examples, chosen, [pictures.field], targets, min(size, max(len(chosen), 1)), plan.seed)
+
+    engine = Engine(device, training.precision, training.accumulation, training.clip)
+    return Learner(method, engine, rows(parts.train, training.batch_size), rows(parts.validation, 256), pictures)

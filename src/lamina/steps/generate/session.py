@@ -1,0 +1,148 @@
+"""Choose, train and test where new examples are to be made, once the data is prepared; and going on with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+
+from lamina.choose import hardware
+from lamina.evaluate.cost import EnergyMeter
+from lamina.evaluate.results import Results
+from lamina.files import write_bytes
+from lamina.learn.loop import Limits, Status, fit
+from lamina.learn.record import Record
+from lamina.learn.schedules import Schedule
+from lamina.narrate import Narrator
+from lamina.plan import Plan
+from lamina.run import Run
+from lamina.steps.choose import Allowance
+from lamina.steps.generate import choose, judging
+from lamina.steps.generate.judging import Judge
+from lamina.steps.generate.learner import Learner, build
+from lamina.steps.generate.test import test
+from lamina.steps.prepare import Prepared
+from lamina.steps.request import Request
+from lamina.steps.test import Clock
+from lamina.steps.train import newest_step, tell_end
+from lamina.steps.understand import Understood
+from lamina.steps.unlabelled.learner import asked
+
+SIDE = {False: 32, True: 64}
+"""Of pictures, where nothing is said, without and with a GPU: making larger ones takes days on a processor."""
+
+
+def readied(understood: Understood, narrator: Narrator) -> Understood:
+    """Pictures in a size that can be learned to be made, where the user does not say which."""
+    side = SIDE[hardware.detect().device.type != "cpu"]
+    fields = []
+    for field in understood.plan.schema:
+        summary = understood.summaries.get(field.name, {})
+        large = max(summary.get(axis, {}).get("max", 0) for axis in ("width", "height")) if summary else 0
+        if field.modality == "image" and field.role == "input" and "size" not in field.options and large > side:
+            narrator.say(
+                f"{field.name}: made {side} pixels wide and high (--set schema.{field.name}.size=... for more)"
+            )
+            field = replace(field, options={**field.options, "size": side})
+        fields.append(field)
+    return replace(understood, plan=replace(understood.plan, schema=tuple(fields)))
+
+
+def choose_all(
+    request: Request,
+    prepared: Prepared,
+    plan: Plan,
+    run: Run,
+    narrator: Narrator,
+    *,
+    clock: Clock,
+    began: float,
+    given: Plan | None,
+) -> tuple[Plan, Allowance]:
+    """Check the wishes, fill in the plan."""
+    choose.check(request, prepared, plan, given)
+    clock.lap("prepare")
+    chosen = choose.choose(request, prepared, plan, narrator, began=began, given=given)
+    clock.lap("choose")
+    return chosen
+
+
+def train_and_test(
+    run: Run,
+    plan: Plan,
+    prepared: Prepared,
+    narrator: Narrator,
+    *,
+    clock: Clock,
+    meter: EnergyMeter,
+    allowed: Allowance,
+    base: Path,
+) -> tuple[Results, Status]:
+    """Train the judge and the networks, or go on from the newest checkpoint; then test, seal and report."""
+    learner, ended, record = learn(plan, prepared, run, narrator, allowed=allowed)
+    clock.trained(run, ended)
+    results = test(
+        plan, prepared, learner, run, narrator, ended=ended, record=record, clock=clock, meter=meter
+    )  # fmt: skip
+    return results, ended
+
+
+def learn(
+    plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, *, allowed: Allowance
+) -> tuple[Learner, Status, Record]:
+    """Train as planned, or go on from the newest checkpoint; arguments as of `lamina.steps.train.train`."""
+    narrator.step("Train")
+    hardware.keep_freed_memory()
+    torch.set_num_threads(plan.training.threads or hardware.detect().cores)
+    learner = build(plan, prepared, hardware.detect().device)
+    learner.judge = judge_of(plan, learner, run)
+    learner.sheets = run.folder / "sheets"
+    steps = learner.steps_in(plan.training.epochs)
+    limits = Limits(
+        every=max(1, steps // max(plan.training.evaluations, 1)),
+        patience=plan.training.patience,
+        most_steps=learner.steps_in(plan.training.most_epochs),
+        seconds=allowed.seconds,
+        after=allowed.after,
+        scoring=allowed.scoring,
+        save_seconds=plan.training.checkpoint_seconds,
+        log_steps=max(1, min(20, steps // 50)),
+        keep_best=plan.training.keep == "best",
+        threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
+    )
+    record = Record(run.log, narrator, start=newest_step(run))
+    torch.manual_seed(plan.seed + 1)
+    status = fit(
+        learner.method,
+        learner.source,
+        Schedule.over(steps, plan.schedule),
+        learner.engine,
+        limits=limits,
+        evaluate=learner.validation_scores if len(prepared.split.validation) > 1 else None,
+        record=record,
+        folder=run.checkpoints,
+    )
+    if not limits.keep_best:
+        learner.method.load(learner.method.weights())
+    write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in learner.method.weights().items()}))
+    tell_end(status, plan, narrator)
+    return learner, status, record
+
+
+def judge_of(plan: Plan, learner: Learner, run: Run) -> Judge:
+    """The judge, trained on the training pictures; kept in the run's folder."""
+    pictures, device = learner.pictures, learner.engine.device
+    judge = judging.fresh(pictures.feature, len(pictures.classes), plan.seed, device)
+    file = run.folder / "judge.safetensors"
+    if file.exists():
+        judge.load_state_dict(load_file(file, device=str(device)))
+        return judge
+    draw = judging.of_rows(
+        learner.source.examples.arrays[pictures.field], pictures.answers(), choose.answered_rows(learner)
+    )
+    source = judging.Drawn(draw, bool(pictures.label), plan.seed)
+    judging.trained(judge, source, int(plan.task[asked(plan)[0]].options["judge"]), learner.engine)
+    write_bytes(file, save({name: value.cpu().contiguous() for name, value in judge.state_dict().items()}))
+    return judge

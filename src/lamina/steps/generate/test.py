@@ -1,0 +1,256 @@
+"""Step 5 for new examples: compare with real ones, seal, prove, show, report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamina.data.schema import Chunk, Field, Json
+from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
+from lamina.evaluate.generated import Moments, frechet, precision_recall
+from lamina.evaluate.intervals import percentile, resampled, wilson
+from lamina.evaluate.results import BaselineResult, Cost, Interval, Results, Seal, TargetResult, to_json
+from lamina.evaluate.verdict import verdict
+from lamina.learn.loop import Status
+from lamina.learn.record import Record
+from lamina.modalities import Encoder, vector
+from lamina.model import card, golden
+from lamina.narrate import Narrator
+from lamina.plan import Plan
+from lamina.report.write import write_report
+from lamina.run import Run
+from lamina.steps import shown
+from lamina.steps.generate import judging, simple
+from lamina.steps.generate.choose import answered_rows
+from lamina.steps.generate.exhibits import exhibits
+from lamina.steps.generate.judging import Judge
+from lamina.steps.generate.learner import CODES, Learner, Sealing, make, noise_of, outputs, task_of
+from lamina.steps.prepare import Prepared, read
+from lamina.steps.sealing import prove_and_write, sealed_parts
+from lamina.steps.test import Clock, pace, thinned, versions_of
+from lamina.steps.unlabelled.learner import asked
+from lamina.tasks import generate
+
+Array = np.ndarray[Any, Any]
+
+COMPARED = 5_000
+"""Test pictures, and as many made ones, at most."""
+NEIGHBORED = 2_000
+"""Of them, those that precision and recall are computed from."""
+REPLICATES = 100
+PROVEN = 500
+"""Noises that the sealed model must make the same pictures from."""
+
+
+def test(
+    plan: Plan,
+    prepared: Prepared,
+    learner: Learner,
+    run: Run,
+    narrator: Narrator,
+    *,
+    ended: Status,
+    record: Record,
+    clock: Clock,
+    meter: EnergyMeter,
+) -> Results:
+    """Compare, seal, prove, show, report."""
+    narrator.step("Test")
+    found = compared(plan, prepared, learner, sum(clock.seconds.values()))
+    for name, score in found.scores.items():
+        sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
+        narrator.say(f"{name.replace('_', ' ')} {score.value:.4g}{sure}")
+    narrator.say(f"verdict: {found.verdict}")
+    data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
+    versions = versions_of(plan, run)
+    seal = _sealed(plan, learner, found, run, data, versions)
+    narrator.say(
+        f"sealed: {seal.rows:,} pictures made again from the same noise, {seal.same_answers:.0%} the same, "
+        f"largest difference {seal.largest_difference:.1g}"
+    )
+    seen = exhibits(prepared, learner, run)
+    clock.lap("test")
+    energy, how = meter.watt_hours()
+    results = Results(
+        name=plan.name,
+        created=time.strftime("%Y-%m-%d %H:%M:%S"),
+        data=data,
+        targets=(found,),
+        audit=prepared.findings,
+        explanations=(),
+        seal=seal,
+        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
+        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
+        network=network_document(learner),
+        versions=versions,
+        stopped=ended.stopped,
+        exhibits=seen,
+    )
+    run.write_json(run.results, to_json(results))
+    path = write_report(run)
+    narrator.say(f"sealed model: {run.model}")
+    narrator.say(f"report:       {path}")
+    return results
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Made pictures beside real ones, by the judge's features.
+
+    Attributes:
+        features: [row, width].
+        distances: of each replicate.
+        scores: "frechet", "precision", "recall".
+    """
+
+    distances: Array
+    scores: dict[str, Interval]
+
+
+def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -> TargetResult:
+    """How near made pictures come to the test pictures, beside those that a normal distribution of pixels makes.
+
+    Args:
+        seconds: what all steps up to here took.
+    """
+    judge, pictures, device = learner.judge, learner.pictures, learner.engine.device
+    assert judge is not None
+    parts, images = prepared.split, prepared.examples.arrays[pictures.field]
+    rows = parts.test[:COMPARED]
+    real = judge.features(np.asarray(images[rows]), device)
+    codes = pictures.codes[rows]
+    weights = np.concatenate(list(resampled(len(rows), REPLICATES, plan.seed)))
+
+    def against(made: Array) -> Compared:
+        return _against(real, judge.features(made, device), weights)
+
+    own = against(make(learner, codes, seed=3))
+    models, took = simple.normals(images, pictures.codes, parts.train, plan.seed)
+    other = against(simple.drawn(models, codes, pictures.shape, plan.seed))
+    apart = other.scores["frechet"].value - own.scores["frechet"].value
+    difference = Interval(apart, *percentile(apart, other.distances - own.distances))
+    baseline = BaselineResult(
+        "a normal distribution of each class" if pictures.label else "a normal distribution",
+        other.scores,
+        took,
+        difference,
+    )
+    kind, text = verdict("frechet", own.scores["frechet"], seconds, (baseline,), len(rows))
+    scores = dict(own.scores)
+    known = np.random.default_rng(plan.seed).choice(parts.train, min(len(rows), len(parts.train)), replace=False)
+    floor = judge.features(np.asarray(images[np.sort(known)]), device)
+    scores["frechet_of_real"] = Interval(frechet(Moments.of(real), Moments.of(floor)), math.nan, math.nan, False)
+    how = "the data's own classes" if pictures.label else "pictures from their mirror images"
+    text = (
+        f"{text} Compared by features of a classifier that learned to tell {how} apart: such figures compare only here."
+    )
+    if pictures.label:
+        told, words = _told_apart(plan, prepared, learner, judge, rows)
+        scores |= told
+        text = f"{text} {words}"
+    return TargetResult(asked(plan)[0], "generate", scores, text, kind, (baseline,))
+
+
+def _against(real: Array, made: Array, weights: Array) -> Compared:
+    """Args: features [row, width]; how often each row counts, [replicate, row]: of both, which share their classes."""
+    distance = frechet(Moments.of(real), Moments.of(made))
+    drawn = np.array([frechet(Moments.of(real, each), Moments.of(made, each)) for each in weights])
+    precision, recall = precision_recall(real[:NEIGHBORED], made[:NEIGHBORED])
+    # Drawing rows again adds to a distance; the replicates are brought back to where the distance is.
+    low, high = percentile(distance, drawn - np.median(drawn) + distance)
+    scores = {
+        "frechet": Interval(distance, max(low, 0.0), high, False),
+        "precision": Interval(precision, math.nan, math.nan),
+        "recall": Interval(recall, math.nan, math.nan),
+    }
+    return Compared(drawn - np.median(drawn) + distance, scores)
+
+
+def _told_apart(
+    plan: Plan, prepared: Prepared, learner: Learner, judge: Judge, rows: Array
+) -> tuple[dict[str, Interval], str]:
+    """A classifier that only ever saw made pictures, on real ones (Ravuri & Vinyals 2019, "Classification accuracy
+    score for conditional generative models"), beside the one that learned from real pictures for as many steps."""
+    pictures, device = learner.pictures, learner.engine.device
+    answers = pictures.answers()
+    rows = rows[answers[rows] >= 0]
+    chances = np.bincount(answers[answered_rows(learner)], minlength=len(pictures.classes)).astype(np.float64)
+    chances /= chances.sum()
+
+    def draw(random: np.random.Generator) -> tuple[Array, Array]:
+        classes = random.choice(len(chances), judging.BATCH, p=chances)
+        return make(learner, classes + CODES, seed=int(random.integers(2**31))), classes
+
+    steps = int(plan.task[asked(plan)[0]].options["judge"])
+    pupil = judging.fresh(pictures.feature, len(pictures.classes), plan.seed, device)
+    judging.trained(pupil, judging.Drawn(draw, True, plan.seed), steps, learner.engine)
+    images = np.asarray(prepared.examples.arrays[pictures.field][rows])
+    shares = [float((each.answers(images, device) == answers[rows]).mean()) for each in (pupil, judge)]
+    scores = {
+        name: Interval(share, *wilson(share, len(rows)))
+        for name, share in zip(("accuracy_from_made", "accuracy_from_real"), shares, strict=True)
+    }
+    words = (
+        f"A classifier that learned from made pictures only is right for {shares[0]:.1%} of the real ones; "
+        f"from real pictures, in as many steps, {shares[1]:.1%}."
+    )
+    return scores, words
+
+
+def network_document(learner: Learner) -> dict[str, Json]:
+    """Size and parts of the networks."""
+    stages = [
+        [name, sum(value.numel() for value in part.parameters())] for name, part in learner.network.named_children()
+    ]
+    families = ", ".join(type(part).__name__ for part in learner.network.children())
+    sealed = sum(value.numel() for value in learner.method.weights().values())
+    return {"parameters": sealed, "summary": families, "stages": stages, "notes": []}
+
+
+def _sealed(
+    plan: Plan, learner: Learner, found: TargetResult, run: Run, data: dict[str, Json], versions: dict[str, str]
+) -> Seal:
+    """Export, seal beside, prove on noise, and only then give the file its name."""
+    pictures = learner.pictures
+    task = task_of(pictures)
+    noise = noise_of(PROVEN, learner.method.noise, seed=4)
+    # As a person would write it: what is proven is the whole way from there.
+    noise = noise.astype(np.float64).round(6).astype(np.float32)
+    first = 2 if pictures.label else 1
+    codes = np.arange(PROVEN) % max(pictures.size - 1, 1) + (first - 1)
+    fields, encoders, raw = sealed_inputs(learner, noise, codes)
+    description = card.build(
+        plan, data, [found], versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
+        network=network_document(learner),
+    )  # fmt: skip
+    kept: Chunk = {name: values[: golden.USUAL] for name, values in raw.items()}
+    with learner.method.evaluating() as generator:
+        sealed = sealed_parts(
+            Sealing(generator, pictures), fields, encoders, {task.name: task}, description, kept, None
+        )
+    return prove_and_write(run, sealed, _chunks(raw), None, {task.name: outputs(learner, noise, codes)})[1]
+
+
+def sealed_inputs(learner: Learner, noise: Array, codes: Array) -> tuple[dict[str, Field], dict[str, Encoder], Chunk]:
+    """(Fields, encoders, raw values) of what a picture is made from: noise, and its class where there are any."""
+    pictures, width = learner.pictures, learner.method.noise
+    fields = {generate.NOISE: Field(generate.NOISE, "vector", "input", (generate.NOISE,))}
+    encoders: dict[str, Encoder] = {generate.NOISE: vector.Encoder((0.0,) * width, (1.0,) * width, "none")}
+    lists = np.empty(len(noise), dtype=object)
+    lists[:] = [[float(number) for number in row] for row in noise]
+    raw: dict[str, Array] = {generate.NOISE: lists}
+    if pictures.encoder is not None:
+        fields[pictures.label] = Field(pictures.label, "category", "input", (pictures.label,))
+        encoders[pictures.label] = pictures.encoder
+        raw[pictures.label] = pictures.encoder.decode(codes)
+    return fields, encoders, raw
+
+
+def _chunks(raw: Chunk, size: int = 128) -> Iterator[Chunk]:
+    rows = len(next(iter(raw.values())))
+    return ({name: values[start : start + size] for name, values in raw.items()} for start in range(0, rows, size))
