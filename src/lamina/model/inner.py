@@ -1,0 +1,110 @@
+"""A sealed network's last inner layer as its output: what a head reads serves other questions too (needs onnx).
+
+Donahue et al. 2014, "DeCAF: a deep convolutional activation feature for generic visual recognition".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from typing import TYPE_CHECKING
+
+from lamina.errors import InputError, MissingDependencyError
+from lamina.model import graph
+from lamina.model.quantize import names_inside
+
+if TYPE_CHECKING:
+    import onnx
+
+    from lamina.model.runtime import Model
+
+HEADS = ("Gemm", "MatMul")
+OUTPUT = "embedding"
+LARGEST = 100_000
+"""Numbers of an embedding; beyond it is a map of places rather than a description."""
+
+
+def with_head_input(model: Model) -> tuple[bytes, str, int]:
+    """(The network with what the first target's head reads as its only output, the output's name, its numbers).
+
+    The head is the last product with a matrix on the way to the target; members of an ensemble are put side by side.
+
+    Raises:
+        InputError: there is no such product, or what it reads is not one vector a row.
+        MissingDependencyError: onnx is not installed.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingDependencyError("onnx", "Taking embeddings out of a model that was trained for answers", "train")
+    import onnx
+    from onnx import TensorProto, helper
+
+    found = onnx.load_from_string(model.sealed.network)
+    inner = found.graph
+    read = _head_input(inner, next(iter(model.sealed.outputs.values())))
+    batch, size = _axes(inner, read) if read else ("", 0)
+    if not 2 <= size <= LARGEST:
+        raise InputError(
+            "The model gives no embeddings, and its network has no head whose inputs could serve as such.",
+            where=model.where,
+            fix="Train an encoder: lamina train DATA --task embed",
+        )
+    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, size])
+    inner.node.append(helper.make_node("Flatten", [read], [OUTPUT], axis=1))
+    del inner.output[:]
+    inner.output.append(output)
+    _prune(inner)
+    onnx.checker.check_model(found)
+    content: bytes = found.SerializeToString(deterministic=True)
+    graph.check(content, model.where)
+    return content, OUTPUT, size
+
+
+def _head_input(inner: onnx.GraphProto, output: str) -> str:
+    """What the last product before `output` reads, rows first; "" where there is none, or the way to it forks."""
+    makers = {name: node for node in inner.node for name in node.output}
+    alive = {value.name for value in inner.input}
+    for node in inner.node:
+        if alive & {*node.input, *names_inside(node)}:
+            alive |= set(node.output)
+    name = output
+    while name in makers:
+        node = makers[name]
+        read = [given for given in dict.fromkeys(node.input) if given in alive]
+        if len(read) != 1:
+            return ""
+        name = read[0]
+        if node.op_type in HEADS:
+            before = makers.get(name)
+            # Ensembles multiply member by member: before they are turned, rows come first.
+            return str(before.input[0]) if before is not None and before.op_type == "Transpose" else name
+    return ""
+
+
+def _axes(inner: onnx.GraphProto, name: str) -> tuple[str, int]:
+    """(The name of the free axis of rows, the numbers of one row); ("", 0) where another axis is free, or none."""
+    free = {value.type.tensor_type.shape.dim[0].dim_param for value in inner.output}
+    for value in (*inner.value_info, *inner.input):
+        if value.name == name:
+            rows, *others = value.type.tensor_type.shape.dim
+            if rows.dim_param in free and all(axis.dim_value for axis in others):
+                return rows.dim_param, math.prod(axis.dim_value for axis in others)
+    return "", 0
+
+
+def _prune(inner: onnx.GraphProto) -> None:
+    """Leave out what no output needs any more: other heads, and their weights."""
+    needed = {value.name for value in inner.output}
+    nodes = []
+    for node in reversed(inner.node):
+        if needed & set(node.output):
+            nodes.append(node)
+            needed |= {*node.input, *names_inside(node)}
+    kept = {
+        "node": nodes[::-1],
+        "initializer": [tensor for tensor in inner.initializer if tensor.name in needed],
+        "value_info": [value for value in inner.value_info if value.name in needed],
+    }
+    for name, items in kept.items():
+        copies = [type(item).FromString(item.SerializeToString()) for item in items]
+        del getattr(inner, name)[:]
+        getattr(inner, name).extend(copies)
