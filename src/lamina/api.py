@@ -1,4 +1,4 @@
-"""What `import lamina` offers: inspect, train, resume, load, quantize, few_shot. The five steps, one after the other."""
+"""What `import lamina` offers: inspect, train, resume, load, quantize, few_shot. The five steps in a row."""
 
 from __future__ import annotations
 

@@ -31,6 +31,8 @@ WITHOUT_TORCH = [
     "lamina.cli.search",
     "lamina.model.policy",
     "lamina.model.search",
+    "lamina.cli.few_shot",
+    "lamina.steps.few_shot",
     "lamina.environments.play",
 ]
 

@@ -48,15 +48,21 @@ def with_head_input(model: Model) -> tuple[bytes, str, int]:
             where=model.where,
             fix="Train an encoder: lamina train DATA --task embed",
         )
-    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, size])
-    inner.node.append(helper.make_node("Flatten", [read], [OUTPUT], axis=1))
+    output = _free_name(inner)
+    inner.node.append(helper.make_node("Flatten", [read], [output], axis=1))
     del inner.output[:]
-    inner.output.append(output)
+    inner.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, size]))
     _prune(inner)
     onnx.checker.check_model(found)
     content: bytes = found.SerializeToString(deterministic=True)
     graph.check(content, model.where)
-    return content, OUTPUT, size
+    return content, output, size
+
+
+def _free_name(inner: onnx.GraphProto) -> str:
+    taken = {name for node in inner.node for name in node.output} | {item.name for item in inner.initializer}
+    taken |= {value.name for value in inner.input}
+    return next(name for name in (OUTPUT + "_" * number for number in range(len(taken) + 1)) if name not in taken)
 
 
 def _head_input(inner: onnx.GraphProto, output: str) -> str:
