@@ -41,7 +41,7 @@ def with_head_input(model: Model) -> tuple[bytes, str, int]:
     found = onnx.load_from_string(model.sealed.network)
     inner = found.graph
     read = _head_input(inner, next(iter(model.sealed.outputs.values())))
-    batch, size = _axes(inner, read) if read else ("", 0)
+    batch, size, order = _axes(inner, read)
     if not 2 <= size <= LARGEST:
         raise InputError(
             "The model gives no embeddings, and its network has no head whose inputs could serve as such.",
@@ -49,7 +49,8 @@ def with_head_input(model: Model) -> tuple[bytes, str, int]:
             fix="Train an encoder: lamina train DATA --task embed",
         )
     output = _free_name(inner)
-    inner.node.append(helper.make_node("Flatten", [read], [output], axis=1))
+    inner.node.append(helper.make_node("Transpose", [read], [f"{output}.rows"], perm=order))
+    inner.node.append(helper.make_node("Flatten", [f"{output}.rows"], [output], axis=1))
     del inner.output[:]
     inner.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, size]))
     _prune(inner)
@@ -66,7 +67,7 @@ def _free_name(inner: onnx.GraphProto) -> str:
 
 
 def _head_input(inner: onnx.GraphProto, output: str) -> str:
-    """What the last product before `output` reads, rows first; "" where there is none, or the way to it forks."""
+    """What the last product before `output` reads; "" where there is none, or the way to it forks."""
     makers = {name: node for node in inner.node for name in node.output}
     alive = {value.name for value in inner.input}
     for node in inner.node:
@@ -80,21 +81,26 @@ def _head_input(inner: onnx.GraphProto, output: str) -> str:
             return ""
         name = read[0]
         if node.op_type in HEADS:
-            before = makers.get(name)
-            # Ensembles multiply member by member: before they are turned, rows come first.
-            return str(before.input[0]) if before is not None and before.op_type == "Transpose" else name
+            return name
     return ""
 
 
-def _axes(inner: onnx.GraphProto, name: str) -> tuple[str, int]:
-    """(The name of the free axis of rows, the numbers of one row); ("", 0) where another axis is free, or none."""
-    free = {value.type.tensor_type.shape.dim[0].dim_param for value in inner.output}
+def _axes(inner: onnx.GraphProto, name: str) -> tuple[str, int, list[int]]:
+    """(The name of the free axis of rows, the numbers of one row, all axes with the rows' first).
+
+    There are no numbers where it is not known that the rows' axis is the only free one.
+
+    Ensembles multiply member by member, so there the rows' axis is the second one.
+    """
+    rows = inner.output[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*inner.value_info, *inner.input):
         if value.name == name:
-            rows, *others = value.type.tensor_type.shape.dim
-            if rows.dim_param in free and all(axis.dim_value for axis in others):
-                return rows.dim_param, math.prod(axis.dim_value for axis in others)
-    return "", 0
+            axes = value.type.tensor_type.shape.dim
+            free = [place for place, axis in enumerate(axes) if not axis.dim_value]
+            if len(free) == 1 and axes[free[0]].dim_param == rows:
+                fixed = [place for place in range(len(axes)) if place not in free]
+                return rows, math.prod(axes[place].dim_value for place in fixed), [*free, *fixed]
+    return rows, 0, []
 
 
 def _prune(inner: onnx.GraphProto) -> None:
