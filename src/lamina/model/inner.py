@@ -79,7 +79,7 @@ def _head_input(inner: onnx.GraphProto, output: str) -> str:
         read = [given for given in dict.fromkeys(node.input) if given in alive]
         if len(read) != 1:
             return ""
-        name = read[0]
+        name = str(read[0])
         if node.op_type in HEADS:
             return name
     return ""
