@@ -13,15 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "LaminaError", "inspect", "load", "quantize", "resume", "train"]
+__all__ = ["InputError", "LaminaError", "few_shot", "inspect", "load", "quantize", "resume", "train"]
 
 if TYPE_CHECKING:
-    from lamina.api import inspect, load, quantize, resume, train
+    from lamina.api import few_shot, inspect, load, quantize, resume, train
     from lamina.errors import InputError, LaminaError
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("inspect", "train", "resume", "load", "quantize"):
+    if name in ("inspect", "train", "resume", "load", "quantize", "few_shot"):
         from lamina import api
 
         return getattr(api, name)

@@ -1,4 +1,4 @@
-"""What `import lamina` offers: inspect, train, resume, load. The five steps, one after the other."""
+"""What `import lamina` offers: inspect, train, resume, load, quantize, few_shot. The five steps in a row."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lamina.evaluate.results import Results
     from lamina.model.runtime import Model
     from lamina.networks.assembly import Assembly
+    from lamina.steps.few_shot import FewShot
     from lamina.steps.learner import Learner
     from lamina.steps.quantize import Variant
     from lamina.steps.session import Ended
@@ -270,6 +271,43 @@ def quantize(
     table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     return steps.quantize(run, prepared, narrator or Silent(), tuple(kinds) or steps.KINDS, most_loss)
+
+
+def few_shot(
+    model: str | Path,
+    examples: Any,
+    target: str = "",
+    *,
+    way: str = "",
+    shots: Sequence[int] = (1, 5, 20),
+    ways: int = 0,
+    episodes: int = 200,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> FewShot:
+    """New classes from a few examples, on top of a sealed encoder; trains no network, needs no PyTorch.
+
+    Args:
+        model: the encoder: a .lamina file or a run folder, best of a training with task="embed".
+        examples: a path or data frame with labelled rows, or a folder of class folders.
+        target: the column of the labels; by default `label`.
+        way: "prototypes" (nearest class mean), "neighbors" or "probe" (a linear layer); by default the best here.
+        shots: examples of each class in an episode.
+        ways: classes of an episode; by default 5, or all if there are fewer.
+        episodes: how many to draw, by `seed`.
+        out: where to write the adapted model, an ordinary .lamina file.
+
+    Returns:
+        Accuracy over episodes with intervals, and the adapted `model`.
+
+    Raises:
+        InputError: the model, the data or the request is wrong.
+    """
+    from lamina.steps.few_shot import adapt_to
+
+    file = Path(model)
+    file = file / "model.lamina" if file.is_dir() else file
+    return adapt_to(file, examples, target, way=way, shots=shots, ways=ways, number=episodes, seed=seed, out=out)
 
 
 def network(folder: str | Path) -> Assembly | nn.Module:

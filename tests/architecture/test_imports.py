@@ -33,6 +33,8 @@ WITHOUT_TORCH = [
     "lamina.model.generate",
     "lamina.model.policy",
     "lamina.model.search",
+    "lamina.cli.few_shot",
+    "lamina.steps.few_shot",
     "lamina.environments.play",
 ]
 

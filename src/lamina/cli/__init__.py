@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from lamina import __version__, registry
@@ -43,9 +43,14 @@ class _Parser(argparse.ArgumentParser):
         return f"Did you mean {close[0]}? " if close else ""
 
 
-def about(verb: str) -> str:
-    """A verb's ABOUT line, read without importing the verb."""
-    tree = ast.parse((registry.ROOT / "cli" / f"{verb}.py").read_text(encoding="utf-8"))
+def verbs() -> dict[str, str]:
+    """Each verb as it is typed, and the name of its file: `few-shot` is in few_shot.py."""
+    return {name.replace("_", "-"): name for name in registry.names("cli")}
+
+
+def about(name: str) -> str:
+    """The ABOUT line of a verb's file, read without importing it."""
+    tree = ast.parse((registry.ROOT / "cli" / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ABOUT":
             return str(ast.literal_eval(node.value))
@@ -91,17 +96,17 @@ def _of_the_system(error: OSError) -> InputError | None:
 
 
 def _dispatch(words: list[str], began: float) -> int:
-    verbs = registry.names("cli")
+    known = verbs()
     if not words or words[0] in ("-h", "--help", "help"):
-        _help(verbs)
+        _help(known)
         return 0
     if words[0] in ("-V", "--version"):
         print(f"lamina {__version__}")
         return 0
     verb = words[0]
-    if verb not in verbs:
-        raise InputError(f"There is no command {verb!r}.", fix=nearest(verb, verbs))
-    module = registry.module("cli", verb)
+    if verb not in known:
+        raise InputError(f"There is no command {verb!r}.", fix=nearest(verb, known))
+    module = registry.module("cli", known[verb])
     parser = _Parser(
         prog=f"lamina {verb}", description=module.ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -111,9 +116,9 @@ def _dispatch(words: list[str], began: float) -> int:
     return int(module.run(parser.parse_args(words[1:])))
 
 
-def _help(verbs: Sequence[str]) -> None:
+def _help(known: Mapping[str, str]) -> None:
     print("usage: lamina COMMAND ...\n\nFrom raw data to a trained, tested, explained and sealed neural network.\n")
     print("commands:")
-    for verb in verbs:
-        print(f"  {verb:10} {about(verb)}")
+    for verb, name in known.items():
+        print(f"  {verb:10} {about(name)}")
     print(f"\n`lamina COMMAND --help` tells more.\n\n{EXAMPLE}", end="")

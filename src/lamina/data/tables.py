@@ -309,7 +309,7 @@ class ChunkReader:
         raise IndexError(f"row {row} of {start}")
 
 
-def read_chunks(data: object, size: int = 1024, cache: Path | None = None) -> ChunkReader:
+def read_chunks(data: object, size: int = 1024, cache: Path | None = None, *, labelled: bool = False) -> ChunkReader:
     """Read any raw data for prediction: streaming, in input order, one entry for each row, also for unreadable ones.
 
     A row that cannot be read has None in every column and a reason in `RowChunk.errors`, by its position in the chunk.
@@ -319,17 +319,18 @@ def read_chunks(data: object, size: int = 1024, cache: Path | None = None) -> Ch
         data: as for `open_table`.
         size: the largest number of rows in a chunk.
         cache: a folder for downloads and extracted archives; by default a temporary one that goes with the reader.
+        labelled: folders are classes, whose names are in the column `label`, as in training.
 
     Raises:
         InputError: the data is missing, damaged, unclear or has no rows.
         MissingDependencyError: a library for this format is not installed.
     """
     if cache is not None or not is_unpacked(data):
-        found = collect(data, cache or Path(), labelled=False)
+        found = collect(data, cache or Path(), labelled=labelled)
         return ChunkReader(found.name, found.columns, found.root, found.notes, size, found)
     temporary = Path(tempfile.mkdtemp(prefix="lamina-"))
     try:
-        found = collect(data, temporary, labelled=False)
+        found = collect(data, temporary, labelled=labelled)
     except LaminaError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -32,7 +32,7 @@ def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
     Raises:
         InputError: a column is missing, or no row could be scored.
     """
-    tasks, reader = model.labelled, read_chunks(data)
+    tasks, reader = model.labelled, read_chunks(data, labelled=True)
     missing = [name for name in (*model.columns, *tasks) if name not in reader.columns]
     if missing:
         raise InputError(

@@ -78,7 +78,7 @@ def to_half(network: bytes) -> bytes:
         for name in node.input:
             users.setdefault(name, []).append(node)
     # A weight that a graph inside an If reads would need its cast there.
-    fixed = {value.name for value in inner.output} | {name for node in inner.node for name in _inside(node)}
+    fixed = {value.name for value in inner.output} | {name for node in inner.node for name in names_inside(node)}
     narrowed: list[onnx.NodeProto] = []
     for tensor in inner.initializer:
         wide = tensor.data_type == TensorProto.FLOAT and tensor.name not in fixed
@@ -104,13 +104,13 @@ def to_half(network: bytes) -> bytes:
     return _checked(model)
 
 
-def _inside(node: onnx.NodeProto) -> Iterator[str]:
+def names_inside(node: onnx.NodeProto) -> Iterator[str]:
     """The names that graphs inside a node read."""
     for attribute in node.attribute:
         for part in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             for inner in part.node:
                 yield from inner.input
-                yield from _inside(inner)
+                yield from names_inside(inner)
 
 
 def _in_order(nodes: Sequence[onnx.NodeProto], known: set[str]) -> list[onnx.NodeProto]:
@@ -119,7 +119,7 @@ def _in_order(nodes: Sequence[onnx.NodeProto], known: set[str]) -> list[onnx.Nod
     placed, found, stack = set[int](), list[Any](), list(range(len(nodes)))[::-1]
     while stack:
         number = stack[-1]
-        needed = {makers[name] for name in (*nodes[number].input, *_inside(nodes[number])) if name in makers}
+        needed = {makers[name] for name in (*nodes[number].input, *names_inside(nodes[number])) if name in makers}
         waiting = [other for other in needed if other not in placed and other != number]
         if waiting:
             stack += waiting

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lamina.data.schema import Field, Values
-from lamina.errors import InputError
+from lamina.errors import InputError, nearest
 
 _FILES = ("image", "audio", "video")
 _LISTS = ("set", "series", "vector", "frames")
@@ -63,11 +63,14 @@ class Rows:
         return iter(self.chunks)
 
 
-def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> Rows:
+def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None, *, labels: str = "") -> Rows:
     """`data` as chunks of at most `batch` rows; a string that begins with "{" is one row as JSON.
 
+    Args:
+        labels: a column of labels that is wanted too; that of class folders is called `label`.
+
     Raises:
-        InputError: it cannot be read, or a column that the model needs is missing.
+        InputError: it cannot be read, or a column that the model needs, or that of the labels, is missing.
     """
     if batch < 1:
         raise InputError(f"The batch size is {batch}.", fix="Give at least 1.")
@@ -77,10 +80,10 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> 
     if isinstance(data, Mapping) and not _is_columns(data, model):
         data = [data]
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
-        return _from_memory(data, model, size, root)
+        return _from_memory(data, model, size, root, labels)
     if isinstance(data, Mapping):
-        return _from_columns(data, model, size, root)
-    return _from_reader(data, model, size, root)
+        return _from_columns(data, model, size, root, labels)
+    return _from_reader(data, model, size, root, labels)
 
 
 def _row_of_json(text: str) -> dict[str, Any]:
@@ -110,22 +113,23 @@ def _is_column(value: Any) -> bool:
     return isinstance(value, list | tuple) or (hasattr(value, "to_numpy") and hasattr(value, "__len__"))
 
 
-def _from_memory(data: Sequence[Mapping[str, Any]], model: Reads, size: int, root: Path | None) -> Rows:
+def _from_memory(data: Sequence[Mapping[str, Any]], model: Reads, size: int, root: Path | None, labels: str) -> Rows:
     available = list(dict.fromkeys(str(key) for row in data for key in row))
     if data:
-        _check_columns(model, available, "the rows given")
+        _check_columns(model, available, "the rows given", labels)
+    names = _wanted(model, labels)
 
     def chunks() -> Iterator[RawChunk]:
         for start in range(0, len(data), size):
             part = data[start : start + size]
-            yield RawChunk({name: _objects([row.get(name) for row in part]) for name in model.columns}, len(part))
+            yield RawChunk({name: _objects([row.get(name) for row in part]) for name in names}, len(part))
 
     return Rows(chunks(), root)
 
 
-def _from_columns(data: Mapping[str, Any], model: Reads, size: int, root: Path | None) -> Rows:
-    _check_columns(model, [str(name) for name in data], "the columns given")
-    columns = {name: _values(data[name]) for name in model.columns}
+def _from_columns(data: Mapping[str, Any], model: Reads, size: int, root: Path | None, labels: str) -> Rows:
+    _check_columns(model, [str(name) for name in data], "the columns given", labels)
+    columns = {name: _values(data[name]) for name in _wanted(model, labels)}
     rows = len(next(iter(columns.values())))
 
     def chunks() -> Iterator[RawChunk]:
@@ -136,14 +140,14 @@ def _from_columns(data: Mapping[str, Any], model: Reads, size: int, root: Path |
     return Rows(chunks(), root)
 
 
-def _from_reader(data: Any, model: Reads, size: int, root: Path | None) -> Rows:
+def _from_reader(data: Any, model: Reads, size: int, root: Path | None, labels: str) -> Rows:
     from lamina.data.tables import read_chunks
 
-    reader = read_chunks(data, size)
+    reader = read_chunks(data, size, labelled=bool(labels))
     of_files = "path" in reader.columns and set(reader.columns) <= {"path", "label", "split"}
     renamed = _file_column(model, reader.columns) if of_files else None
-    if renamed is None:
-        _check_columns(model, reader.columns, reader.name)
+    needed = reader.columns if renamed is None else (*reader.columns, renamed)
+    _check_columns(model, needed, reader.name, labels)
 
     def chunks() -> Iterator[RawChunk]:
         for chunk in reader:
@@ -160,7 +164,11 @@ def _file_column(model: Reads, columns: Sequence[str]) -> str | None:
     return missing[0] if missing == files and len(files) == 1 else None
 
 
-def _check_columns(model: Reads, columns: Sequence[str], where: str) -> None:
+def _wanted(model: Reads, labels: str) -> tuple[str, ...]:
+    return (*model.columns, labels) if labels and labels not in model.columns else model.columns
+
+
+def _check_columns(model: Reads, columns: Sequence[str], where: str, labels: str = "") -> None:
     missing = [name for name in model.columns if name not in columns]
     if missing:
         several = "columns" if len(missing) > 1 else "column"
@@ -170,6 +178,12 @@ def _check_columns(model: Reads, columns: Sequence[str], where: str) -> None:
             f"The data has no {several} {shown}, which the model needs.",
             where=where,
             fix=f"Add or rename the {several} (an empty value counts as missing). There are: {there or 'none'}",
+        )
+    if labels and labels not in columns:
+        raise InputError(
+            f"The data has no column {labels!r} of labels.",
+            where=where,
+            fix=f"Name the column with --target. {nearest(labels, columns)}",
         )
 
 

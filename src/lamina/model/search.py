@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from lamina.data.schema import Values
 from lamina.errors import InputError
 from lamina.model.answers import plain
-from lamina.model.rows import open_rows
+from lamina.model.rows import RawChunk, Rows, open_rows
 from lamina.tasks.embed import Task
 
 if TYPE_CHECKING:
@@ -72,29 +72,55 @@ class Index:
         return found
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """Some rows and their vectors.
+
+    Attributes:
+        start: the place of the first row in the data.
+        chunk: the raw rows.
+        kept: int64 [row], those that could be read, by their places in the chunk.
+        vectors: float32 [row, size] of those.
+        errors: place in the chunk to the reason why a row could not be read.
+    """
+
+    start: int
+    chunk: RawChunk
+    kept: Array
+    vectors: Array
+    errors: Mapping[int, str]
+
+
+def embedded(model: Model, answer: str, rows: Rows) -> Iterator[Embedded]:
+    """Raw rows with what the model gives for them as `answer`, chunk by chunk."""
+    start = 0
+    for chunk in rows:
+        arrays, wrong = model.encode(chunk.values, rows.root)
+        # A row that could not even be read has only missing values: the reader's reason is the true one.
+        errors = {**wrong, **chunk.errors}
+        kept = np.array([row for row in range(len(chunk)) if row not in errors], np.int64)
+        vectors = model.outputs({name: array[kept] for name, array in arrays.items()})[answer]
+        yield Embedded(start, chunk, kept, vectors, errors)
+        start += len(chunk)
+
+
 def index(model: Model, data: Any) -> Index:
     """All rows of the data by their vectors.
 
     Raises:
         InputError: the model gives no embeddings, or no row can be read.
     """
-    answer = _answer(model)
     rows = open_rows(data, model, BATCH)
     vectors: list[Array] = []
     places: list[Array] = []
     names: list[str] = []
     errors: dict[int, str] = {}
-    count = 0
-    for chunk in rows:
-        arrays, wrong = model.encode(chunk.values, rows.root)
-        wrong = {**wrong, **chunk.errors}
-        kept = np.array([row for row in range(len(chunk)) if row not in wrong], np.int64)
-        errors.update({count + row: reason for row, reason in sorted(wrong.items())})
-        if len(kept):
-            vectors.append(model.outputs({name: array[kept] for name, array in arrays.items()})[answer])
-            places.append(kept + count)
-            names += _paths(chunk.values.get("path") if rows.named_by_path else None, kept)
-        count += len(chunk)
+    for part in embedded(model, _answer(model), rows):
+        errors.update({part.start + row: reason for row, reason in sorted(part.errors.items())})
+        if len(part.kept):
+            vectors.append(part.vectors)
+            places.append(part.kept + part.start)
+            names += _paths(part.chunk.values.get("path") if rows.named_by_path else None, part.kept)
     if not vectors:
         reason = next(iter(errors.values()), "there are none")
         raise InputError(f"No row can be read: {reason}.", fix="Give data like that which the model was trained on.")

@@ -74,6 +74,12 @@ def understand(request: Request, narrator: Narrator) -> Understood:
             where="--task",
             fix="Leave it out, or name an environment as the data, e.g. gym:CartPole-v1.",
         )
+    if request.task and (command := getattr(registry.module("tasks", request.task), "ADAPTED", "")):
+        raise InputError(
+            f"The task {request.task!r} is not trained: it answers from a few examples, on top of a sealed encoder.",
+            where="--task",
+            fix=f"Train an encoder with --task embed, then run: {command}",
+        )
     table, boundary = open_data(request.data, request.test)
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:

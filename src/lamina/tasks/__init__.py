@@ -5,7 +5,8 @@ A module `lamina/tasks/NAME.py` offers
 - `suits(field, description) -> Recognition | None`: is this the task that a target of this modality asks for?
 - `Task`: a frozen dataclass, one per target, that keeps the protocol `Task` below; or, where what is asked for is in
   no column of a table, `Answering` and `Comparable`. The module then says in `ENVIRONMENT` (a task for environments) or
-  `UNLABELLED` (for rows without answers) what its own answer is called.
+  `UNLABELLED` (for rows without answers) what its own answer is called; or in `ADAPTED`, which command puts it on top
+  of a model that is sealed already, as no training asks for it.
 
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.

@@ -120,7 +120,7 @@ class Task:
             )
         check_names(options, ("primary", "threshold"), field.name)
         counts = _count(field, chunks)
-        labels = _in_order(counts)
+        labels = in_order(counts)
         threshold, choose = read_threshold(options.get("threshold", 0.5), field.name)
         if len(labels) != 2 and "threshold" in options:
             raise InputError(
@@ -307,7 +307,7 @@ def _count(field: Field, chunks: Chunks) -> Counter[str]:
     return counts
 
 
-def _in_order(counts: Mapping[str, int]) -> tuple[str, ...]:
+def in_order(counts: Mapping[str, int]) -> tuple[str, ...]:
     """Numeric order if every label is a number, else by text."""
     try:
         return tuple(sorted(counts, key=lambda label: (float(label), label)))
