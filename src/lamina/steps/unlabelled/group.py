@@ -205,5 +205,5 @@ def _others(trained: Trained, task: cluster.Task) -> list[tuple[str, Array, floa
     simply = members(plain, tested_on)
     return [
         (judge.UNTRAINED, blank, middle - begin),
-        (f"k-means on {judge.PLAIN}", simply, time.monotonic() - middle),
+        ("k-means without a network", simply, time.monotonic() - middle),
     ]
