@@ -64,8 +64,11 @@ def choose(
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
     fixed |= {"training.precision"} if given is not None else set()
     name, task = asked(plan)
-    after = question(task).seconds(plan.task[name].options, len(rows[0]))
-    plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began, after)
+    judged = bool(prepared.schema.with_role("label"))
+    effort = question(task).effort(plan.task[name].options, prepared.split, judged)
+    plan, measured, allowed = measure(
+        plan, learner, machine, fixed, prepared, began, answers=effort.answers, testing=effort.seconds
+    )
     plan = replace(plan, reasons={**plan.reasons, **measured})
     for key in ("method.name", *(f"network.{name}.name" for name in plan.network), "training.epochs"):
         if key in plan.reasons:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lamina.choose import hardware
 from lamina.data.schema import Json
+from lamina.data.split import Split
 from lamina.evaluate.results import Exhibit, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
@@ -18,7 +19,7 @@ from lamina.steps.unlabelled import judge, simple
 from lamina.steps.unlabelled.labels import Labels
 from lamina.steps.unlabelled.learner import untrained, width_of
 from lamina.steps.unlabelled.looks import SHOWN, looks
-from lamina.steps.unlabelled.trained import NO_LABELS, Tested, Trained, plain_figure
+from lamina.steps.unlabelled.trained import NO_LABELS, Effort, Tested, Trained, plain_figure
 from lamina.tasks import embed
 
 Array = np.ndarray[Any, Any]
@@ -38,9 +39,9 @@ def method(features: Mapping[str, Feature]) -> str:
     return "contrastive" if {feature.kind for feature in features.values()} & RICH else "masked"
 
 
-def seconds(options: Mapping[str, Json], rows: int) -> float:
-    """What testing takes beyond the share of a budget that is kept back for it anyway."""
-    return 0.0
+def effort(options: Mapping[str, Json], parts: Split, judged: bool) -> Effort:
+    """Probes learn from the training part's vectors, also from those of the same network untrained."""
+    return Effort(2 * len(parts.train) + len(parts.test) if judged else 0)
 
 
 def tested(trained: Trained) -> Tested:

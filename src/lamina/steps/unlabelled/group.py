@@ -10,6 +10,7 @@ import numpy as np
 
 from lamina.choose import hardware
 from lamina.data.schema import Json
+from lamina.data.split import Split
 from lamina.errors import InputError
 from lamina.evaluate.results import Exhibit, Interval, TargetResult
 from lamina.evaluate.verdict import verdict
@@ -18,10 +19,10 @@ from lamina.steps.unlabelled.describe import fallen, method, spread_of
 from lamina.steps.unlabelled.grouping import Grouping
 from lamina.steps.unlabelled.learner import untrained, width_of
 from lamina.steps.unlabelled.looks import SHOWN, looks
-from lamina.steps.unlabelled.trained import NO_LABELS, Tested, Trained, plain_figure
+from lamina.steps.unlabelled.trained import NO_LABELS, Effort, Tested, Trained, plain_figure
 from lamina.tasks import cluster
 
-__all__ = ["check", "method", "seconds", "tested"]
+__all__ = ["check", "effort", "method", "tested"]
 
 Array = np.ndarray[Any, Any]
 
@@ -47,10 +48,13 @@ def check(options: Mapping[str, Json], rows: int) -> None:
         )
 
 
-def seconds(options: Mapping[str, Json], rows: int) -> float:
-    """Of finding out how many clusters there are."""
-    most = 2 if "clusters" in options else int(options.get("most", cluster.MOST_TRIED))
-    return grouping.seconds(min(rows, MOST_ROWS), most)
+def effort(options: Mapping[str, Json], parts: Split, judged: bool) -> Effort:
+    """Centroids are learned from training rows, also from those of the same network untrained."""
+    rows = min(len(parts.train), MOST_ROWS)
+    others = min(len(parts.train), simple.MOST) + len(parts.test) if judged else 0
+    most = int(options.get("clusters", options.get("most", cluster.MOST_TRIED)))
+    seconds = grouping.seconds(rows, most, asked="clusters" in options)
+    return Effort(rows + others, seconds)
 
 
 def tested(trained: Trained) -> Tested:

@@ -18,6 +18,7 @@ and as four, and four say more.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,6 @@ FIRMEST = 0.98
 ROWS_EACH = 10
 """Rows there must be for each cluster that is tried."""
 STARTS, FINAL_STARTS = 3, 10
-SECONDS_A_FIT = 0.03
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,23 @@ def firmness(stability: float, reference: float) -> float:
     return (stability - floor) / (1 - floor)
 
 
-def seconds(rows: int, most: int) -> float:
-    """About how long `grouped` takes where the number is open."""
-    return SECONDS_A_FIT * 2 * (PAIRS + 2 * REFERENCES) * max(len(numbers(rows, most)), 1)
+def seconds(rows: int, most: int, *, asked: bool = False) -> float:
+    """About how long `grouped` takes on this machine, from a fit that is really done.
+
+    Args:
+        most: the largest number of clusters tried, or the only one, if it is `asked` for.
+    """
+    tried = 1 if asked else len(numbers(rows, most))
+    half = min(rows // 2, HALF)
+    if not tried or half < most:
+        return 0.0
+    random = np.random.default_rng(0)
+    points = random.normal(size=(half, most))
+    # The first fit also imports scikit-learn and starts its threads.
+    centroids(points[:most], 1, random, 1)
+    begin = time.monotonic()
+    centroids(points, most if asked else max(most // 2, 1), random, STARTS)
+    return (time.monotonic() - begin) * 2 * (PAIRS + 2 * REFERENCES) * tried
 
 
 def numbers(rows: int, most: int) -> range:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from lamina.data.schema import Json
+from lamina.data.split import Split
 from lamina.modalities import Feature
 from lamina.steps.unlabelled import describe, detect, group
-from lamina.steps.unlabelled.trained import Tested, Trained
+from lamina.steps.unlabelled.trained import Effort, Tested, Trained
 
 
 class Question(Protocol):
@@ -26,8 +27,12 @@ class Question(Protocol):
         """The method for such inputs, where the user names none."""
         ...
 
-    def seconds(self, options: Mapping[str, Json], rows: int) -> float:
-        """What testing takes beyond the network's answers and the share of a budget that is kept back anyway."""
+    def effort(self, options: Mapping[str, Json], parts: Split, judged: bool) -> Effort:
+        """What `tested` takes.
+
+        Args:
+            judged: there are labels to judge by.
+        """
         ...
 
     def tested(self, trained: Trained) -> Tested:

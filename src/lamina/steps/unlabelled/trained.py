@@ -59,6 +59,19 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What a task's own part of the fifth step takes, to be kept back of a budget.
+
+    Attributes:
+        answers: of a network, beside those for the validation and test parts.
+        seconds: of all else that takes long.
+    """
+
+    answers: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Tested:
     """What the fifth step found out about one task.
 
