@@ -250,7 +250,7 @@ def test_a_number_of_clusters_is_taken_as_given(tmp_path: Path, cache: Path) -> 
         (["--task", "embed", "--set", "method.shar=0.1"], "There is no option"),
         (["--task", "embed", "--target", "kindd"], "kind"),
         (["--task", "embed", "--set", "task.size=3"], "has no option"),
-        (["--task", "cluster", "--set", "task.cluster=3"], "clusters"),
+        (["--task", "cluster", "--set", "task.number=3"], "clusters"),
         (["--task", "cluster", "--set", "task.clusters=1"], "from 2"),
         (["--task", "cluster", "--set", "task.clusters=500"], "training rows can fill"),
         (["--task", "cluster", "--set", "method.name=one_class"], "contrastive"),
