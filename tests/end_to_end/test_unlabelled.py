@@ -1,4 +1,4 @@
-"""Rows without answers from the command line: anomalies and embeddings, exact resume, search, wrong wishes."""
+"""Rows without answers from the command line: anomalies, embeddings and clusters, resume, search, wrong wishes."""
 
 from __future__ import annotations
 
@@ -149,6 +149,93 @@ def test_the_most_alike_picture_is_itself(stripes: Path, capsys: pytest.CaptureF
     assert len(found["found"]) == 3
 
 
+CENTERS = {"a": (0, 0, "red"), "b": (4, 0, "blue"), "c": (0, 4, "green")}
+
+
+def grouped(folder: Path, rows: int = 240) -> Path:
+    """Three groups that lie clearly apart, with their names."""
+    random = np.random.default_rng(0)
+    lines = ["x,y,color,kind"]
+    for name in random.choice(list(CENTERS), rows):
+        x, y, color = CENTERS[str(name)]
+        lines.append(f"{x + random.normal(0, 0.4):.4f},{y + random.normal(0, 0.4):.4f},{color},{name}")
+    path = folder / "groups.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run that has found three groups."""
+    folder = tmp_path_factory.mktemp("clusters")
+    line = ["train", str(grouped(folder)), "--task", "cluster", "--target", "kind", "--quiet"]
+    more = ["training.epochs=30", "task.most=4"]
+    assert main([*line, "--seed", "1", "--out", str(folder / "run"), "--set", *SETS, *more]) == 0
+    return folder / "run"
+
+
+def test_three_groups_are_three_clusters_whose_labels_agree(clusters: Path) -> None:
+    result = json.loads((clusters / "results.json").read_text())
+    (target,) = result["targets"]
+    assert list(target["scores"])[:2] == ["ari", "nmi"]
+    assert target["scores"]["ari"]["value"] > 0.95
+    assert target["scores"]["stability"]["value"] > 0.9
+    assert {item["name"] for item in target["baselines"]} == {"the same network untrained", "k-means without a network"}
+    assert "3 clusters" in target["verdict"]
+    titles = [item["title"] for item in result["exhibits"]]
+    assert titles == ["Stability by number of clusters", "Cluster 1", "Cluster 2", "Cluster 3"]
+    assert len(result["exhibits"][0]["points"]) == 4, "of 1 to 4 clusters"
+    page = (clusters / "report.html").read_text()
+    assert "groups.csv, line" in page
+    assert "elsewhere 0%" in page
+
+
+def test_its_model_answers_rows_with_their_clusters(clusters: Path) -> None:
+    model = lamina.load(clusters)
+    rows = [{"x": float(x), "y": float(y), "color": color} for x, y, color in CENTERS.values()]
+    answers = list(model.predict([*rows, {"x": 2.0, "y": 9.0, "color": "blue"}]))
+    assert sorted(answer["cluster"] for answer in answers[:3]) == [1, 2, 3]
+    assert min(answer["cluster.p"] for answer in answers[:3]) > 0.9
+    assert min(answer["cluster.typicality"] for answer in answers[:3]) > answers[3]["cluster.typicality"]
+    assert model.check_golden()["sound"]
+    found = model.card["clusters"]
+    assert [item["cluster"] for item in found] == [1, 2, 3]
+    assert sum(item["test_rows"] for item in found) == model.card["data"]["test"]
+    assert all(any("color" in sentence for sentence in item["differs"]) for item in found)
+
+
+def test_rows_can_be_searched_by_what_their_clusters_are_made_of(clusters: Path) -> None:
+    from lamina.model.search import index
+
+    rows = [{"x": float(x), "y": float(y), "color": color} for x, y, color in CENTERS.values()]
+    found = index(lamina.load(clusters), rows)
+    assert [items[0].row for items in found.search(found.vectors, 1)] == [0, 1, 2]
+
+
+def test_data_without_groups_is_one_cluster(tmp_path: Path, cache: Path) -> None:
+    random = np.random.default_rng(0)
+    lines = ["x,y,z", *(",".join(f"{value:.4f}" for value in random.normal(size=3)) for _ in range(240))]
+    (tmp_path / "cloud.csv").write_text("\n".join(lines) + "\n")
+    line = ["train", str(tmp_path / "cloud.csv"), "--task", "cluster", "--quiet", "--out", str(tmp_path / "run")]
+    assert main([*line, "--seed", "1", "--set", *SETS, "task.most=4"]) == 0
+    (target,) = json.loads((tmp_path / "run" / "results.json").read_text())["targets"]
+    assert "no stable grouping" in target["verdict"]
+    (answer,) = lamina.load(tmp_path / "run").predict([{"x": 0.0, "y": 0.0, "z": 0.0}])
+    assert (answer["cluster"], answer["cluster.p"]) == (1, 1.0)
+
+
+def test_a_number_of_clusters_is_taken_as_given(tmp_path: Path, cache: Path) -> None:
+    path = grouped(tmp_path, 120)
+    bare = tmp_path / "bare.csv"
+    bare.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()) + "\n")
+    line = ["train", str(bare), "--task", "cluster", "--quiet", "--out", str(tmp_path / "run")]
+    assert main([*line, "--seed", "1", "--set", *SETS, "task.clusters=2"]) == 0
+    (target,) = json.loads((tmp_path / "run" / "results.json").read_text())["targets"]
+    assert "2 clusters, as you asked" in target["verdict"]
+    assert "no labels" in target["verdict"]
+    assert len(lamina.load(tmp_path / "run").card["clusters"]) == 2
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -162,6 +249,11 @@ def test_the_most_alike_picture_is_itself(stripes: Path, capsys: pytest.CaptureF
         (["--task", "anomaly", "--set", "method.name=supervised"], "autoencoder"),
         (["--task", "embed", "--set", "method.shar=0.1"], "There is no option"),
         (["--task", "embed", "--target", "kindd"], "kind"),
+        (["--task", "embed", "--set", "task.size=3"], "has no option"),
+        (["--task", "cluster", "--set", "task.number=3"], "clusters"),
+        (["--task", "cluster", "--set", "task.clusters=1"], "from 2"),
+        (["--task", "cluster", "--set", "task.clusters=500"], "training rows can fill"),
+        (["--task", "cluster", "--set", "method.name=one_class"], "contrastive"),
     ],
 )
 def test_wrong_wishes_are_told(

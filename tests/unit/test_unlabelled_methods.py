@@ -327,7 +327,8 @@ def test_the_sealed_module_runs_in_onnx(module: Any, options: dict[str, Any], fe
 
 def test_what_a_method_gives_is_what_it_says() -> None:
     for name, module in MODULES.items():
-        assert set(module.GIVES) <= {"embed", "anomaly"}, name
+        assert set(module.GIVES) <= {"embed", "cluster", "anomaly"}, name
+        assert ("embed" in module.GIVES) == ("cluster" in module.GIVES), "both read the same vectors"
         assert module.reads({"x": FEATURES["image"]})
     assert not masked.reads({"x": FEATURES["number"]})
     assert not contrastive.reads({"x": FEATURES["category"]})

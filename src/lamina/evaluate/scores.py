@@ -34,6 +34,8 @@ TITLES: Mapping[str, str] = {
     "mape": "mean absolute percentage error",
     "knn_accuracy": "accuracy by nearest neighbors",
     "probe_accuracy": "accuracy by a linear probe",
+    "ari": "adjusted Rand index",
+    "nmi": "normalised mutual information",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""

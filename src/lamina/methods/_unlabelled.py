@@ -3,7 +3,7 @@
 A module of such a method offers, besides its class,
 
 - `Options`: a frozen dataclass of its settings with defaults (`plan.method.options`, read with `read_options`);
-- `GIVES`: which tasks its sealed module serves, of "embed" and "anomaly";
+- `GIVES`: which tasks its sealed module serves, of "embed", "cluster" (both read embeddings) and "anomaly";
 - `reads(features) -> bool`: can it learn from such inputs?
 - `build(setting, options) -> method`: keeps `lamina.learn.loop.Learns` and `Describes` below.
 """

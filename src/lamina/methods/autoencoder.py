@@ -24,7 +24,7 @@ from lamina.networks.assembly import Assembly
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.decoders import Decoders
 
-GIVES = ("anomaly", "embed")
+GIVES = ("anomaly", "embed", "cluster")
 
 
 @dataclass(frozen=True)

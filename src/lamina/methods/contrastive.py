@@ -24,7 +24,7 @@ from lamina.modalities import Feature
 from lamina.networks.assembly import Assembly
 from lamina.networks.blocks.options import positive, share, whole
 
-GIVES = ("embed",)
+GIVES = ("embed", "cluster")
 
 LEAST = 1e-4
 """Added to variances: the slope of the root at 0 has no bound."""

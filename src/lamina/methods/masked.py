@@ -23,7 +23,7 @@ from lamina.networks.assembly import Assembly
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.decoders import Decoders
 
-GIVES = ("embed",)
+GIVES = ("embed", "cluster")
 
 
 @dataclass(frozen=True)

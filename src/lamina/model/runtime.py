@@ -106,7 +106,7 @@ class Model:
             if not hasattr(task, "scores"):
                 acting = "See how it does in fresh episodes: lamina test MODEL gym:NAME"
                 raise InputError(
-                    f"This model answers with an {name}, of which no column holds the right ones.",
+                    f"This model answers with {name!r}, of which no column holds the right ones.",
                     where=self.where,
                     fix=acting if task.task == "control" else "Its report says how it did on its own test rows.",
                 )

@@ -12,7 +12,7 @@ from lamina.data.schema import Values
 from lamina.errors import InputError
 from lamina.model.answers import plain
 from lamina.model.rows import RawChunk, Rows, open_rows
-from lamina.tasks.embed import Task
+from lamina.tasks import cluster, embed
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -129,7 +129,7 @@ def index(model: Model, data: Any) -> Index:
 
 def _answer(model: Model) -> str:
     for name, task in model.tasks.items():
-        if isinstance(task, Task):
+        if isinstance(task, embed.Task | cluster.Task):
             return name
     raise InputError(
         "The model gives no embeddings, so there is nothing to search by.",

@@ -232,13 +232,23 @@ def weights_for(item: str, keys: list[str]) -> tuple[str, str]:
 
 
 def measure(
-    plan: Plan, learner: Measured, machine: hardware.Hardware, fixed: set[str], prepared: Prepared, began: float
+    plan: Plan,
+    learner: Measured,
+    machine: hardware.Hardware,
+    fixed: set[str],
+    prepared: Prepared,
+    began: float,
+    *,
+    answers: int = 0,
+    testing: float = 0.0,
 ) -> tuple[Plan, dict[str, str], Allowance]:
     """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
 
     Args:
         fixed: the settings that are not to be decided here.
         began: when the budget began to run.
+        answers: of the network that the fifth step asks for besides the usual ones.
+        testing: seconds that it takes besides answers.
 
     Returns:
         The plan, reasons, and the time for training.
@@ -283,7 +293,8 @@ def measure(
         rate, _ = find_rate(learner.method, learner.source, learner.engine)
         plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
         reasons["optimizer.learning_rate"] = "found by the range test: a third of the rate where the loss is lowest"
-    after, scoring = _answers_asked(prepared, 1 / answer) * answer, len(learner.validation.rows) * answer
+    after = testing + (answers + _answers_asked(prepared, 1 / answer)) * answer
+    scoring = len(learner.validation.rows) * answer
     seconds = available(plan.budget, time.monotonic() - began, after)
     if "training.epochs" not in fixed:
         # Scoring the validation part takes time as well.

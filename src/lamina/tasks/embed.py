@@ -11,6 +11,8 @@ import numpy as np
 from lamina.data.schema import Field, Json, Values
 from lamina.modalities import Recognition
 from lamina.tasks._agreement import Agreement, agreement
+from lamina.tasks._directions import directions
+from lamina.tasks._options import check_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +27,11 @@ OPTIONS: tuple[str, ...] = ()
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
     """No column asks for it."""
     return None
+
+
+def check_options(options: Mapping[str, Json]) -> None:
+    """Raises InputError for any option: there are none."""
+    check_names(options, OPTIONS, UNLABELLED)
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,8 @@ class Task:
         return self.size
 
     def combine(self, output: Tensor) -> Tensor:
-        """[row, member, size] to [row, size] of length 1: cosine and distance then order neighbors alike."""
-        mean = output.float().mean(dim=1)
-        length: Tensor = mean.norm(dim=1, keepdim=True)
-        return mean / length.clamp_min(1e-12)
+        """[row, member, size] to [row, size] of length 1."""
+        return directions(output)
 
     def decode(self, output: Array) -> dict[str, Values]:
         """{"": list of `size` numbers}."""

@@ -1,1 +1,1 @@
-"""The steps where rows have no answers to learn from: choose, train, test for the tasks "embed" and "anomaly"."""
+"""The steps where rows have no answers: choose, train, test for the tasks "embed", "anomaly" and "cluster"."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,6 @@ from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.learn.schedules import Schedule
-from lamina.modalities import Feature
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, Plan
 from lamina.steps.choose import Allowance, measure, networks_asked, of_inputs
@@ -20,9 +18,8 @@ from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.unlabelled.labels import Array
 from lamina.steps.unlabelled.learner import asked, build, check_method
-from lamina.tasks import anomaly
+from lamina.steps.unlabelled.questions import question
 
-RICH = {"image", "spectrogram", "series"}
 METHODS = {
     "contrastive": "two views of a row should mean the same, and different rows should not",
     "masked": "hidden fields are guessed from the others",
@@ -66,7 +63,12 @@ def choose(
         narrator.say(note)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
     fixed |= {"training.precision"} if given is not None else set()
-    plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
+    name, task = asked(plan)
+    judged = bool(prepared.schema.with_role("label"))
+    effort = question(task).effort(plan.task[name].options, prepared.split, judged)
+    plan, measured, allowed = measure(
+        plan, learner, machine, fixed, prepared, began, answers=effort.answers, testing=effort.seconds
+    )
     plan = replace(plan, reasons={**plan.reasons, **measured})
     for key in ("method.name", *(f"network.{name}.name" for name in plan.network), "training.epochs"):
         if key in plan.reasons:
@@ -81,8 +83,8 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     Raises:
         InputError: a name, option or value that does not exist.
     """
-    if asked(plan)[1] == "anomaly":
-        anomaly.check_options(plan.task[asked(plan)[0]].options)
+    name, task = asked(plan)
+    question(task).check(plan.task[name].options, len(prepared.split.train))
     wished = decided(request, prepared, plan, given)
     Schedule.over(1, wished.schedule)
     learner = build(wished, prepared, torch.device("cpu"), request.base)
@@ -111,10 +113,11 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     networks, why = choose_networks.choose(features, rows, own, request.base)
     networks = {name: _quiet(part) for name, part in networks.items()}
     optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classify=False)
-    method, reason = _method(asked(plan)[1], features)
+    task = asked(plan)[1]
+    method = question(task).method(features)
     wished = [item.partition("=")[2].strip().strip('"') for item in sets if item.startswith("method.name=")]
     name = wished[-1] if wished else method
-    options = {"gives": asked(plan)[1]} if name == "autoencoder" else {}
+    options = {"gives": "anomaly" if task == "anomaly" else "embed"} if name == "autoencoder" else {}
     views = {field: dict(VIEWS[feature.kind]) for field, feature in features.items() if feature.kind in VIEWS}
     for field, feature in features.items():
         if feature.kind == "image":
@@ -129,7 +132,12 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         patience=0,
         evaluations=12,
     )
-    reasons = {**plan.reasons, **why, **more, "method.name": f"{name}: {reason if name == method else ''}".rstrip(": ")}
+    reasons = {
+        **plan.reasons,
+        **why,
+        **more,
+        "method.name": f"{name}: {METHODS[name] if name == method else ''}".rstrip(": "),
+    }
     reasons["training.epochs"] = f"{training.epochs:g}: without answers every row tells little at a time"
     plan = replace(
         plan, network=networks, optimizer=optimizer, schedule=schedule, training=training,
@@ -138,15 +146,6 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     plan = plan.with_set(item for item in sets if not of_inputs(item, own))
     check_method(plan, features)
     return plan
-
-
-def _method(task: str, features: Mapping[str, Feature]) -> tuple[str, str]:
-    """(Method, reason) for a task and the inputs."""
-    if task == "anomaly":
-        return "autoencoder", METHODS["autoencoder"]
-    if {feature.kind for feature in features.values()} & {*RICH, "tokens"}:
-        return "contrastive", METHODS["contrastive"]
-    return "masked", METHODS["masked"]
 
 
 def _quiet(part: NetworkPlan) -> NetworkPlan:

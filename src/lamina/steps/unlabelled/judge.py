@@ -17,6 +17,8 @@ Array = np.ndarray[Any, Any]
 Weighted = Callable[[Array], Array]
 """From how often each row counts, [replicate, row], to a score by replicate."""
 
+UNTRAINED, PLAIN = "the same network untrained", "plain features"
+"""Names of what descriptions are compared with."""
 NEIGHBORS = 10
 COLLAPSED = 0.1
 """Spread of vectors below which they say next to nothing; directions drawn at random have about 1."""
@@ -128,6 +130,56 @@ def detections(name: str, score: Array, strange: Array, seconds: float = 0.0, no
             return np.asarray((gained * true / np.maximum(true + false, 1e-12)).sum(axis=1) / true[:, -1])
 
     return Judged(name, {"auc": auc, "average_precision": precision}, seconds, note)
+
+
+def partitions(name: str, found: Array, truth: Array, seconds: float = 0.0, note: str = "") -> Judged:
+    """How well clusters agree with classes, whatever either are called.
+
+    "ari": the adjusted Rand index, 1 for the same partition, 0 by chance (Hubert & Arabie 1985). "nmi": mutual
+    information over the mean of the two entropies (Strehl & Ghosh 2002, arithmetic mean).
+
+    Args:
+        found, truth: int [row], clusters and classes.
+    """
+    tables = [_members(part) for part in (np.stack([found, truth], axis=1), found, truth)]
+
+    def counts(weights: Array) -> list[Array]:
+        return [np.asarray((table @ weights.T).T) for table in tables]
+
+    def ari(weights: Array) -> Array:
+        both, one, other = (_pairs(part).sum(axis=1) for part in counts(weights))
+        expected = one * other / np.maximum(_pairs(weights.sum(axis=1)), 1e-9)
+        most = (one + other) / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # Two partitions into one cluster each, or into single rows, agree wholly.
+            return np.where(most == expected, 1.0, (both - expected) / (most - expected))
+
+    def nmi(weights: Array) -> Array:
+        both, one, other = (_entropy(part) for part in counts(weights))
+        mean = (one + other) / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(mean <= 1e-12, 1.0, np.maximum(one + other - both, 0.0) / mean)
+
+    return Judged(name, {"ari": ari, "nmi": nmi}, seconds, note)
+
+
+def _members(names: Array) -> Any:
+    """Sparse [group, row] with 1 where a row is in a group; a group is what rows with the same name make."""
+    from scipy import sparse
+
+    groups, place = np.unique(names, axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    return sparse.csr_matrix((np.ones(len(place)), (place, np.arange(len(place)))), shape=(len(groups), len(place)))
+
+
+def _pairs(counts: Array) -> Array:
+    return np.asarray(counts * (counts - 1) / 2)
+
+
+def _entropy(counts: Array) -> Array:
+    """[replicate] of [replicate, group], in nats."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+    return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1))
 
 
 def compared(

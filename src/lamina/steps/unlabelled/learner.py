@@ -25,7 +25,7 @@ from lamina.networks.transfer.weights import load_weights
 from lamina.plan import Plan
 from lamina.steps.learner import rows_loader
 from lamina.steps.prepare import Prepared
-from lamina.tasks import Answering, anomaly, embed
+from lamina.tasks import Answering
 
 Array = np.ndarray[Any, Any]
 
@@ -128,16 +128,11 @@ def build(
     )
 
 
-def task_of(plan: Plan, learner: Learner) -> anomaly.Task | embed.Task:
-    """What the sealed model answers with, before it is calibrated."""
-    name, task = asked(plan)
-    if task == "anomaly":
-        places = tuple((field, tuple(grid)) for field, grid in learner.method.places.items())
-        return anomaly.Task(name, places, float(plan.task[name].options.get("rate", 0.01)))
+def width_of(learner: Learner) -> int:
+    """How many numbers the sealed module answers a row with."""
     with learner.method.evaluating() as sealed:
         batch = learner.validation.batch(learner.validation.rows[:2])
-        width = sealed(batch.to(learner.engine.device).inputs)[embed.UNLABELLED].shape[-1]
-    return embed.Task(name, int(width))
+        return int(_only(sealed(batch.to(learner.engine.device).inputs)).shape[-1])
 
 
 def outputs(learner: Learner, task: Answering, loader: Loader) -> Array:
@@ -145,9 +140,26 @@ def outputs(learner: Learner, task: Answering, loader: Loader) -> Array:
     found = []
     with learner.method.evaluating() as sealed:
         for batch in loader.once():
-            answered = sealed(batch.to(learner.engine.device).inputs)
-            found.append(task.combine(answered[task.name].float()).cpu().numpy())
+            answered = _only(sealed(batch.to(learner.engine.device).inputs))
+            found.append(task.combine(answered.float()).cpu().numpy())
     return np.concatenate(found) if found else np.zeros((0, task.width), np.float32)
+
+
+class Named(nn.Module):
+    """What a method seals, with its output called as the task's answer: several tasks may read the same output."""
+
+    def __init__(self, sealed: nn.Module, name: str) -> None:
+        super().__init__()
+        self.sealed, self.name = sealed, name
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{name: [row, member, width]}."""
+        return {self.name: _only(self.sealed(inputs))}
+
+
+def _only(outputs: Mapping[str, Tensor]) -> Tensor:
+    (output,) = outputs.values()
+    return output
 
 
 def untrained(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> Learner:

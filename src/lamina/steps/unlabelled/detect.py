@@ -1,0 +1,105 @@
+"""Task "anomaly" after training: the threshold, how well strange rows are told from ordinary ones, the strangest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lamina.data.schema import Json
+from lamina.data.split import Split
+from lamina.evaluate.results import Exhibit, TargetResult
+from lamina.evaluate.verdict import verdict
+from lamina.modalities import Feature
+from lamina.steps.prepare import Prepared
+from lamina.steps.unlabelled import judge, simple
+from lamina.steps.unlabelled.labels import of_ordinary, usual
+from lamina.steps.unlabelled.looks import SHOWN, looks
+from lamina.steps.unlabelled.trained import NO_LABELS, Effort, Tested, Trained, plain_figure
+from lamina.tasks import anomaly
+
+Array = np.ndarray[Any, Any]
+
+
+def check(options: Mapping[str, Json], rows: int) -> None:
+    """Raises InputError for an option or value that does not exist; rows: to learn from."""
+    anomaly.check_options(options)
+
+
+def method(features: Mapping[str, Feature]) -> str:
+    """What reads any fields and tells in which of them the strangeness lies."""
+    return "autoencoder"
+
+
+def effort(options: Mapping[str, Json], parts: Split, judged: bool) -> Effort:
+    """No more answers than those of the validation and test parts; the simpler tools are quick."""
+    return Effort()
+
+
+def tested(trained: Trained) -> Tested:
+    """Scores of the test rows; ordinary validation rows say from where on they are alarming."""
+    parts, learner = trained.prepared.split, trained.learner
+    ordinary_rows, validation = of_ordinary(parts, trained.labels, trained.ordinary)
+    places = tuple((field, tuple(grid)) for field, grid in learner.method.places.items())
+    task = anomaly.Task(trained.name, places, float(trained.options.get("rate", 0.01)))
+    task = task.calibrated(trained.outputs(task, validation))
+    answered = trained.outputs(task, parts.test)
+    result = _judged(trained, task, answered, ordinary_rows)
+    return Tested(task, answered, result, _strangest(trained.prepared, task, answered))
+
+
+def _judged(trained: Trained, task: anomaly.Task, answered: Array, ordinary_rows: Array) -> TargetResult:
+    """How well strange rows are told from ordinary ones, where labels say which they are."""
+    parts, labels, alarms = trained.prepared.split, trained.labels, answered[:, 0] > task.threshold
+    figures = {"alarms": plain_figure(float(alarms.mean()), higher_is_better=False)}
+    if labels is None:
+        text = (
+            f"{NO_LABELS}. "
+            f"{alarms.mean():.1%} of the test rows raise an alarm; {task.rate:.1%} of ordinary rows were to."
+        )
+        return TargetResult(task.name, "anomaly", figures, text, "even")
+    label = trained.ordinary or usual(labels, parts.train)
+    values = labels.values[parts.test]
+    kept = np.flatnonzero(values != None)  # noqa: E711  (element by element)
+    strange = values[kept] != label
+    if not strange.any() or strange.all():
+        text = f"The labels cannot judge: {'all' if strange.all() else 'none'} of the test rows are strange by them."
+        return TargetResult(task.name, "anomaly", figures, text, "even")
+    scores, compared = _compared(trained, answered, ordinary_rows, kept, strange)
+    primary = next(iter(scores))
+    kind, text = verdict(primary, scores[primary], trained.seconds, compared, len(kept))
+    found, false = float(alarms[kept][strange].mean()), float(alarms[kept][~strange].mean())
+    scores |= {"found": plain_figure(found), "false_alarms": plain_figure(false, higher_is_better=False)}
+    text = (
+        f"{text} At its threshold it finds {found:.0%} of the strange rows (not {label}) and raises a false alarm for "
+        f"{false:.1%} of the ordinary ones."
+    )
+    return TargetResult(task.name, "anomaly", scores, text, kind, compared)
+
+
+def _compared(trained: Trained, answered: Array, ordinary_rows: Array, kept: Array, strange: Array) -> tuple[Any, Any]:
+    """(Scores on the test rows `kept`, the simpler tools compared)."""
+    parts, seed = trained.prepared.split, trained.plan.seed
+    own = judge.detections("", answered[kept, 0], strange, trained.seconds)
+    plain, tested_on, _ = simple.vectors(trained.prepared, ordinary_rows, parts.test, seed)
+    others = []
+    for name, (score, took) in (
+        ("an isolation forest", simple.isolation(plain, tested_on, seed)),
+        ("nearest neighbors", simple.nearest(plain, tested_on)),
+    ):
+        others.append(judge.detections(name, score[kept], strange, took))
+    return judge.compared(own, others, len(kept), seed)
+
+
+def _strangest(prepared: Prepared, task: anomaly.Task, answered: Array) -> tuple[Exhibit, ...]:
+    """The strangest and the most ordinary test rows, and all scores in order."""
+    scores, rows = answered[:, 0], prepared.split.test
+    order = np.argsort(-scores, kind="stable")
+    found = []
+    for title, places in (("The strangest test rows", order[:SHOWN]), ("The most ordinary ones", order[::-1][:SHOWN])):
+        pictures, lines = looks(prepared, rows[places], [f"score {scores[place]:.3g}" for place in places])
+        found.append(Exhibit(title, "The strangest first." if title.startswith("The s") else "", pictures, (), lines))
+    text = f"Every test row's score, the highest first; an alarm is raised from {task.threshold:.4g} on."
+    found.append(Exhibit("Scores of the test rows", text, (), tuple(map(float, np.sort(scores)[::-1]))))
+    return tuple(found)
