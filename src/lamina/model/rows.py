@@ -83,6 +83,28 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None) -> 
     return _from_reader(data, model, size, root)
 
 
+def as_data(given: str, model: Reads) -> Any:
+    """What a person wrote for one row, as `open_rows` takes it: words that are no file are a value of the only column.
+
+    A name that ends as files do stays a name: that there is no such file is to be said, not searched for.
+    """
+    fields = [item.field for item in model.inputs.values()]
+    several = len(model.columns) != 1 or fields[0].modality in _FILES
+    if several or given.lstrip().startswith("{") or "://" in given or _may_be_a_file(given):
+        return given
+    return [{model.columns[0]: given}]
+
+
+def _may_be_a_file(text: str) -> bool:
+    from lamina.data.readers.locate import ARCHIVES, MEDIA, TABLES, suffix
+
+    try:
+        return Path(text).exists() or suffix(Path(text.partition("#")[0])) in (*TABLES, *ARCHIVES, *MEDIA)
+    except (OSError, ValueError):
+        # Too long for a path, or with characters that none can have.
+        return False
+
+
 def _row_of_json(text: str) -> dict[str, Any]:
     try:
         row: dict[str, Any] = json.loads(text)

@@ -1,9 +1,9 @@
-"""Which rows are like this one? Exact search among the embeddings of a sealed model; NumPy and ONNX Runtime only."""
+"""Which rows are like this one, and which are all but the same? By a sealed model's embeddings; needs no PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,17 +11,19 @@ import numpy as np
 from lamina.data.schema import Values
 from lamina.errors import InputError
 from lamina.model.answers import plain
+from lamina.model.nearest import alike, likeness_of, nearest
 from lamina.model.rows import open_rows
 from lamina.tasks.embed import Task
 
 if TYPE_CHECKING:
+    from lamina.model.hnsw import Graph
     from lamina.model.runtime import Model
 
 Array = np.ndarray[Any, Any]
 
 BATCH = 256
-QUERIES = 1024
-"""Queries that are compared at a time, so that memory stays flat."""
+DUPLICATE = 0.98
+"""From this likeness on two rows are near-duplicates, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Found:
     name: str
     likeness: float
 
+    @property
+    def label(self) -> str:
+        """How the user knows it."""
+        return self.name or f"row {self.row}"
+
 
 @dataclass(frozen=True)
 class Index:
@@ -48,12 +55,14 @@ class Index:
         rows: int64 [row], their places in the data.
         names: their paths, where rows are files, else "".
         errors: place in the data to the reason why a row could not be read.
+        graph: over the vectors, where the set is large (`lamina.model.hnsw`); without it all are compared.
     """
 
     vectors: Array
     rows: Array
     names: tuple[str, ...]
     errors: Mapping[int, str]
+    graph: Graph | None = field(default=None, compare=False)
 
     def search(self, vectors: Array, top: int = 10) -> list[list[Found]]:
         """The `top` most alike rows for each vector, the most alike first; of equals the earlier row.
@@ -61,15 +70,35 @@ class Index:
         Args:
             vectors: float32 [query, size], of length 1.
         """
-        number, found = min(top, len(self.rows)), []
-        for start in range(0, len(vectors), QUERIES):
-            likeness = vectors[start : start + QUERIES] @ self.vectors.T
-            nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :number]
-            for query, places in enumerate(nearest):
-                found.append(
-                    [Found(int(self.rows[place]), self.names[place], float(likeness[query, place])) for place in places]
-                )
-        return found
+        if self.graph is None:
+            places, likeness = nearest(vectors, self.vectors, top)
+        else:
+            places, likeness = self.graph.nearest(vectors, top)
+        return [self._found(one, how) for one, how in zip(places, likeness, strict=True)]
+
+    def duplicates(self, likeness: float = DUPLICATE) -> list[list[Found]]:
+        """Groups of rows that are at least so alike, the largest first, then the earliest.
+
+        The rows of a group are in the order of the data, each with its likeness to the first. Two rows are in one group
+        too where others between them are so alike to both.
+        """
+        first = alike(self.vectors, likeness) if self.graph is None else self.graph.alike(likeness)
+        stands_for, sizes = np.unique(first, return_counts=True)
+        order = np.lexsort((stands_for, -sizes))
+        # Sorted by group, each group is one stretch of rows.
+        by_group = np.argsort(first, kind="stable")
+        ends = np.cumsum(sizes)
+        groups = [by_group[ends[place] - sizes[place] : ends[place]] for place in order if sizes[place] > 1]
+        return [self._found(group, self._likeness_to_first(group)) for group in groups]
+
+    def _likeness_to_first(self, places: Array) -> Array:
+        return likeness_of(self.vectors, self.vectors, np.full(len(places), places[0]), places)
+
+    def _found(self, places: Array, likeness: Array) -> list[Found]:
+        return [
+            Found(int(self.rows[place]), self.names[place], float(how))
+            for place, how in zip(places, likeness, strict=True)
+        ]
 
 
 def index(model: Model, data: Any) -> Index:
@@ -78,7 +107,7 @@ def index(model: Model, data: Any) -> Index:
     Raises:
         InputError: the model gives no embeddings, or no row can be read.
     """
-    answer = _answer(model)
+    answer = embedding_of(model)
     rows = open_rows(data, model, BATCH)
     vectors: list[Array] = []
     places: list[Array] = []
@@ -101,7 +130,12 @@ def index(model: Model, data: Any) -> Index:
     return Index(np.concatenate(vectors), np.concatenate(places), tuple(names), errors)
 
 
-def _answer(model: Model) -> str:
+def embedding_of(model: Model) -> str:
+    """The name of the model's answer that is a vector.
+
+    Raises:
+        InputError: it has none.
+    """
     for name, task in model.tasks.items():
         if isinstance(task, Task):
             return name
