@@ -29,8 +29,13 @@ WITHOUT_TORCH = [
     "lamina.evaluate.sealed",
     "lamina.cli.predict",
     "lamina.cli.search",
+    "lamina.cli.verify",
+    "lamina.evaluate.verification",
+    "lamina.model.hnsw",
+    "lamina.model.kept",
     "lamina.model.policy",
     "lamina.model.search",
+    "lamina.model.verify",
     "lamina.environments.play",
 ]
 
@@ -133,6 +138,8 @@ def test_the_runtime_needs_no_torch_nor_any_training_library(module: str) -> Non
         (["-m", "lamina", "--help"], set()),
         (["-m", "lamina", "predict", "--help"], set()),
         (["-m", "lamina", "train", "--help"], set()),
+        (["-m", "lamina", "search", "--help"], set()),
+        (["-m", "lamina", "verify", "--help"], set()),
     ],
 )
 def test_starting_imports_nothing_heavy(words: list[str], allowed: set[str]) -> None:
@@ -148,6 +155,7 @@ def test_starting_imports_nothing_heavy(words: list[str], allowed: set[str]) -> 
         "rich",
         "PIL",
         "transformers",
+        "usearch",
     }
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`lamina search`: which rows are like this one, or near-duplicates, by the embeddings of a sealed model; no PyTorch."""
+"""`lamina search`: which rows are like this one, or near-duplicates, by a sealed model's embeddings; no PyTorch."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def of_table(model: Model, reader: ChunkReader) -> Pairs:
     for chunk in reader:
         unreadable.update({len(ones) + row: reason for row, reason in chunk.errors.items()})
         if SAME in chunk.values:
-            same += [_same(value, len(same) + 1) for value in chunk.values[SAME].tolist()]
+            same += [_same(value, row) for row, value in enumerate(chunk.values[SAME].tolist(), start=len(same) + 1)]
         ones += chunk.values[ONE].tolist()
         others += chunk.values[OTHER].tolist()
     places: dict[Hashable, int] = {}

@@ -19,7 +19,7 @@ from lamina.files import write_text
 from lamina.model.kept import model_digest, open_index
 from lamina.model.nearest import likeness_of
 from lamina.model.pairs import Pairs, is_table_of_pairs, labels_of, of_labels, of_table
-from lamina.model.predict import text_of
+from lamina.model.predict import check_place, text_of
 from lamina.model.rows import as_data
 from lamina.model.search import index
 
@@ -120,7 +120,8 @@ def verify(
         found = open_index(model, data, folder, tell).index
         pairs, drawn = of_labels(found, labels_of(data, found, target), number, seed), True
     likeness, same = pairs.known(pairs.judging)
-    if not drawn and not len(same):
+    one_kind = not same.any() or same.all()
+    if not drawn and (not len(same) or (one_kind and threshold is not None)):
         return Verified(pairs, None, threshold, None)
     judged = verification(likeness, same, rate or RATE, seed)
     if threshold is not None:
@@ -186,14 +187,23 @@ def _read_threshold(path: Path, model: Model, fix: str) -> Threshold:
     return found
 
 
+def check_out(path: Path, data: Any) -> None:
+    """Refuse a file for the answers that cannot be one, before anything is embedded.
+
+    Raises:
+        InputError: it does not end in .csv, its folder is missing, or it is the data itself.
+    """
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"Cannot write answers to {path.name!r}.", where="--out", fix="Name a file that ends in .csv.")
+    check_place(path, data)
+
+
 def write_answers(path: Path, found: Verified) -> None:
     """Every pair as a row of CSV: one, other, likeness, answer, same, judging, error.
 
     Raises:
-        InputError: the name ends otherwise, or the folder cannot be written.
+        InputError: the folder cannot be written.
     """
-    if path.suffix.lower() != ".csv":
-        raise InputError(f"Cannot write answers to {path.name!r}.", where="--out", fix="Name a file that ends in .csv.")
     words = {True: "same", False: "different", None: ""}
     known = {1: "same", 0: "different", -1: ""}
     text, pairs = io.StringIO(), found.pairs
