@@ -399,3 +399,40 @@ def test_rows_in_memory_are_not_kept(cache: Path) -> None:
     assert (found.folder, found.reused, len(found.index.rows)) == (None, False, 2)
     assert not cache.exists()
     assert search.index(model, [{"x": "[1, 0, 0, 0]"}]).search(found.index.vectors, 1)[1][0].likeness == 0
+
+
+@pytest.mark.parametrize(
+    ("modality", "value", "name"),
+    [
+        ("image", "birds/owl.png", "birds/owl.png"),
+        ("text", "a  line\nand more", "a line and more…"),
+        ("text", "word " * 100, " ".join(["word"] * 20) + "…"),
+        ("image", b"bytes", ""),
+        ("vector", "[1, 0, 0, 0]", ""),
+    ],
+)
+def test_rows_are_called_by_their_file_or_text(modality: str, value: Any, name: str) -> None:
+    model: Any = Vectors()
+    model.inputs["x"].field.modality = modality
+    model.encode = lambda values, root: ({"x": np.eye(4, dtype=np.float32)[: len(values["x"])]}, {})
+    assert search.index(model, [{"x": value}]).names == (name,)
+
+
+@pytest.mark.parametrize(
+    ("given", "modality", "is_value"),
+    [
+        ("a fine day", "text", True),
+        ("a fine day", "image", False),
+        ('{"x": "a"}', "text", False),
+        ("photo.png", "text", False),
+        ("https://example.org/a", "text", False),
+        (".", "text", False),
+        ("long " * 2000, "text", True),
+    ],
+)
+def test_words_are_a_value_and_names_of_files_are_not(given: str, modality: str, is_value: bool) -> None:
+    from lamina.model.rows import as_data
+
+    model: Any = Vectors()
+    model.inputs["x"].field.modality = modality
+    assert as_data(given, model) == ([{"x": given}] if is_value else given)

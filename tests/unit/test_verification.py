@@ -284,7 +284,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         verify.verify(model, str(tmp_path / "p.csv"))
     given = verify.verify(model, str(tmp_path / "p.csv"), threshold=verify.Threshold(0.5, "by hand"))
     assert (given.judged, given.answers()) == (None, [False])
-    with pytest.raises(InputError, match="answers.txt") as error:
+    with pytest.raises(InputError, match=r"answers\.txt") as error:
         verify.check_out(tmp_path / "answers.txt", "p.csv")
     assert ".csv" in error.value.fix
     with pytest.raises(InputError, match="the input itself"):

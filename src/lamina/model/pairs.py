@@ -15,6 +15,7 @@ from lamina.errors import InputError, nearest
 from lamina.modalities._canonical import canonical, canonical_value
 from lamina.model.answers import plain
 from lamina.model.nearest import likeness_of
+from lamina.model.rows import is_of_files
 from lamina.model.search import BATCH, Index, embedding_of
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def labels_of(data: Any, index: Index, target: str) -> Values:
     reader = read_chunks(data)
     if target and target not in reader.columns:
         raise InputError(f"There is no column {target!r}.", where=reader.name, fix=nearest(target, reader.columns))
-    if not target and not any(index.names):
+    if not target and not is_of_files(reader.columns):
         raise InputError(
             "It is not said which rows are the same.",
             where=reader.name,

@@ -162,7 +162,7 @@ def _from_reader(data: Any, model: Reads, size: int, root: Path | None) -> Rows:
     from lamina.data.tables import read_chunks
 
     reader = read_chunks(data, size)
-    of_files = "path" in reader.columns and set(reader.columns) <= {"path", "label", "split"}
+    of_files = is_of_files(reader.columns)
     renamed = _file_column(model, reader.columns) if of_files else None
     if renamed is None:
         _check_columns(model, reader.columns, reader.name)
@@ -173,6 +173,11 @@ def _from_reader(data: Any, model: Reads, size: int, root: Path | None) -> Rows:
             yield RawChunk(values, len(chunk), chunk.errors)
 
     return Rows(chunks(), reader.root if root is None else root, named_by_path=of_files)
+
+
+def is_of_files(columns: Sequence[str]) -> bool:
+    """Whether data with these columns is files, not a table."""
+    return "path" in columns and set(columns) <= {"path", "label", "split"}
 
 
 def _file_column(model: Reads, columns: Sequence[str]) -> str | None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 BATCH = 256
+LONGEST_NAME = 100
+NAMING = ("image", "audio", "video", "text")
+"""Modalities whose values a person knows rows by."""
 DUPLICATE = 0.98
 """From this likeness on two rows are near-duplicates, unless the user says otherwise."""
 
@@ -32,7 +35,7 @@ class Found:
 
     Attributes:
         row: its place in the data, counted from 0.
-        name: its path, where rows are files, else "".
+        name: its path, or the beginning of its text, where the model reads one file or text of a row; else "".
         likeness: cosine of the angle between the two vectors, 1 for the same.
     """
 
@@ -53,7 +56,7 @@ class Index:
     Attributes:
         vectors: float32 [row, size], of length 1; rows that could not be read are not among them.
         rows: int64 [row], their places in the data.
-        names: their paths, where rows are files, else "".
+        names: their paths or the beginnings of their texts, where the model reads one of a row; else "".
         errors: place in the data to the reason why a row could not be read.
         graph: over the vectors, where the set is large (`lamina.model.hnsw`); without it all are compared.
     """
@@ -107,7 +110,7 @@ def index(model: Model, data: Any) -> Index:
     Raises:
         InputError: the model gives no embeddings, or no row can be read.
     """
-    answer = embedding_of(model)
+    answer, named = embedding_of(model), _naming(model)
     rows = open_rows(data, model, BATCH)
     vectors: list[Array] = []
     places: list[Array] = []
@@ -122,7 +125,7 @@ def index(model: Model, data: Any) -> Index:
         if len(kept):
             vectors.append(model.outputs({name: array[kept] for name, array in arrays.items()})[answer])
             places.append(kept + count)
-            names += _paths(chunk.values.get("path") if rows.named_by_path else None, kept)
+            names += _names(chunk.values[named] if named else None, kept)
         count += len(chunk)
     if not vectors:
         reason = next(iter(errors.values()), "there are none")
@@ -146,5 +149,20 @@ def embedding_of(model: Model) -> str:
     )
 
 
-def _paths(values: Values | None, kept: Array) -> list[str]:
-    return [""] * len(kept) if values is None else [str(plain(values[row])) for row in kept]
+def _naming(model: Model) -> str:
+    """The column whose values a person knows rows by: the only one, if it holds files or texts; else ""."""
+    columns = [item.field.columns[0] for item in model.inputs.values() if item.field.modality in NAMING]
+    return columns[0] if len(columns) == len(model.columns) == 1 else ""
+
+
+def _names(values: Values | None, kept: Array) -> list[str]:
+    if values is None:
+        return [""] * len(kept)
+    return [_name(plain(values[row])) for row in kept]
+
+
+def _name(value: Any) -> str:
+    """A path, or the beginning of a text on one line; "" for bytes and arrays."""
+    if not isinstance(value, str):
+        return ""
+    return value if len(value) <= LONGEST_NAME and value.isprintable() else " ".join(value[:LONGEST_NAME].split()) + "…"
