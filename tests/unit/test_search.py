@@ -377,6 +377,8 @@ def test_a_graph_only_where_it_pays(tmp_path: Path, cache: Path, monkeypatch: py
     path = table(tmp_path)
     assert opened(path)[0].for_queries(1).index.graph is None
     assert opened(path)[0].for_queries(2).index.graph is None, "reading would pay, but none is kept"
+    assert opened(path)[0].for_duplicates().index.graph is None, "30 rows are fewer than pays for near-duplicates"
+    monkeypatch.setattr(hnsw, "DUPLICATES_FROM", 30)
     assert opened(path)[0].for_duplicates().index.graph is not None
     assert opened(path)[0].for_queries(2).index.graph is not None, "one is kept now"
     monkeypatch.setattr(hnsw, "GRAPH_FROM", 31)

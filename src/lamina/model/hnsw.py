@@ -18,8 +18,10 @@ Array = np.ndarray[Any, Any]
 
 GRAPH_FROM = 50_000
 """Rows from which on a graph can pay: below, comparing with all of them takes milliseconds."""
+DUPLICATES_FROM = 100_000
+"""Rows from which on a graph pays for near-duplicates: comparing all with all needs no sorting."""
 WORTH_BUILDING = 200_000_000
-"""Comparisons of a query with a row that take as long as the graph of 50,000 rows takes to be built."""
+"""Comparisons of queries with rows that take as long as a graph takes to be built (20,000 rows and 10,000 queries)."""
 WORTH_READING = 1_000_000
 """Comparisons that take as long as a kept graph takes to be read."""
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 64, 64

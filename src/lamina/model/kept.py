@@ -72,7 +72,8 @@ class Kept:
 
     def for_duplicates(self) -> Kept:
         """With a graph, if the comparison of all rows with all others takes longer."""
-        return self._for_comparisons(len(self.index.rows) ** 2 // 2)
+        rows = len(self.index.rows)
+        return self if rows < hnsw.DUPLICATES_FROM else self._for_comparisons(rows**2 // 2)
 
     def _for_comparisons(self, comparisons: int) -> Kept:
         if len(self.index.rows) < hnsw.GRAPH_FROM or comparisons < hnsw.WORTH_READING:
