@@ -35,6 +35,11 @@ WITHOUT_TORCH = [
     "lamina.model.search",
     "lamina.cli.few_shot",
     "lamina.steps.few_shot",
+    "lamina.cli.verify",
+    "lamina.evaluate.verification",
+    "lamina.model.hnsw",
+    "lamina.model.kept",
+    "lamina.model.verify",
     "lamina.environments.play",
 ]
 
@@ -137,6 +142,8 @@ def test_the_runtime_needs_no_torch_nor_any_training_library(module: str) -> Non
         (["-m", "lamina", "--help"], set()),
         (["-m", "lamina", "predict", "--help"], set()),
         (["-m", "lamina", "train", "--help"], set()),
+        (["-m", "lamina", "search", "--help"], set()),
+        (["-m", "lamina", "verify", "--help"], set()),
     ],
 )
 def test_starting_imports_nothing_heavy(words: list[str], allowed: set[str]) -> None:
@@ -152,6 +159,7 @@ def test_starting_imports_nothing_heavy(words: list[str], allowed: set[str]) -> 
         "rich",
         "PIL",
         "transformers",
+        "usearch",
     }
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
     done = subprocess.run(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,6 +236,99 @@ def test_a_number_of_clusters_is_taken_as_given(tmp_path: Path, cache: Path) -> 
     assert "2 clusters, as you asked" in target["verdict"]
     assert "no labels" in target["verdict"]
     assert len(lamina.load(tmp_path / "run").card["clusters"]) == 2
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """What a command answers as JSON."""
+    assert main([*words, "--json"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_pictures_are_embedded_once_and_again_when_one_changes(
+    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data, index = str(stripes / "run"), tmp_path / "stripes", str(tmp_path / "index")
+    shutil.copytree(stripes / "stripes", data)
+    search = ("search", run, str(data), str(data / "across" / "1.png"), "--index", index)
+    first = said(capsys, *search)
+    assert first["index"]["reused"] is False
+    assert (first["index"]["rows"], first["index"]["graph"]) == (48, False)
+    again = said(capsys, *search)
+    assert again["index"]["reused"] is True
+    assert again["queries"] == first["queries"]
+    assert said(capsys, *search, "--exact")["queries"] == first["queries"]
+    shutil.copy(data / "down" / "2.png", data / "down" / "copy.png")
+    assert main([*search]) == 0
+    assert "embedded again: the data has changed" in capsys.readouterr().err
+    groups = said(capsys, "search", run, str(data), "--duplicates", "--likeness", "1", "--index", index)
+    assert groups["index"]["reused"] is True
+    (group,) = [group for group in groups["groups"] if group[0]["name"] == "down/2.png"]
+    assert [item["name"] for item in group] == ["down/2.png", "down/copy.png"]
+    assert main(["search", run, str(data), "--duplicates", "--likeness", "0.00001", "--index", index]) == 0
+    told = capsys.readouterr()
+    assert "near-duplicates" in told.out
+    assert "more than half" in told.err
+
+
+def test_pairs_are_verified_by_labels_by_a_table_and_one_by_one(
+    stripes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = str(stripes / "run"), stripes / "stripes"
+    drawn = said(capsys, "verify", run, str(data), "--pairs", "400", "--out", str(tmp_path / "answers.csv"))
+    assert (drawn["pairs"], drawn["judged"]["pairs"], drawn["judged"]["same"]) == (400, 200, 100)
+    assert drawn["judged"]["auc"]["value"] > 0.6
+    assert "both halves" in drawn["notes"][0]
+    answers = (tmp_path / "answers.csv").read_text().splitlines()
+    assert len(answers) == 401
+    lines = ["one,other,same"]
+    for number in range(12):
+        lines += [
+            f"stripes/across/{number}.png,stripes/{other}/{number + 1}.png,{int(other == 'across')}"
+            for other in ("across", "down")
+        ]
+    table, threshold = stripes / "pairs.csv", str(tmp_path / "threshold.json")
+    table.write_text("\n".join(lines))
+    judged = said(capsys, "verify", run, str(table), "--keep", threshold)
+    assert (judged["pairs"], judged["errors"], judged["judged"]["same"]) == (24, 0, 12)
+    assert main(["verify", run, str(table)]) == 0
+    assert "equal-error rate" in capsys.readouterr().out
+    one, other = str(data / "across" / "0.png"), str(data / "down" / "0.png")
+    two = said(capsys, "verify", run, one, one, "--threshold", threshold)
+    assert two == {"likeness": pytest.approx(1), "threshold": judged["threshold"]["value"], "same": True}
+    assert said(capsys, "verify", run, one, other)["same"] is None
+    assert main(["verify", run, one, other, "--threshold", "0.99999"]) == 0
+    assert "different (from" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["search", "RUN", "DATA"], "--duplicates"),
+        (["search", "RUN", "DATA", "DATA", "--duplicates"], "Leave one"),
+        (["search", "RUN", "DATA", "DATA", "--likeness", "0.9"], "--duplicates"),
+        (["search", "RUN", "DATA", "--duplicates", "--likeness", "7"], "up to 1"),
+        (["search", "RUN", "DATA", "holiday.png"], "holiday.png"),
+        (["search", "RUN", "DATA", "DATA", "--top", "0"], "--top"),
+        (["verify", "RUN", "DATA", "--pairs", "1"], "--pairs"),
+        (["verify", "RUN", "DATA", "--rate", "2"], "between 0 and 1"),
+        (["verify", "RUN", "DATA", "--seed", "-1"], "--seed"),
+        (["verify", "RUN", "DATA", "--rate", "0.1", "--threshold", "0.5"], "Leave one"),
+        (["verify", "RUN", "DATA", "--keep", "x.json", "--threshold", "0.5"], "--threshold"),
+        (["verify", "RUN", "DATA", "DATA", "--target", "kind"], "two rows"),
+        (["verify", "RUN", "DATA", "DATA"], "48 rows, not one"),
+        (["verify", "RUN", "DATA", "--target", "kind"], "no column 'kind'"),
+        (["verify", "RUN", "DATA", "--threshold", "gone.json"], "gone.json"),
+    ],
+)
+def test_wrong_searches_and_verifications_are_told(
+    words: list[str], told: str, stripes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"RUN": str(stripes / "run"), "DATA": str(stripes / "stripes")}
+    assert main([places.get(word, word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "fix:" in error
 
 
 @pytest.mark.parametrize(

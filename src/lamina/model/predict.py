@@ -49,7 +49,7 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
             fix=f"Name a file that ends in one of these. {nearest(kind, _WRITERS)}",
         )
     if not to_screen:
-        _check_place(path, data)
+        check_place(path, data)
     rows = open_rows(data, model, batch)
     columns = ((PATH,) if rows.named_by_path else ()) + model.answer_columns + (ERROR,)
     counts = {"rows": 0, "errors": 0}
@@ -89,7 +89,8 @@ def _count(counts: dict[str, int], part: Part) -> None:
     counts["errors"] += len(part.errors)
 
 
-def _check_place(path: Path, data: Any) -> None:
+def check_place(path: Path, data: Any) -> None:
+    """Refuse a file for the answers that is a folder, lies in none, or is the input itself."""
     if path.is_dir():
         raise InputError(f"--out {path} is a folder.", fix=f"Name a file in it, e.g. {path / 'answers.csv'}")
     if not path.parent.is_dir():

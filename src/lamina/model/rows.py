@@ -86,6 +86,28 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None, *, 
     return _from_reader(data, model, size, root, labels)
 
 
+def as_data(given: str, model: Reads) -> Any:
+    """What a person wrote for one row, as `open_rows` takes it: words that are no file are a value of the only column.
+
+    A name that ends as files do stays a name: that there is no such file is to be said, not searched for.
+    """
+    fields = [item.field for item in model.inputs.values()]
+    several = len(model.columns) != 1 or fields[0].modality in _FILES
+    if several or given.lstrip().startswith("{") or "://" in given or _may_be_a_file(given):
+        return given
+    return [{model.columns[0]: given}]
+
+
+def _may_be_a_file(text: str) -> bool:
+    from lamina.data.readers.locate import ARCHIVES, MEDIA, TABLES, suffix
+
+    try:
+        return Path(text).exists() or suffix(Path(text.partition("#")[0])) in (*TABLES, *ARCHIVES, *MEDIA)
+    except (OSError, ValueError):
+        # Too long for a path, or with characters that none can have.
+        return False
+
+
 def _row_of_json(text: str) -> dict[str, Any]:
     try:
         row: dict[str, Any] = json.loads(text)
@@ -144,7 +166,7 @@ def _from_reader(data: Any, model: Reads, size: int, root: Path | None, labels: 
     from lamina.data.tables import read_chunks
 
     reader = read_chunks(data, size, labelled=bool(labels))
-    of_files = "path" in reader.columns and set(reader.columns) <= {"path", "label", "split"}
+    of_files = is_of_files(reader.columns)
     renamed = _file_column(model, reader.columns) if of_files else None
     needed = reader.columns if renamed is None else (*reader.columns, renamed)
     _check_columns(model, needed, reader.name, labels)
@@ -155,6 +177,11 @@ def _from_reader(data: Any, model: Reads, size: int, root: Path | None, labels: 
             yield RawChunk(values, len(chunk), chunk.errors)
 
     return Rows(chunks(), reader.root if root is None else root, named_by_path=of_files)
+
+
+def is_of_files(columns: Sequence[str]) -> bool:
+    """Whether data with these columns is files, not a table."""
+    return "path" in columns and set(columns) <= {"path", "label", "split"}
 
 
 def _file_column(model: Reads, columns: Sequence[str]) -> str | None:
