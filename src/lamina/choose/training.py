@@ -44,7 +44,7 @@ RECIPES: dict[str, Recipe] = {
         "AdamW with light weight decay, as TabM's authors found", 1 / 3,
     ),
     "factorisation": Recipe(
-        OptimizerPlan("adamw", 5e-3, 0.0), SchedulePlan("one_cycle", 0.05, 0.02), 1e6, (4, 12), 1024, 0.998, 0.0, 8,
+        OptimizerPlan("adamw", 5e-3, 0.0), SchedulePlan("one_cycle", 0.05, 0.02), 4.5e5, (3, 30), 1024, 0.998, 0.0, 8,
         "AdamW for few passes: factors of rare values are soon learned by heart",
     ),
     "mlp": Recipe(

@@ -45,8 +45,8 @@ class Options:
         spread: of the factors at the start.
     """
 
-    members: int = whole(8)
-    width: int = whole(16)
+    members: int = whole(4)
+    width: int = whole(32)
     biases: int = whole(4)
     history: int = whole(256, least=0)
     dropout: float = share(0.1)
@@ -150,7 +150,7 @@ class Factorisation(nn.Module):
         }
         nothing = torch.zeros_like(added[first])
         rows = torch.stack([added.get(number, nothing) for number in range(self.fields.count)], dim=1)
-        return rows.unflatten(2, (self.members, self.width))
+        return rows.view(*rows.shape[:2], self.members, self.width)
 
     @torch.no_grad()
     def remember(self, rows: Iterable[Mapping[str, Tensor]]) -> None:

@@ -47,7 +47,7 @@ class Partners(nn.Module):
             met = (self.known[index] == partner.unsqueeze(1)).any(dim=1) & (partner >= FIRST)
             own = torch.where(met, partner, 0)
             sums = sums - self.table(own) * met.unsqueeze(1)
-            count = count - met
+            count = count - met.long()
         return _rooted(sums, count)
 
     def _sums(self, index: Tensor) -> tuple[Tensor, Tensor]:
