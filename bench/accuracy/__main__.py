@@ -102,6 +102,7 @@ JOBS: dict[str, Job] = {
     "flights": Job("flights/train.parquet", ("--test", "{data}/flights/test.parquet", "--target", "arr_delay",
         "--budget", "5m", "--set", "schema.dep_time.role=ignore", "schema.dep_delay.role=ignore",
         "schema.arr_time.role=ignore", "schema.air_time.role=ignore", "data.bad_rows=0.1"), "mae"),
+    "movielens": Job("movielens", ("--target", "rating", "--budget", "4m"), "rmse", 0.87, True),
     "spoken-language": Job("spoken-language", ("--budget", "3m"), "accuracy", None, True),
     "gunpoint": Job("gunpoint/train.csv", ("--test", "{data}/gunpoint/test.csv", "--target", "label",
         "--budget", "60s"), "accuracy", None, True),

@@ -22,6 +22,7 @@ from lamina.errors import InputError
 from lamina.modalities import Feature
 from lamina.model import lengths, quantize
 from lamina.model.export import folded, free_axes
+from lamina.networks import Remembering
 from lamina.networks.assembly import Assembly, build_assembly
 from lamina.networks.blocks.options import read_options
 from lamina.plan import NetworkPlan
@@ -29,6 +30,7 @@ from lamina.plan import NetworkPlan
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"width": 16, "depth": 2},
     "tabm": {"members": 4, "width": 16, "numeric_width": 4},
+    "factorisation": {"members": 2, "width": 8},
     "resnet": {"width": 8, "stages": 2, "squeeze_excite": True, "stochastic_depth": 0.1, "dropout": 0.1},
     "recurrent": {"width": 8, "embedding": 8},
     "transformer": {"width": 16, "depth": 1, "heads": 2, "stochastic_depth": 0.1},
@@ -40,6 +42,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 EXTRA: dict[str, list[dict[str, Any]]] = {
     "mlp": [{"norm": "batch", "residual": False}, {"numeric": "auto"}],
+    "factorisation": [{"hidden": 8}, {"history": 0, "members": 1}],
     "tabm": [{"variant": "mini", "numeric": "periodic"}],
     "resnet": [{"pooling": "statistics", "width": 8, "stages": 2}],
     "recurrent": [{"cell": "gru", "pooling": "attention", "depth": 2, "bidirectional": False}],
@@ -132,7 +135,11 @@ def make(family: str, kind: str, options: Mapping[str, Any], folder: Path) -> As
     if family == "huggingface":
         options = {**options, "folder": tiny_bert(folder / "bert")}
     torch.manual_seed(3)
-    return build_assembly({"only": NetworkPlan(family, tuple(features), options)}, features, {"answer": 3})
+    assembly = build_assembly({"only": NetworkPlan(family, tuple(features), options)}, features, {"answer": 3})
+    part = assembly.network("only")
+    if isinstance(part, Remembering):
+        part.remember([inputs_of(features, 64)])
+    return assembly
 
 
 @every_case

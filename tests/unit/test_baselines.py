@@ -36,6 +36,15 @@ def table(rows: int, seed: int = 0) -> tuple[BaselineFeatures, Array]:
     return BaselineFeatures(blocks, rows), signal
 
 
+def meetings(rows: int, seed: int = 0) -> tuple[BaselineFeatures, Array]:
+    """60 users and 80 items; the signal is a bias of each."""
+    generator = np.random.default_rng(seed)
+    users, items = generator.integers(2, 62, rows).astype(np.int32), generator.integers(2, 82, rows).astype(np.int32)
+    high, good = generator.normal(0, 1, 62), generator.normal(0, 1, 82)
+    blocks = (Block("user", "codes", users, size=62), Block("item", "codes", items, size=82))
+    return BaselineFeatures(blocks, rows), high[users] + good[items] + generator.normal(0, 0.3, rows)
+
+
 def a_task(name: str) -> Task:
     """A task of each kind."""
     if name == "classify":
@@ -59,9 +68,11 @@ def test_every_baseline_answers_like_a_network_and_finds_signal(name: str, task_
     module, task = registry.module("baselines", name), a_task(task_name)
     kinds = {"series"} if name == "neighbors" else {"numbers", "category"}
     if not module.suits(kinds, task_name, 600):
-        assert (name, task_name) == ("histogram_trees", "tag")
+        assert (name, task_name) == ("histogram_trees", "tag") or name in ("biases", "item_neighbors")
         return
     features, signal = table(1200)
+    if name in ("biases", "item_neighbors"):
+        features, signal = meetings(1200)
     if name == "neighbors":
         dense = np.stack([signal, signal**2], axis=1).astype(np.float32)
         features = BaselineFeatures((Block("s", "media", dense, raw=dense),), 1200)
@@ -161,6 +172,7 @@ def test_which_baselines_suit() -> None:
     assert suited({"image"}, "classify", 1000) == ["dummy", "linear", "neighbors", "trees"]
     assert suited({"tokens", "numbers"}, "regress", 1000) == ["dummy", "linear", "trees"]
     assert suited({"numbers"}, "classify", 20) == ["dummy", "linear"]
+    assert {"biases", "item_neighbors"} <= set(suited({"category"}, "regress", 1000))
 
 
 def test_linear_matrix_fills_marks_and_standardises() -> None:

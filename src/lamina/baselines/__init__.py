@@ -4,6 +4,7 @@ A module `lamina/baselines/NAME.py` offers
 
 - `TITLE`: its name for the reader, e.g. "gradient-boosted trees";
 - `suits(kinds, task, rows) -> bool`: does it make sense for these feature kinds and this task's name?
+- `reads(features) -> bool`, where kinds do not say all: does it make sense for these very features?
 - `fit(train, target, task, *, validation, seed, seconds, threads) -> Baseline`.
 
 A baseline learns from the training part only; the validation part is for early stopping and for choosing

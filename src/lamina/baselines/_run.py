@@ -14,7 +14,15 @@ from lamina.tasks import Task
 
 Array = np.ndarray[Any, Any]
 
-SHARES = {"dummy": 0.0, "linear": 1.0, "trees": 1.5, "histogram_trees": 0.75, "neighbors": 0.75}
+SHARES = {
+    "dummy": 0.0,
+    "linear": 1.0,
+    "trees": 1.5,
+    "histogram_trees": 0.75,
+    "neighbors": 0.75,
+    "biases": 0.1,
+    "item_neighbors": 0.75,
+}
 """How the time is divided; a baseline not listed gets 1."""
 
 
@@ -24,6 +32,12 @@ ROWS_PER_THREAD = 2_000
 def suited(kinds: set[str], task: str, rows: int) -> list[str]:
     """The names of the baselines that suit."""
     return [name for name in names("baselines") if module("baselines", name).suits(kinds, task, rows)]
+
+
+def reads(name: str, features: BaselineFeatures) -> bool:
+    """Does the baseline suit these very features, where their kinds do not say all?"""
+    found = getattr(module("baselines", name), "reads", None)
+    return found is None or bool(found(features))
 
 
 def compare(
@@ -46,7 +60,7 @@ def compare(
         seconds: for all of them together, approximately.
         told: gets one line a baseline when it is done.
     """
-    chosen = suited(kinds, task.task, train[0].rows)
+    chosen = [name for name in suited(kinds, task.task, train[0].rows) if reads(name, train[0])]
     total = sum(SHARES.get(name, 1.0) for name in chosen) or 1.0
     answers: list[BaselineAnswers] = []
     start = time.monotonic()

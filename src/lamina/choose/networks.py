@@ -21,6 +21,11 @@ ENLARGED = 128
 MANY_ROWS = 20_000
 """Training rows from which on a table's network gains more by width than by dropout."""
 
+MANY_VALUES = 50
+"""Values from which on a category is one of the parties of an interaction, such as users and films."""
+FEW_ROWS_OF_PAIRS = 1_000
+"""Training rows below which factors of so many values cannot be learned."""
+
 MANY_TEXTS = 50_000
 """Training texts from which on a bag of embeddings needs no more dropout than usual."""
 LONG_TEXT, LONGEST_READ = 128, 512
@@ -73,7 +78,8 @@ def choose(
     for key, fields in groups(features).items():
         kinds: set[str] = {features[name].kind for name in fields}
         asked = given.get(key, NetworkPlan())
-        name, why = (asked.name, "you asked for it") if asked.name else _family(kinds, rows, asked.weights, base)
+        own = {field: features[field] for field in fields}
+        name, why = (asked.name, "you asked for it") if asked.name else _family(own, rows, asked.weights, base)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)
         if asked.weights:
@@ -128,8 +134,20 @@ def _check_accepts(key: str, name: str, kinds: set[str], weights: str) -> None:
         )
 
 
-def _family(kinds: set[str], rows: int, weights: str, base: Path | None) -> tuple[str, str]:
-    """(family, reason) for inputs of these kinds."""
+def parties(features: Mapping[str, Feature]) -> tuple[str, ...]:
+    """The categories that meet in a table of interactions, such as users and films; none in any other table.
+
+    Of at least MANY_VALUES values each, they are two or more, and what the table is about: there are at most twice as
+    many other plain columns.
+    """
+    plain = [name for name, feature in features.items() if feature.kind in PLAIN]
+    many = [name for name in plain if features[name].kind == "category" and features[name].size >= MANY_VALUES]
+    return tuple(many) if len(many) >= 2 and len(plain) <= 3 * len(many) else ()
+
+
+def _family(features: Mapping[str, Feature], rows: int, weights: str, base: Path | None) -> tuple[str, str]:
+    """(family, reason) for these inputs."""
+    kinds = {feature.kind for feature in features.values()}
     if weights:
         from lamina.networks.transfer.weights import family_of
 
@@ -137,6 +155,10 @@ def _family(kinds: set[str], rows: int, weights: str, base: Path | None) -> tupl
     if kinds <= set(PLAIN):
         if rows < 150:
             return "mlp", "few rows: a small multilayer perceptron is as good as anything larger"
+        if rows >= FEW_ROWS_OF_PAIRS and (met := parties(features)):
+            return "factorisation", (
+                f"every row is a meeting of {' and '.join(met)}, each with many values: biases and products of factors"
+            )
         return "tabm", "an implicit ensemble of multilayer perceptrons is the most reliable network for tables"
     if "image" in kinds:
         return "resnet", "residual convolutions learn images well from scratch"

@@ -43,6 +43,10 @@ RECIPES: dict[str, Recipe] = {
         OptimizerPlan("adamw", 3e-3, 3e-4), SchedulePlan("one_cycle", 0.05, 0.02), 3e6, (10, 120), 256, 0.998, 0.0, 30,
         "AdamW with light weight decay, as TabM's authors found", 1 / 3,
     ),
+    "factorisation": Recipe(
+        OptimizerPlan("adamw", 5e-3, 0.0), SchedulePlan("one_cycle", 0.05, 0.02), 4.5e5, (3, 30), 1024, 0.998, 0.0, 8,
+        "AdamW for few passes: factors of rare values are soon learned by heart",
+    ),
     "mlp": Recipe(
         OptimizerPlan("adamw", 1e-3, 1e-2), SchedulePlan("one_cycle", 0.1), 3e6, (10, 150), 256, 0.998, 0.0, 16,
         "AdamW, the usual choice for perceptrons",
@@ -87,7 +91,7 @@ FOR_CLASSES: dict[str, Recipe] = {
 
 def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
     """The recipe of the network that is hardest to train (pretrained before large before small)."""
-    order = ["huggingface", "efficientnet", "transformer", "recurrent", "resnet", "bag", "tabm", "mlp"]
+    order = ["huggingface", "efficientnet", "transformer", "recurrent", "resnet", "bag", "tabm", "factorisation", "mlp"]
     names = [plan.name for plan in networks.values()]
     known = [name for name in order if name in names]
     name = known[0] if known else "mlp"

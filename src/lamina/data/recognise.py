@@ -23,6 +23,7 @@ from lamina.data.column_roles import (
     parts_of,
     split_reason,
 )
+from lamina.data.parties import parties, same_again
 from lamina.data.schema import ROLES, Field, Json, Role, Schema, Values
 from lamina.errors import InputError, nearest
 from lamina.modalities import Recognition
@@ -53,12 +54,17 @@ Overrides = Mapping[str, Mapping[str, Json]]
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some training rows: their numbers, raw values by column, the rows they were chosen from, and split columns."""
+    """Some training rows: their numbers, raw values by column, the rows they were chosen from, and split columns.
+
+    Attributes:
+        parties: the columns that name users and items, with the reason.
+    """
 
     rows: Array
     values: Mapping[str, Values]
     among: Array
     split_reasons: Mapping[str, str]
+    parties: Mapping[str, str]
 
 
 def recognise(
@@ -119,7 +125,7 @@ def _sample(table: Table, among: Array, overrides: Overrides) -> _Sample:
             chosen = _choose(among, most)
             values = table.take(chosen, list(table.columns))
             break
-    return _Sample(chosen, values, among, reasons)
+    return _Sample(chosen, values, among, reasons, parties(values))
 
 
 def _choose(among: Array, most: int) -> Array:
@@ -232,6 +238,8 @@ def _field(table: Table, column: str, sample: _Sample, is_target: bool, asked: M
     values = _as_files(sample.values[column], table)
     texts = canonical(sample.values[column])
     modality, reason = _modality(column, values, texts, is_target)
+    if modality == "number" and not is_target and column in sample.parties:
+        modality, reason = "category", sample.parties[column]
     field = Field(column, asked.get("modality", modality), reason=reason, options=dict(asked.get("options", {})))
     role, why = _role(table, field, texts, sample, is_target, "modality" in asked)
     if "role" in asked:
@@ -306,6 +314,9 @@ def _role(
         return "weight", "weights of the rows by its name"
     plain = not modality_asked and field.modality in ("number", "category", "text")
     if plain and (reason := identifier_reason(name, texts, sample.rows)):
+        return "ignore", reason
+    named = not modality_asked and field.modality in ("category", "text")
+    if named and (reason := same_again(texts, name, sample.parties, sample.values)):
         return "ignore", reason
     if field.reason == "no modality recognises its values":
         return "ignore", field.reason

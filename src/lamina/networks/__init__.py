@@ -11,7 +11,8 @@ The network goes from encoded inputs (a dict of tensors by field name, as stored
 [batch, height, width, channel]) to a vector; scaling and casting of inputs are inside it, so that the
 exported graph needs nothing else. Heads and the fusion of several networks are in `assembly`.
 
-A network that is `Informed` besides looks at training rows once before its first step.
+A network that is `Informed` besides looks at training rows once before its first step; one that is `Remembering`
+is told which values go together in them.
 """
 
 from __future__ import annotations
@@ -63,5 +64,18 @@ class Informed(Protocol):
         Args:
             rows: batches of encoded inputs and of where the loss pulls the outputs, [batch, output]: like the wanted
                 answers, with a mean of 0 over all rows and squares that sum to 1 over the outputs.
+        """
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A network that knows which values of its fields went together in the training rows, whatever their answers."""
+
+    def remember(self, rows: Iterable[Mapping[str, Tensor]]) -> None:
+        """Keep that in buffers, whose shapes do not depend on the rows; no chance is involved.
+
+        Args:
+            rows: batches of encoded inputs, all training rows once.
         """
         ...

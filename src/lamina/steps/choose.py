@@ -24,6 +24,7 @@ from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, Plan
 from lamina.steps.explanations import answers_asked
+from lamina.steps.inform import remember
 from lamina.steps.learner import Learner, build, preparation
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
@@ -90,6 +91,7 @@ def choose(
     machine = hardware.detect()
     plan, reasons, sets = _decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device, request.base)
+    remember(learner, plan, prepared)
     for note in learner.notes:
         narrator.say(note)
     keys = _keys(sets)

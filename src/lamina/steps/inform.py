@@ -1,4 +1,4 @@
-"""Before training from scratch: what networks can take from one look at the training rows."""
+"""Before the first step: what networks can take from one look at the training rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.networks import Informed
+from lamina.networks import Informed, Remembering
 from lamina.plan import Plan
 from lamina.steps.learner import Learner, known, loader
 from lamina.steps.prepare import Prepared
@@ -19,6 +19,7 @@ MOST_ROWS = 20_000
 
 def inform(learner: Learner, plan: Plan, prepared: Prepared) -> None:
     """Let the networks that can, and that no weights were given for, start from what the training rows tell."""
+    remember(learner, plan, prepared)
     assembly = learner.network
     parts = [assembly.network(name) for name in assembly.names if name not in assembly.pretrained]
     asking = [part for part in parts if isinstance(part, Informed)]
@@ -30,6 +31,18 @@ def inform(learner: Learner, plan: Plan, prepared: Prepared) -> None:
     pull = pulls(learner, prepared, rows)
     for part in asking:
         part.inform(_batches(learner, plan, prepared, rows, pull))
+
+
+def remember(learner: Learner, plan: Plan, prepared: Prepared) -> None:
+    """Tell the networks that want it what goes together in the training rows, also those that weights were given for.
+
+    What is in the data is no weight: it is told before anything is measured, too, for it makes steps slower.
+    """
+    assembly = learner.network
+    for name in assembly.names:
+        part = assembly.network(name)
+        if isinstance(part, Remembering):
+            part.remember(batch.inputs for batch in loader(plan, prepared, prepared.split.train).once())
 
 
 def pulls(learner: Learner, prepared: Prepared, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
