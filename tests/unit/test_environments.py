@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lamina.environments import Observations, World, is_environment, tabular
@@ -23,6 +24,7 @@ from lamina.environments.vector import Sight, Vector, seed_of
 from lamina.errors import InputError
 from lamina.modalities import frames, vector
 from lamina.modalities._canonical import object_array
+from lamina.networks.assembly.observed import Normalizer
 
 Array = np.ndarray[Any, Any]
 
@@ -689,3 +691,18 @@ def test_what_is_no_picture_is_an_error_of_its_row(value: Any, reason: str) -> N
     assert set(found.errors) == {1}
     assert reason in found.errors[1]
     assert (found.array[1] == 50).all()
+
+
+def test_bounds_of_observations_are_known_and_widen_what_a_random_beginning_shows() -> None:
+    world = open_world("gym:CartPole-v1")
+    (reach,) = world.reach.values()
+    assert reach[0] == pytest.approx(9.6 / 12**0.5)
+    assert reach[1] == float("inf")
+    normalizer = Normalizer(3)
+    normalizer.follow(torch.tensor([[-1.0, -1.0, 0.0], [1.0, 1.0, 0.0]]))
+    normalizer.widen([16.0, float("inf"), 4.0])
+    # The geometric mean of 1 and 16; twice 1; what did not move at all counts as a hundredth of its bounds.
+    assert normalizer.variance.sqrt().tolist() == pytest.approx([4.0, 2.0, 0.4])
+    before = normalizer.variance.clone()
+    normalizer.widen([0.5, 0.5, 0.1])
+    assert bool((normalizer.variance >= before).all()), "bounds never make it narrower"

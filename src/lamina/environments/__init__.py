@@ -14,7 +14,7 @@ actions are what the task "control" answers. NumPy only; Gymnasium is imported w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,6 +78,8 @@ class World:
         history: how many observations, the newest last, a policy is shown at once.
         longest: steps after which an episode is cut off; 0 for never.
         solved: the mean return at which its makers call it solved, or None.
+        reach: by field of numbers, the standard deviation of each if it came equally often from anywhere within its
+            bounds; infinite where it has none.
     """
 
     name: str
@@ -88,6 +90,7 @@ class World:
     history: int = 1
     longest: int = 0
     solved: float | None = None
+    reach: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def is_environment(data: Any) -> bool:

@@ -24,6 +24,7 @@ WHOLE = "observation"
 """The field's name where there is only one thing to observe."""
 SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple")
 MOST_LEVELS = 1_000_000
+UNBOUNDED = 1e6
 SMALL = 32
 """Pictures of at most so many pixels a side are often grids of codes: they are kept as they are, colors and all."""
 
@@ -47,6 +48,7 @@ def open_world(name: str, *, history: int = 1, base: Path | None = None) -> Worl
     try:
         parts = dict(_unique(_parts(environment.observation_space, "", history, name), name))
         actions = _actions(environment.action_space, name)
+        reach = dict(_reaches(environment.observation_space, ""))
         spec = getattr(environment, "spec", None)
     finally:
         close(environment)
@@ -60,6 +62,7 @@ def open_world(name: str, *, history: int = 1, base: Path | None = None) -> Worl
         history=history,
         longest=int(getattr(spec, "max_episode_steps", None) or 0),
         solved=None if solved is None else float(solved),
+        reach={field: values for field, values in reach.items() if field in parts},
     )
 
 
@@ -232,6 +235,20 @@ def _parts(space: Any, name: str, history: int, world: str) -> Iterator[tuple[Fi
             where=f"{world}, {name}",
             fix=f"Wrap the environment so that its observation_space is made of {', '.join(SPACES)}.",
         )
+
+
+def _reaches(space: Any, name: str) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """`World.reach` of every Box, named as `_parts` does."""
+    kind = _kind(space)
+    if kind in ("Dict", "Tuple"):
+        inner = space.spaces.items() if kind == "Dict" else enumerate(space.spaces)
+        for key, part in inner:
+            yield from _reaches(part, f"{name}.{key}" if name else str(key))
+    elif kind == "Box":
+        low, high = (np.asarray(end, np.float64).reshape(-1) for end in (space.low, space.high))
+        # Largest numbers of a type stand for no bound.
+        wide = np.where(np.maximum(np.abs(low), np.abs(high)) < UNBOUNDED, (high - low) / np.sqrt(12), np.inf)
+        yield name or WHOLE, tuple(wide.tolist())
 
 
 def _range(space: Any) -> str:

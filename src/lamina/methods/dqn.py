@@ -106,7 +106,7 @@ class DeepQ:
     replay: Replay
 
     def __init__(self, setting: Setting, options: Options) -> None:
-        self.options, self.device = options, setting.device
+        self.options, self.device, self.reach = options, setting.device, setting.world.reach
         self.choices = setting.world.actions.size
         heads = {"value": 1, "advantage": self.choices} if options.duelling else {"action": self.choices}
         self.policy = _settled(Values(setting.network(heads)).to(setting.device))
@@ -165,6 +165,7 @@ class DeepQ:
         """
         if isinstance(self.policy.network, Observed):
             self.policy.network.follow({name: tensor.to(self.device) for name, tensor in observations.items()})
+            self.policy.network.widen(self.reach)
 
     @torch.no_grad()
     def goal(self, batch: Batch) -> Tensor:

@@ -123,7 +123,7 @@ class SoftActorCritic:
     replay: Replay
 
     def __init__(self, setting: Setting, options: Options) -> None:
-        self.options, self.device = options, setting.device
+        self.options, self.device, self.reach = options, setting.device, setting.world.reach
         self.size = setting.world.actions.size
         self.policy = Mean(setting.network({"action": self.size, "log_scale": self.size})).to(setting.device)
         # Each critic overrates some actions; the lower of two values is more often right (Fujimoto et al. 2018).
@@ -198,6 +198,7 @@ class SoftActorCritic:
         """
         if isinstance(self.policy.network, Observed):
             self.policy.network.follow({name: tensor.to(self.device) for name, tensor in observations.items()})
+            self.policy.network.widen(self.reach)
 
     @torch.no_grad()
     def goal(self, batch: Batch) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from lamina.modalities import Feature
 from lamina.networks.assembly import Assembly
 
+LEAST_OF_REACH = 1e-2
+"""Of a deviation within bounds, as a share of that of the bounds: what did not move yet may move later."""
 LARGEST = 10.0
 """Standard deviations beyond which a normalised number is clipped."""
 
@@ -49,6 +51,22 @@ class Normalizer(nn.Module):
         self.mean.add_(apart * (count / total))
         self.count.copy_(total)
 
+    @torch.no_grad()
+    def widen(self, reach: Sequence[float]) -> None:
+        """Count on what was not observed yet, where these moments are to stay.
+
+        What acts at random hardly leaves the place where it began; what it learns to do later goes farther. A
+        deviation becomes the geometric mean of itself and `reach`, the one within the bounds, or twice as large where
+        there are no bounds.
+        """
+        far = torch.tensor(list(reach), dtype=torch.float32, device=self.variance.device)
+        seen = self.variance.sqrt()
+        bounded = torch.isfinite(far)
+        known = torch.where(bounded, far, 1.0)
+        least = torch.where(bounded, LEAST_OF_REACH * known, seen)
+        wide = torch.where(bounded, (torch.maximum(seen, least) * known).sqrt(), 2 * seen)
+        self.variance.copy_(torch.maximum(wide, seen).square())
+
 
 class Observed(nn.Module):
     """An assembly behind normalisers of its fields of numbers and series.
@@ -81,6 +99,12 @@ class Observed(nn.Module):
         """Count these observations into the normalisers."""
         for name, normalizer in zip(self.fields, self.normalizers, strict=True):
             cast(Normalizer, normalizer).follow(inputs[name])
+
+    def widen(self, reach: Mapping[str, Sequence[float]]) -> None:
+        """Count on what was not observed yet, see `Normalizer.widen`."""
+        for name, normalizer in zip(self.fields, self.normalizers, strict=True):
+            if name in reach:
+                cast(Normalizer, normalizer).widen(reach[name])
 
     def head(self, name: str) -> nn.Linear:
         """The last layer of one of the outputs."""
