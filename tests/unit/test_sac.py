@@ -140,10 +140,10 @@ def test_an_update_changes_each_part_by_its_own_loss_only() -> None:
             optimizer.zero_grad()
     torch.manual_seed(1)
     loss, _ = other._judged_values(again, False)
-    (loss.sum / loss.weight).backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     alone = [parameter.grad for parameter in other.critics.parameters()]
     policy, _ = other._judged_policy(again, False)
-    (policy.sum / policy.weight).backward()  # type: ignore[no-untyped-call]
+    policy.backward()
     for parameter, kept in zip(other.critics.parameters(), alone, strict=True):
         assert parameter.grad is kept
     assert all(parameter.grad is not None for parameter in other.policy.parameters())
@@ -183,7 +183,7 @@ def test_straight_line_code_gives_the_same_losses_and_gradients(options: dict[st
             for parameter in judged.learned:
                 parameter.grad = None
             loss, each = judged(batch, traced)
-            (loss.sum / loss.weight).backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             gradients = [parameter.grad for parameter in judged.learned]
             found.append([loss.sum.detach(), loss.weight, *each.values(), *gradients, torch.randn(1)])
         assert list(judged.codes.values()) != [None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,12 +69,25 @@ class Loss:
         weight: the sum of the weights (often the number of examples), a scalar.
         metrics: what to log, scalars without gradient.
         decomposes: False if the loss is no sum over examples; the engine then refuses accumulation.
+        gradients: (weights, the gradient of `sum` for each), where they are known already: there is then no graph to
+            go back through.
     """
 
     sum: Tensor
     weight: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     decomposes: bool = True
+    gradients: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
+
+    def backward(self, mean: bool = True) -> None:
+        """Add the gradient of the mean, or of the sum, to those of the weights."""
+        if self.gradients is None:
+            (self.sum / self.weight if mean else self.sum).backward()  # type: ignore[no-untyped-call]
+            return
+        weights, found = self.gradients
+        scaled = torch._foreach_div(list(found), self.weight) if mean else found
+        for weight, gradient in zip(weights, scaled, strict=True):
+            weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
 
 class Source(Protocol):

@@ -117,18 +117,24 @@ class Engine:
 
     def _backward(self, loss: Callable[[Batch], Loss], batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Gradients of the mean (one part) or of the sum (several); the sum, the weight, the mean metrics."""
+        if self.accumulation == 1:
+            # In small networks every call here costs as much as a layer.
+            with self.autocast():
+                value = loss(batch)
+            value.backward()
+            return value.sum.detach(), value.weight.detach(), dict(value.metrics)
         totals: list[Tensor] = []
         weights: list[Tensor] = []
         metrics: list[Mapping[str, Tensor]] = []
         for part in batch.parts(self.accumulation):
             with self.autocast():
                 value = loss(part)
-            if not value.decomposes and self.accumulation > 1:
+            if not value.decomposes:
                 raise InputError(
                     "This loss compares the examples of a batch with each other, so the batch cannot be cut.",
                     fix="Set training.accumulation=1 and a smaller training.batch_size.",
                 )
-            (value.sum if self.accumulation > 1 else value.sum / value.weight).backward()  # type: ignore[no-untyped-call]
+            value.backward(mean=False)
             totals.append(value.sum.detach())
             weights.append(value.weight.detach())
             metrics.append(value.metrics)

@@ -50,7 +50,6 @@ class Straight:
         self._names = [name for name, tensor in self._tensors.items() if id(tensor) in wanted]
         if [id(self._tensors[name]) for name in self._names] != wanted:
             raise ValueError("the learned weights must be among the modules', in their order")
-        self._anchor = torch.zeros((), requires_grad=True)
 
     def __call__(self, batch: Batch, traced: bool = True) -> tuple[Loss, Mapping[str, Tensor]]:
         """The loss, whose gradient reaches the learned weights only; and the examples' numbers, without gradient.
@@ -72,8 +71,8 @@ class Straight:
                     total, weight, each, gradients = code(arrays)
             else:
                 total, weight, each, gradients = code(arrays)
-        total = _Known.apply(self._anchor, total, gradients, self.learned)  # type: ignore[no-untyped-call]
-        return Loss(total, weight, {}, decomposes), each
+        # A path of the gradient through each weight would take PyTorch longer than all the arithmetic.
+        return Loss(total, weight, {}, decomposes, (self.learned, gradients)), each
 
     def descend(
         self, batch: Batch, engine: Engine, optimizers: Sequence[Optimizer], traced: bool = True
@@ -149,26 +148,6 @@ class _Calls(nn.Module):
 
 def _held(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"holder.{name}": value for name, value in weights.items()}
-
-
-class _Known(torch.autograd.Function):
-    """A sum whose gradients are known already: going back, they are given to the weights at once.
-
-    A path of the gradient through each weight would take PyTorch longer than all the arithmetic of a small network.
-    """
-
-    @staticmethod
-    def forward(
-        context: Any, anchor: Tensor, total: Tensor, gradients: Sequence[Tensor], learned: Sequence[nn.Parameter]
-    ) -> Tensor:
-        context.gradients, context.learned = gradients, learned
-        return total.clone()
-
-    @staticmethod
-    def backward(context: Any, upstream: Tensor) -> Any:
-        for weight, gradient in zip(context.learned, torch._foreach_mul(context.gradients, upstream), strict=True):
-            weight.grad = gradient if weight.grad is None else weight.grad + gradient
-        return None, None, None, None
 
 
 def straight_forward(module: nn.Module, read: Code, arrays: Sequence[Tensor]) -> Code:

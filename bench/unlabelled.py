@@ -1,0 +1,215 @@
+"""What is learned without answers is good for: probes, few labels, anomalies, search, pictures that are made.
+
+    python -m bench unlabelled --data DATA [NAME ...] [--seeds 1] [--hurry 1]
+
+Jobs: one-class (each class of fashion-mnist-small in turn is ordinary, the others are strange), series (kdd-tsad-135 in
+windows), table (credit), pretraining (fashion-mnist: probes, then 1% and 10% of the labels beside scratch), photos
+(stamps searched by EfficientNet-Lite0), pictures (fashion-mnist made from noise). DATA is a folder with the data sets.
+`--hurry 4` gives each a quarter of its time, to see that it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from bench import _machine
+from bench._run import whole_run
+
+ONE_THREAD = ("--set", "training.threads=1")
+WINDOW = 100
+NEAR = 100
+"""An anomaly counts as found if the strangest step is at most so many steps away (the UCR archive's own rule)."""
+TOP = 5
+
+
+def of_target(out: Path) -> dict[str, Any]:
+    """What the report says of the answer."""
+    found: dict[str, Any] = json.loads((out / "results.json").read_text())["targets"][0]
+    return found
+
+
+def with_baselines(found: dict[str, Any], score: str) -> dict[str, float]:
+    """A score of the network and of all it is compared with."""
+    others = {item["name"]: item["scores"][score]["value"] for item in found["baselines"]}
+    return {"lamina": found["scores"][score]["value"], **others}
+
+
+def one_class(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """AUC with each class ordinary, by class, and the means."""
+    folder = data / "fashion-mnist-small"
+    runs: dict[str, dict[str, float]] = {}
+    for name in sorted(path.name for path in (folder / "train").iterdir()):
+        out = place / name
+        words = ("--test", str(folder / "test"), "--task", "anomaly", "--budget", f"{90 / hurry:.0f}s")
+        whole_run(folder / "train", out, seed, (*words, *ONE_THREAD, f"task.normal={name}"))
+        runs[name] = with_baselines(of_target(out), "auc")
+        print(name, runs[name], flush=True)
+    tools = next(iter(runs.values()))
+    return {"mean AUC": {tool: float(np.mean([run[tool] for run in runs.values()])) for tool in tools}, "runs": runs}
+
+
+def windows(table: pl.DataFrame) -> pl.DataFrame:
+    """A row for each window of `WINDOW` steps: its values, its middle step, and whether an anomaly lies in it."""
+    values = np.lib.stride_tricks.sliding_window_view(table["value"].to_numpy(), WINDOW)
+    strange = np.lib.stride_tricks.sliding_window_view(table["is_anomaly"].to_numpy(), WINDOW).any(axis=1)
+    columns = {f"value_{step}": values[:, step] for step in range(WINDOW)}
+    return pl.DataFrame({**columns, "strange": strange.astype(np.int64)})
+
+
+def series(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """AUC over windows, and whether the strangest lies at the anomaly. No point adjustment: it makes chance look good
+    (Kim et al. 2022, "Towards a rigorous evaluation of time-series anomaly detection")."""
+    parts = {part: pl.read_csv(data / "kdd-tsad-135" / f"{part}.csv") for part in ("train", "test")}
+    for part, table in parts.items():
+        windows(table).write_csv(place / f"{part}.csv")
+    words = ("--test", str(place / "test.csv"), "--task", "anomaly", "--target", "strange")
+    out = place / "run"
+    whole_run(place / "train.csv", out, seed, (*words, "--budget", f"{120 / hurry:.0f}s", *ONE_THREAD, "task.normal=0"))
+    command = [sys.executable, "-m", "lamina", "predict", str(out), str(place / "test.csv"), "--out"]
+    subprocess.run([*command, str(place / "answers.csv")], check=True, capture_output=True)
+    scores = pl.read_csv(place / "answers.csv")["anomaly.score"].to_numpy()
+    at = np.flatnonzero(parts["test"]["is_anomaly"].to_numpy())
+    strangest = int(scores.argmax()) + WINDOW // 2
+    return {
+        "auc": with_baselines(of_target(out), "auc"),
+        "strangest step": strangest,
+        "anomaly": [int(at[0]), int(at[-1])],
+        "found": bool(at[0] - NEAR <= strangest <= at[-1] + NEAR),
+    }
+
+
+def table(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """AUC of bad credits when only good ones were learned from."""
+    out = place / "run"
+    words = ("--test", str(data / "credit" / "test.csv"), "--task", "anomaly", "--target", "Status")
+    whole_run(
+        data / "credit" / "train.csv", out, seed,
+        (*words, "--budget", f"{60 / hurry:.0f}s", *ONE_THREAD, "task.normal=good"),
+    )  # fmt: skip
+    return {"auc": with_baselines(of_target(out), "auc")}
+
+
+def some_labels(source: Path, place: Path, share: float, seed: int) -> Path:
+    """A folder with so many of each class's pictures."""
+    random = np.random.default_rng(seed)
+    for kind in sorted(source.iterdir()):
+        files = sorted(kind.iterdir())
+        (place / kind.name).mkdir(parents=True)
+        for chosen in random.choice(len(files), round(share * len(files)), replace=False):
+            (place / kind.name / files[chosen].name).symlink_to(files[chosen])
+    return place
+
+
+def pretraining(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """Probes of what was learned without labels; then 1% and 10% of the labels, from there and from scratch."""
+    folder, out = data / "fashion-mnist", place / "run"
+    words = ("--test", str(folder / "test"), "--task", "embed", "--budget", f"{1500 / hurry:.0f}s")
+    whole_run(folder / "train", out, seed, (*words, *ONE_THREAD))
+    found = of_target(out)
+    result: dict[str, Any] = {
+        score: with_baselines(found, score) for score in ("knn_accuracy", "probe_accuracy") if score in found["scores"]
+    }
+    for share, seconds in ((0.01, 150), (0.1, 300)):
+        few = some_labels(folder / "train", place / f"few-{share}", share, seed)
+        accuracy = {}
+        for how, more in (("from there", ("--weights", str(out))), ("from scratch", ())):
+            tried = place / f"{share}-{how.replace(' ', '-')}"
+            words = ("--test", str(folder / "test"), "--budget", f"{seconds / hurry:.0f}s")
+            whole_run(few, tried, seed, (*words, *more, *ONE_THREAD))
+            accuracy[how] = of_target(tried)["scores"]["accuracy"]["value"]
+        result[f"accuracy with {share:.0%} of the labels"] = accuracy
+        print(share, accuracy, flush=True)
+    return result
+
+
+def photos(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """Of the five train stamps most like each test stamp, how many are of its category; beside chance."""
+    rows = pl.read_csv(data / "stamps" / "metadata.csv")
+    parts = {}
+    for part in ("train", "test"):
+        for file, category in rows.filter(pl.col("split") == part).select("file", "category").iter_rows():
+            target = place / part / category / file.replace("/", "_")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(data / "stamps" / file)
+        parts[part] = rows.filter(pl.col("split") == part)["category"].to_list()
+    weights = next((data / "weights-efficientnet-lite0").glob("*.pth"))
+    words = ("--test", str(place / "test"), "--task", "embed", "--budget", f"{240 / hurry:.0f}s")
+    out = place / "run"
+    whole_run(
+        place / "train", out, seed,
+        (*words, "--weights", str(weights), *ONE_THREAD, "network.path.frozen=all", "training.epochs=1"),
+    )  # fmt: skip
+    line = [sys.executable, "-m", "lamina", "search", str(out), str(place / "train"), str(place / "test")]
+    done = subprocess.run([*line, "--top", str(TOP), "--json"], check=True, capture_output=True, text=True)
+    queries = json.loads(done.stdout)["queries"]
+
+    def category(name: str) -> str:
+        return Path(name).parent.name
+
+    right = [np.mean([category(item["name"]) == category(one["query"]) for item in one["found"]]) for one in queries]
+    shares = {name: parts["train"].count(name) / len(parts["train"]) for name in set(parts["test"])}
+    return {
+        "precision at 5": float(np.mean(right)),
+        "queries": len(right),
+        "by chance": float(np.mean([shares[name] for name in parts["test"]])),
+    }
+
+
+def pictures(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """Fréchet distance, precision, recall, and the accuracy of a classifier that saw made pictures only."""
+    folder, out = data / "fashion-mnist", place / "run"
+    words = ("--test", str(folder / "test"), "--task", "generate", "--budget", f"{1800 / hurry:.0f}s")
+    whole_run(folder / "train", out, seed, (*words, *ONE_THREAD))
+    found = of_target(out)
+    scores = {name: item["value"] for name, item in found["scores"].items()}
+    return {"scores": scores, "a normal distribution": found["baselines"][0]["scores"]["frechet"]["value"]}
+
+
+JOBS: dict[str, Callable[[Path, Path, int, float], dict[str, Any]]] = {
+    "one-class": one_class,
+    "series": series,
+    "table": table,
+    "photos": photos,
+    "pretraining": pretraining,
+    "pictures": pictures,
+}
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench unlabelled", description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(JOBS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--hurry", type=float, default=1.0)
+    arguments = parser.parse_args(words)
+    wrong = [name for name in arguments.names if name not in JOBS]
+    if wrong:
+        parser.error(f"there is no job {wrong[0]!r}; there are {', '.join(JOBS)}")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in arguments.names or JOBS:
+        runs = []
+        for seed in range(arguments.seeds):
+            place = Path(tempfile.mkdtemp(prefix=f"unlabelled-{name}-"))
+            runs.append(JOBS[name](arguments.data.resolve(), place, seed, arguments.hurry))
+            print(name, seed, json.dumps(runs[-1]), flush=True)
+            if name != "pictures":
+                shutil.rmtree(place)
+        if arguments.hurry == 1:
+            _machine.keep(f"unlabelled-{name}", {"seeds": arguments.seeds, "runs": runs})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
