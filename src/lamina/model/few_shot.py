@@ -24,7 +24,7 @@ from lamina.model.format import Sealed, write
 from lamina.model.rows import open_rows
 from lamina.model.runtime import Model
 from lamina.model.search import embedded
-from lamina.tasks import embed, few_shot
+from lamina.tasks import cluster, embed, few_shot
 from lamina.tasks._few_examples import WAYS
 from lamina.tasks.classify import in_order
 
@@ -97,7 +97,7 @@ def encoder(model: Model) -> Model:
         MissingDependencyError: it is no encoder, and onnx is not installed.
     """
     for name, task in model.tasks.items():
-        if isinstance(task, embed.Task | few_shot.Task):
+        if isinstance(task, embed.Task | cluster.Task | few_shot.Task):
             state = embed.Task(name, task.width).state()
             outputs = {name: model.sealed.outputs[name]}
             return _as_encoder(model, replace(model.sealed, outputs=outputs), name, state)
