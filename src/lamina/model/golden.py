@@ -109,6 +109,8 @@ def _difference(answer: Mapping[str, Any], wanted: Json) -> dict[str, Json]:
 def _agree(found: Json, wanted: Json) -> bool:
     if isinstance(found, float) and isinstance(wanted, float):
         return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_agree, found, wanted))
     return bool(found == wanted)
 
 
