@@ -63,7 +63,7 @@ class NextItem(Supervised):
         vectors = self.recommender.items()
         states = self.recommender.states(batch.inputs, vectors)[asked]
         places = wanted[asked].long() - 1
-        bias = cast(Tensor, self.recommender.items.bias)
+        bias = self.recommender.items.bias
         if self.options.negatives:
             each = sampled_losses(
                 states, vectors, bias, places, cast(Tensor, self.recommender.items.counts), self.options.negatives

@@ -36,7 +36,7 @@ def items_of(value: Any) -> tuple[str, ...] | None:
         parts = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
     else:
         parts = [value]
-    found = tuple(text for part in parts if (text := canonical_value(part)) is not None)
+    found = tuple(item for part in parts if (item := canonical_value(part)) is not None)
     return found or None
 
 

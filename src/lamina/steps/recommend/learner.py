@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,14 @@ from lamina.errors import InputError
 from lamina.learn.engine import Engine
 from lamina.learn.windows import Windows
 from lamina.methods import next_item
-from lamina.modalities import Feature
+from lamina.modalities import Feature, items
 from lamina.networks.blocks.options import read_options
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, About, Recommender
 from lamina.plan import Plan
+from lamina.run import Run
 from lamina.steps.recommend.interactions import TRAIN, Asked
-from lamina.steps.recommend.prepare import Prepared, encoded_rows
+from lamina.steps.recommend.prepare import Prepared, encoded_rows, encoder_of
 from lamina.steps.recommend.scores import TOP, answered, by_user, ndcg, recall
 from lamina.tasks.recommend import UNLABELLED
 
@@ -115,9 +117,23 @@ def recommender(
     options = read_options(module.Options, part.options, f"network.{HISTORY}")
     asked = plan.task[UNLABELLED].options
     about = {name: feature for name, feature in features.items() if name != HISTORY}
-    items = Items(counts, about_items, options.width, hidden)
+    tower = Items(counts, about_items, options.width, hidden)
     steps = int(asked["history"])
-    return Recommender(items, About(about, options.width), module.build(steps, options), steps, bool(asked["repeat"]))
+    return Recommender(tower, About(about, options.width), module.build(steps, options), steps, bool(asked["repeat"]))
+
+
+def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> Recommender:
+    """A run's network with its final weights, in evaluation mode; needs no data."""
+    states = json.loads(run.prepared.read_text(encoding="utf-8"))["encoders"]
+    fields = plan.network[HISTORY].fields
+    features: dict[str, Feature] = {HISTORY: items.Encoder.restore(states[HISTORY]).feature}
+    for name in fields:
+        if name != HISTORY:
+            modality = next(field.modality for field in plan.schema if field.name == name)
+            features[name] = encoder_of(modality).restore(states[name]).feature
+    network = recommender(plan, features, weights["items.counts"], weights["items.features"])
+    network.load_state_dict(dict(weights))
+    return network.eval()
 
 
 def check_method(plan: Plan) -> None:

@@ -84,11 +84,12 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
     _tell(found, narrator, bool(options["repeat"]))
     memory = _memory(found, int(options["history"]))
     encoders: dict[str, Encoder] = {HISTORY: item_lists.Encoder(found.catalogue, memory)}
+    modalities = {field.name: field.modality for field in plan.schema}
     raw_users, about_users = {}, {}
     for name in options["about_users"]:
         raw_users[name] = _first_values(table, name, found.first, found.user, len(found.users))
         trained = np.unique(found.user[found.part == TRAIN])
-        encoder = _fitted(name, raw_users[name][trained])
+        encoder = _fitted(modalities[name], raw_users[name][trained])
         if encoder is not None:
             encoders[name], about_users[name] = encoder, encoder.encode(raw_users[name]).array
         else:
@@ -98,7 +99,7 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
         name: _first_values(table, name, found.first[learned], found.item[learned] - 1, len(found.catalogue))
         for name in options["about_items"]
     }
-    parts = [_described(name, values) for name, values in descriptions.items()]
+    parts = [_described(modalities[name], values) for name, values in descriptions.items()]
     width = np.zeros((len(found.catalogue), 0), np.float32)
     validation, test = (asked(found, part, plan.seed) for part in (VALIDATION, TEST))
     prepared = Prepared(
@@ -159,25 +160,22 @@ def _first_values(table: Table, column: str, rows: Array, keys: Array, number: i
     return found
 
 
-def _fitted(name: str, values: Values) -> Encoder | None:
-    """The encoder of a feature of users, or None where it tells nothing."""
-    from lamina.steps.recommend.understand import modality_of
+def encoder_of(modality: str) -> Any:
+    """The encoder class for a feature of users; texts are taken for categories."""
+    return registry.module("modalities", "category" if modality == "text" else modality).Encoder
 
-    modality = modality_of(values, name)
+
+def _fitted(modality: str, values: Values) -> Encoder | None:
+    """The encoder of a feature of users, or None where it tells nothing."""
     try:
-        encoder: Encoder = registry.module("modalities", modality if modality != "text" else "category").Encoder.fit(
-            lambda: [values], {}
-        )
+        encoder: Encoder = encoder_of(modality).fit(lambda: [values], {})
     except InputError:
         return None
     return encoder if encoder.feature.kind in ("numbers", "category") else None
 
 
-def _described(name: str, values: Values) -> Array:
+def _described(modality: str, values: Values) -> Array:
     """float32 [item, feature]: numbers standardised, categories and sets as marks, texts as marks of their words."""
-    from lamina.steps.recommend.understand import modality_of
-
-    modality = modality_of(values, name)
     if modality == "text" or (modality == "category" and len(set(canonical(values))) > MOST_LEVELS):
         return _words(values)
     try:
@@ -186,8 +184,9 @@ def _described(name: str, values: Values) -> Array:
         return np.zeros((len(values), 0), np.float32)
     array = encoder.encode(values).array
     if encoder.feature.kind == "category":
-        return np.eye(encoder.feature.size, dtype=np.float32)[array][:, 2:]
-    return np.asarray(array, np.float32)
+        marks = np.eye(encoder.feature.size, dtype=np.float32)
+        return marks[array][:, 2:]
+    return array.astype(np.float32, copy=False)
 
 
 def _words(values: Values) -> Array:
