@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -65,9 +65,7 @@ class NextItem(Supervised):
         places = wanted[asked].long() - 1
         bias = self.recommender.items.bias
         if self.options.negatives:
-            each = sampled_losses(
-                states, vectors, bias, places, cast(Tensor, self.recommender.items.counts), self.options.negatives
-            )
+            each = sampled_losses(states, vectors, bias, places, self.recommender.items.counts, self.options.negatives)
         else:
             logits = torch.addmm(bias, states, vectors.T).float()
             each = functional.cross_entropy(logits, places, reduction="none", label_smoothing=self.options.smoothing)

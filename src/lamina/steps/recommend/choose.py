@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -21,17 +22,24 @@ from lamina.steps.choose import Allowance, available
 from lamina.steps.recommend.interactions import TRAIN
 from lamina.steps.recommend.learner import Learner, build
 from lamina.steps.recommend.prepare import Prepared
+from lamina.steps.recommend.simple import POPULAR, POPULAR_NOW
 from lamina.steps.request import Request
 
 LONG_HISTORY = 5
 """Items of a median history from which on their order is read."""
 LITTLE_TIME = 60.0
 """Seconds of a budget below which the order is not read: dense layers learn sooner."""
+PASSES = 8
+"""Passes over the data that a transformer needs to get ahead of dense layers."""
+PACE = 5e9
+"""Multiplications a second of a core, about, for scores of a catalogue: for a first idea of how many passes there are."""
 FULL_CATALOGUE = 50_000
 """Items that a softmax runs over; of more, some are drawn."""
 NEGATIVES = 2_000
 MOST_SCORES = 8_000_000
 """Scores of items that a batch computes: what fits into fast memory, and steps that come often enough."""
+HALF_LIFE, CLEARLY = 0.1, 1.1
+"""Share of the training part in which an interaction comes to count half, where recent popularity is clearly better."""
 EPOCHS = 60.0
 MOST_SEEN = 2e7
 """Interactions seen in all, at most: of many, fewer passes are needed."""
@@ -96,10 +104,10 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     found = prepared.interactions
     rows = found.rows_of(TRAIN)
     asked = [item.partition("=")[2].strip().strip('"') for item in sets if _names_network(item)]
-    name, reason = _network(prepared, plan.budget)
-    name = asked[-1] if asked else name
     width = next((width for most, width in WIDTHS if rows <= most), WIDTHS[-1][1])
     items = len(found.catalogue)
+    name, reason = _network(prepared, plan.budget, 3.0 * rows * min(items, FULL_CATALOGUE) * width)
+    name = asked[-1] if asked else name
     options: dict[str, float] = {"half_life": _half_life(prepared), "negatives": 0}
     reasons = {
         f"network.{HISTORY}.name": f"{name}: {'you asked for it' if asked else reason}",
@@ -137,20 +145,27 @@ def _names_network(item: str) -> bool:
     return key in ("network.name", f"network.{HISTORY}.name")
 
 
-def _network(prepared: Prepared, budget: float) -> tuple[str, str]:
-    """(Recommender, reason), by how long histories are, and by the time there is."""
+def _network(prepared: Prepared, budget: float, work: float) -> tuple[str, str]:
+    """(Recommender, reason), by how long histories are, and by the time there is.
+
+    Args:
+        work: multiplications of one pass over the data.
+    """
     lengths = np.diff(prepared.interactions.starts)
     median = float(np.median(lengths[lengths > 0]))
     if median < LONG_HISTORY:
         return "two_tower", f"half of the users have fewer than {LONG_HISTORY} items: their order says little"
-    if budget and budget < LITTLE_TIME:
+    machine = hardware.detect()
+    passes = (budget or DEFAULT_SECONDS) * PACE * machine.cores / work if machine.device.type == "cpu" else math.inf
+    if (budget and budget < LITTLE_TIME) or passes < PASSES:
         return "two_tower", "there is little time, and dense layers learn sooner than a transformer"
     return "sequential", f"half of the users have {median:.0f} items or more, and a transformer reads their order"
 
 
 def _half_life(prepared: Prepared) -> float:
-    """Shorter where popularity of late foretold the validation part better than that of all time."""
-    return 0.0
+    """Short where popularity of late foretold the validation part better than that of all time; 0: all count alike."""
+    reached = {one.name: one.recall for one in prepared.simpler}
+    return HALF_LIFE if reached[POPULAR_NOW] > CLEARLY * reached[POPULAR] else 0.0
 
 
 def _measured(

@@ -185,8 +185,8 @@ def _described(modality: str, values: Values) -> Array:
     array = encoder.encode(values).array
     if encoder.feature.kind == "category":
         marks = np.eye(encoder.feature.size, dtype=np.float32)
-        return marks[array][:, 2:]
-    return array.astype(np.float32, copy=False)
+        return np.asarray(marks[array][:, 2:])
+    return np.asarray(array, np.float32)
 
 
 def _words(values: Values) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from lamina.steps.recommend.scores import TOP, answered, by_user, recall
 Array = np.ndarray[Any, Any]
 Scores = Callable[[Array], Array]
 """From histories, int32 [row, step] padded with 0 at the end, to scores of all items [row, item]."""
+POPULAR, POPULAR_NOW = "popularity", "recent popularity"
+KNN, KNN_RECENT = "item-kNN", "item-kNN with recency"
 RECENT = (0.02, 0.05, 0.1, 0.25)
 """Shares of the training part, the latest, that popularity may be counted in."""
 DECAYS = (1.0, 0.95, 0.8, 0.5)
@@ -34,6 +36,7 @@ class Simple:
         scores: of all items.
         seconds: to fit and choose.
         repeat: items of the history may be recommended again.
+        recall: on the validation part.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Simple:
     seconds: float
     repeat: bool
     note: str = ""
+    recall: float = 0.0
 
     def answer(self, which: Asked, memory: int) -> Callable[[Array], Array]:
         """Scores for rows of `which`, from the very histories that the network is given."""
@@ -64,33 +68,30 @@ def fit(found: Interactions, validation: Asked, memory: int, repeat: bool, narra
     items = len(found.catalogue)
     neighbors = _Neighbors(user, item, items)
     families = {
-        "popularity": [("", _popular(np.bincount(item, minlength=items)))],
-        "recent popularity": [
+        POPULAR: [("", _popular(np.bincount(item, minlength=items)))],
+        POPULAR_NOW: [
             (f"of the latest {share:.0%} of the training part", _popular(_recent(item, when, share, items)))
             for share in RECENT
         ],
-        "item-kNN": [("", neighbors.scores(1.0))],
-        "item-kNN with recency": [
+        KNN: [("", neighbors.scores(1.0))],
+        KNN_RECENT: [
             (f"each item counts {decay:g} times the next one", neighbors.scores(decay)) for decay in DECAYS[1:]
         ],
     }
-    chosen: list[Simple] = []
-    reached: dict[str, float] = {}
+    chosen: dict[str, Simple] = {}
     for name, ways in families.items():
         begin = time.monotonic()
         tried = [Simple(name, scores, 0.0, repeat, note) for note, scores in ways]
         results = [_recall(one, validation, memory) for one in tried]
         place = int(np.argmax(results))
-        best = Simple(name, tried[place].scores, time.monotonic() - begin, repeat, tried[place].note)
-        chosen.append(best)
-        reached[name] = results[place]
+        chosen[name] = replace(tried[place], seconds=time.monotonic() - begin, recall=results[place])
     # One of the two item-kNN, the one that validates better: the second is no baseline of its own.
-    worse = min(("item-kNN", "item-kNN with recency"), key=lambda name: (reached[name], name == "item-kNN"))
-    found_best = tuple(one for one in chosen if one.name != worse)
-    for one in found_best:
+    recency = chosen[KNN_RECENT].recall > chosen[KNN].recall
+    del chosen[KNN if recency else KNN_RECENT]
+    for one in chosen.values():
         note = f" ({one.note})" if one.note else ""
-        narrator.say(f"{one.name}{note}: recall@{TOP} {reached[one.name]:.4f} on the validation part")
-    return found_best
+        narrator.say(f"{one.name}{note}: recall@{TOP} {one.recall:.4f} on the validation part")
+    return tuple(chosen.values())
 
 
 def _recall(one: Simple, which: Asked, memory: int) -> float:
@@ -106,7 +107,7 @@ def _recent(item: Array, when: Array, share: float, items: int) -> Array:
     """[item]: how often each occurs in the latest `share`; all-time counts decide among equals."""
     late = when >= np.quantile(when, 1 - share)
     always = np.bincount(item, minlength=items)
-    return np.bincount(item[late], minlength=items) + always / (always.sum() + 1)
+    return np.asarray(np.bincount(item[late], minlength=items) + always / (always.sum() + 1))
 
 
 class _Neighbors:
