@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from memory_table import MemoryTable
 
+from lamina.choose.hardware import Hardware
 from lamina.errors import InputError
 from lamina.learn.windows import NEXT, WEIGHT, Windows
 from lamina.methods.next_item import sampled_losses
@@ -21,7 +22,7 @@ from lamina.networks.recommenders import sequential, two_tower
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.recommend import interactions, scores, simple
+from lamina.steps.recommend import choose, interactions, scores, simple
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
 from lamina.steps.recommend.understand import DEFAULTS, recognise
 from lamina.tasks.recommend import Task, best, check_options
@@ -52,13 +53,13 @@ def read(columns: dict[str, list[Any]], **options: Any) -> Interactions:
 def test_no_interaction_of_an_earlier_part_comes_after_one_of_a_later() -> None:
     columns = table()
     found = read(columns, repeat=True)
-    times = np.array([float(columns["time"][row]) for row in found.first])
+    times = np.array([float(columns["time"][row]) for row in found.row])
     latest = {part: times[found.part == part].max() for part in (TRAIN, VALIDATION)}
     earliest = {part: times[found.part == part].min() for part in (VALIDATION, TEST)}
     assert latest[TRAIN] < earliest[VALIDATION]
     assert latest[VALIDATION] < earliest[TEST]
     assert abs(found.rows_of(TEST) / len(found.user) - 0.2) < 0.05
-    trained = {columns["item"][row] for row in found.first[found.part == TRAIN]}
+    trained = {columns["item"][row] for row in found.row[found.part == TRAIN]}
     assert set(found.catalogue) == trained
 
 
@@ -91,7 +92,7 @@ def test_each_history_is_what_its_user_had_before() -> None:
 def test_repetitions_and_low_ratings_are_left_out_and_counted() -> None:
     columns = {**table(), "rating": [str(1 + row % 5) for row in range(200)]}
     found = read(columns, rating="rating", liked=3.0)
-    pairs = list(zip(found.user.tolist(), [columns["item"][row] for row in found.first], strict=True))
+    pairs = list(zip(found.user.tolist(), [columns["item"][row] for row in found.row], strict=True))
     assert len(pairs) == len(set(pairs))
     assert found.low == 80
     assert found.low + found.again + len(found.user) == 200
@@ -304,6 +305,40 @@ def test_item_knn_by_hand() -> None:
     np.testing.assert_allclose(late, [[0.5 * one + two, three, 0.5 * three]], rtol=1e-6)
 
 
+def prepared(lengths: list[int], popular: float, now: float) -> Any:
+    """What the choice of a network looks at."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    spread = np.linspace(-0.1, 0.1, 30)
+    one = simple.Simple(simple.POPULAR, lambda histories: histories, 0.0, False, each=np.full(30, popular))
+    other = simple.Simple(simple.POPULAR_NOW, lambda histories: histories, 0.0, False, each=now + spread)
+    return SimpleNamespace(interactions=SimpleNamespace(starts=starts), simpler=(one, other))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget", "work", "name"),
+    [
+        ([2, 3, 4, 30], 0.0, 1.0, "two_tower"),
+        ([8, 9, 30], 0.0, 1.0, "sequential"),
+        ([8, 9, 30], 20.0, 1.0, "two_tower"),
+        ([8, 9, 30], 120.0, 1e13, "two_tower"),
+    ],
+)
+def test_order_is_read_where_histories_are_long_and_there_is_time(
+    lengths: list[int], budget: float, work: float, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Hardware(torch.device("cpu"), 2, False, "two cores")
+    monkeypatch.setattr(choose.hardware, "detect", lambda: machine)
+    found, reason = choose._network(prepared(lengths, 0.1, 0.1), budget, work)
+    assert found == name
+    assert reason
+
+
+def test_what_is_old_counts_less_where_recent_popularity_foretells_more() -> None:
+    assert choose._half_life(prepared([5], 0.1, 0.1)) == 0
+    assert choose._half_life(prepared([5], 0.1, 0.11)) == 0, "that may be luck"
+    assert 0 < choose._half_life(prepared([5], 0.1, 0.2)) < 1
+
+
 def test_recent_popularity_counts_the_latest_only_and_breaks_ties_by_all_time() -> None:
     counts = simple._recent(np.array([0, 0, 0, 2, 1]), np.array([0.0, 0.1, 0.2, 0.9, 1.0]), 0.3, 3)
     assert np.argsort(-counts, kind="stable").tolist() == [1, 2, 0]
@@ -364,7 +399,7 @@ def test_a_file_of_lists_in_which_nothing_comes_twice_is_a_set() -> None:
     assert items.recognise(np.array([["a", "b"], ["b"], ["c", "a"], ["a", "c"], ["b", "c"]], object), "x") is None
 
 
-def test_no_path_leads_out_of_a_catalogue(tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused() -> None:
     with pytest.raises(ValueError, match="items"):
         Encoder.restore({"items": [], "length": 5})
     with pytest.raises(ValueError, match="lists"):

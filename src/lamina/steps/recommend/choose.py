@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 import torch
@@ -31,15 +30,16 @@ LITTLE_TIME = 60.0
 """Seconds of a budget below which the order is not read: dense layers learn sooner."""
 PASSES = 8
 """Passes over the data that a transformer needs to get ahead of dense layers."""
-PACE = 5e9
-"""Multiplications a second of a core, about, for scores of a catalogue: for a first idea of how many passes there are."""
+PACE = 3e9
+"""Multiplications a second of a core, about: for a first idea of how many passes there is time for."""
 FULL_CATALOGUE = 50_000
 """Items that a softmax runs over; of more, some are drawn."""
 NEGATIVES = 2_000
 MOST_SCORES = 8_000_000
 """Scores of items that a batch computes: what fits into fast memory, and steps that come often enough."""
-HALF_LIFE, CLEARLY = 0.1, 1.1
-"""Share of the training part in which an interaction comes to count half, where recent popularity is clearly better."""
+HALF_LIFE, CLEARLY = 0.1, 2.0
+"""Share of the training part in which an interaction comes to count half, where recent popularity is clearly better: by
+so many standard errors over users."""
 EPOCHS = 60.0
 MOST_SEEN = 2e7
 """Interactions seen in all, at most: of many, fewer passes are needed."""
@@ -164,8 +164,9 @@ def _network(prepared: Prepared, budget: float, work: float) -> tuple[str, str]:
 
 def _half_life(prepared: Prepared) -> float:
     """Short where popularity of late foretold the validation part better than that of all time; 0: all count alike."""
-    reached = {one.name: one.recall for one in prepared.simpler}
-    return HALF_LIFE if reached[POPULAR_NOW] > CLEARLY * reached[POPULAR] else 0.0
+    each = {one.name: one.each for one in prepared.simpler}
+    gain = each[POPULAR_NOW] - each[POPULAR]
+    return HALF_LIFE if gain.mean() > CLEARLY * gain.std() / math.sqrt(len(gain)) else 0.0
 
 
 def _measured(
@@ -200,10 +201,10 @@ def _measured(
 
 
 def _stepping(learner: Learner) -> Callable[[], None]:
-    numbers = count()
+    batches = learner.source.batches(0)
 
     def step() -> None:
-        _, batch = next(learner.source.batches(next(numbers)))
+        _, batch = next(batches)
         learner.method.update(batch, learner.engine)
 
     return step

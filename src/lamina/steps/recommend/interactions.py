@@ -38,7 +38,7 @@ class Interactions:
         catalogue: ids of the items of the training part, the most frequent first.
         counts: int64 [item], how often each occurs there.
         recency: float64 [interaction], its place in the order of time, from 0 to 1.
-        first: for each table row kept, int64 [interaction].
+        row: int64 [interaction], its row in the table.
         dropped: (row, reason) of rows that are no interaction.
         low: rows whose rating is below the threshold.
         again: interactions left out, for the user had the item before.
@@ -51,7 +51,7 @@ class Interactions:
     catalogue: tuple[str, ...]
     counts: Array
     recency: Array
-    first: Array
+    row: Array
     dropped: tuple[tuple[int, str], ...] = ()
     low: int = 0
     again: int = 0
@@ -92,7 +92,7 @@ def read(table: Table, plan: Plan) -> Interactions:
     by_user = np.argsort(user, kind="stable")
     return Interactions(
         user=user[by_user].astype(np.int32), item=coded[by_user], part=part[by_user], users=raw.users,
-        catalogue=names, counts=counts, recency=(by_user / max(len(user) - 1, 1)), first=row[by_user],
+        catalogue=names, counts=counts, recency=(by_user / max(len(user) - 1, 1)), row=row[by_user],
         dropped=raw.dropped, low=raw.low, again=again,
     )  # fmt: skip
 

@@ -87,7 +87,7 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
     modalities = {field.name: field.modality for field in plan.schema}
     raw_users, about_users = {}, {}
     for name in options["about_users"]:
-        raw_users[name] = _first_values(table, name, found.first, found.user, len(found.users))
+        raw_users[name] = _first_values(table, name, found.row, found.user, len(found.users))
         trained = np.unique(found.user[found.part == TRAIN])
         encoder = _fitted(modalities[name], raw_users[name][trained])
         if encoder is not None:
@@ -96,7 +96,7 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
             del raw_users[name]
     learned = (found.part == TRAIN) & (found.item > 0)
     descriptions = {
-        name: _first_values(table, name, found.first[learned], found.item[learned] - 1, len(found.catalogue))
+        name: _first_values(table, name, found.row[learned], found.item[learned] - 1, len(found.catalogue))
         for name in options["about_items"]
     }
     parts = [_described(modalities[name], values) for name, values in descriptions.items()]
@@ -112,6 +112,7 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
         "version": VERSION,
         "encoders": {name: encoder.state() for name, encoder in encoders.items()},
         "tasks": {UNLABELLED: task_of(plan, prepared).state()},
+        "findings": [],
     })  # fmt: skip
     return prepared
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Simple:
         scores: of all items.
         seconds: to fit and choose.
         repeat: items of the history may be recommended again.
-        recall: on the validation part.
+        each: float64 [user], recall on the validation part.
     """
 
     name: str
@@ -44,7 +44,12 @@ class Simple:
     seconds: float
     repeat: bool
     note: str = ""
-    recall: float = 0.0
+    each: Array = field(default_factory=lambda: np.zeros(1))
+
+    @property
+    def recall(self) -> float:
+        """On the validation part, in the mean of users."""
+        return float(self.each.mean())
 
     def answer(self, which: Asked, memory: int) -> Callable[[Array], Array]:
         """Scores for rows of `which`, from the very histories that the network is given."""
@@ -83,8 +88,8 @@ def fit(found: Interactions, validation: Asked, memory: int, repeat: bool, narra
         begin = time.monotonic()
         tried = [Simple(name, scores, 0.0, repeat, note) for note, scores in ways]
         results = [_recall(one, validation, memory) for one in tried]
-        place = int(np.argmax(results))
-        chosen[name] = replace(tried[place], seconds=time.monotonic() - begin, recall=results[place])
+        place = int(np.argmax([each.mean() for each in results]))
+        chosen[name] = replace(tried[place], seconds=time.monotonic() - begin, each=results[place])
     # One of the two item-kNN, the one that validates better: the second is no baseline of its own.
     recency = chosen[KNN_RECENT].recall > chosen[KNN].recall
     del chosen[KNN if recency else KNN_RECENT]
@@ -94,9 +99,9 @@ def fit(found: Interactions, validation: Asked, memory: int, repeat: bool, narra
     return tuple(chosen.values())
 
 
-def _recall(one: Simple, which: Asked, memory: int) -> float:
+def _recall(one: Simple, which: Asked, memory: int) -> Array:
     places, _ = answered(one.answer(which, memory), which)
-    return float(by_user(recall(places), which.user).mean())
+    return by_user(recall(places), which.user)
 
 
 def _popular(counts: Array) -> Scores:

@@ -115,6 +115,7 @@ def recognise(
     for name in LISTS:
         check_columns(given.get(name, ()), table.columns, f"task.options.{name}")
     check_columns([split] if split else [], table.columns, "--split")
+    ignored = ignored - _named(given, split)
     rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
     values = {name: column for name, column in table.take(rows).items() if name not in ignored}
     texts = {name: canonical(column) for name, column in values.items()}
