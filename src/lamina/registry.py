@@ -29,6 +29,6 @@ def module(folder: str, name: str) -> ModuleType:
         InputError: there is no such file; the error lists its siblings and the nearest match.
     """
     if name not in names(folder):
-        kind = folder.rstrip("s") if folder != "modalities" else "modality"
+        kind = folder.rpartition("/")[2].rstrip("s") if folder != "modalities" else "modality"
         raise InputError(f"There is no {kind} called {name!r}.", fix=nearest(name, names(folder)))
-    return importlib.import_module(f"lamina.{folder}.{name}")
+    return importlib.import_module(f"lamina.{folder.replace('/', '.')}.{name}")

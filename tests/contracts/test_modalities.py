@@ -88,6 +88,11 @@ def frames_samples(folder: Path) -> np.ndarray[Any, Any]:
     return object_array([*stacks, stacks[0].tolist()])
 
 
+def items_samples(folder: Path) -> np.ndarray[Any, Any]:
+    baskets = [["tea", "milk", "tea"], ["milk", "milk"], ["bread"], ["tea", "bread", "tea", "milk"], ["bread", "bread"]]
+    return object_array([*baskets, json.dumps(baskets[0]), *baskets[::-1], None])
+
+
 SAMPLES: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     "number": number_samples,
     "category": category_samples,
@@ -99,6 +104,7 @@ SAMPLES: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     "audio": audio_samples,
     "vector": vector_samples,
     "frames": frames_samples,
+    "items": items_samples,
 }
 """Twelve values of each modality, some missing where the modality has a spelling for that."""
 

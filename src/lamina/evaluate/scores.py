@@ -41,9 +41,12 @@ COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""
 RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "false_alarms", "alarms"))
 """Shares of rows that methods without answers are judged by."""
+AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))
+"""Scores of lists of recommendations."""
 POINTS = (
     COUNTED
     | RATES
+    | AT
     | frozenset(("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape"))
 )
 """Shares, whose differences are said in percentage points."""

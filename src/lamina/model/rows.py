@@ -14,7 +14,7 @@ from lamina.data.schema import Field, Values
 from lamina.errors import InputError, nearest
 
 _FILES = ("image", "audio", "video")
-_LISTS = ("set", "series", "vector", "frames")
+_LISTS = ("set", "series", "vector", "frames", "items")
 
 
 class _Input(Protocol):

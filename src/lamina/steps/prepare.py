@@ -122,7 +122,17 @@ def _findings(run: Run) -> tuple[AuditFinding, ...]:
 
 
 def restored(run: Run, plan: Plan, schema: Schema) -> tuple[dict[str, Encoder], dict[str, Task]]:
-    """A run's fitted encoders by input field, and its tasks by target."""
+    """A run's fitted encoders by input field, and its tasks by target.
+
+    Raises:
+        InputError: prepared.json is damaged, or the run's examples are no rows of a table.
+    """
+    if any(part.name == "recommend" for part in plan.task.values()):
+        raise InputError(
+            f"The run {run.folder} learned from histories of interactions: this is for runs that learned from rows.",
+            where=str(run.folder),
+            fix="Use its sealed model (lamina predict, lamina.load) or its network (lamina.api.network).",
+        )
     document = read(run)
     encoders = {
         name: registry.module("modalities", schema[name].modality).Encoder.restore(state)

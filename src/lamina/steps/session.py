@@ -26,6 +26,7 @@ from lamina.steps.choose import Allowance
 from lamina.steps.control import session as control
 from lamina.steps.generate import session as generate
 from lamina.steps.prepare import Prepared
+from lamina.steps.recommend import session as recommend
 from lamina.steps.request import Request, apply_weights, check
 from lamina.steps.unlabelled import session as unlabelled
 
@@ -65,6 +66,8 @@ def train(request: Request, narrator: Narrator) -> Ended:
     given = plans.read(Path(request.plan)) if request.plan else None
     if is_environment(request.data):
         return _closed(control.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+    if request.task == "recommend" or (given is not None and not request.task and _recommends(given)):
+        return _closed(recommend.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
@@ -103,12 +106,18 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
         return _closed(control.resume(run, plan, narrator, clock=clock, meter=meter))
-    narrator.step("Prepare")
     table, boundary = data_of(run, plan, data, test)
+    if _recommends(plan):
+        return _closed(recommend.resume(run, plan, table, narrator, clock=clock, meter=meter))
+    narrator.step("Prepare")
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
     allowed = Allowance(**status.get("allowed", {}))
     base = Path(status.get("base", "."))
     return _finished(_way(plan), run, plan, prepared, narrator, clock, meter, allowed, base)
+
+
+def _recommends(plan: Plan) -> bool:
+    return any(part.name == "recommend" for part in plan.task.values())
 
 
 def _way(plan: Plan) -> ModuleType:

@@ -30,11 +30,15 @@ class Rotary(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention [batch, step, width]; mask [batch, step] is False at padding."""
+    """Multi-head self-attention [batch, step, width]; mask [batch, step] is False at padding.
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    Args:
+        causal: a step sees itself and those before it only; it then takes no mask, for padding stands at the end.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool = False) -> None:
         super().__init__()
-        self.heads, self.chance = heads, dropout
+        self.heads, self.chance, self.causal = heads, dropout, causal
         self.joint = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -46,7 +50,9 @@ class Attention(nn.Module):
             query, key = rotary(query), rotary(key)
         visible = None if mask is None else mask[:, None, None, :].expand(-1, 1, steps, -1)
         chance = self.chance if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=chance)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=visible, dropout_p=chance, is_causal=self.causal
+        )
         answer: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, steps, width))
         return answer
 
@@ -68,10 +74,12 @@ class GatedUnit(nn.Module):
 class EncoderLayer(nn.Module):
     """Attention and feed-forward, each after a norm and beside a shortcut (Xiong et al. 2020)."""
 
-    def __init__(self, width: int, heads: int, expansion: int, gated: bool, dropout: float, skipped: float) -> None:
+    def __init__(
+        self, width: int, heads: int, expansion: int, gated: bool, dropout: float, skipped: float, causal: bool = False
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout)
+        self.attention = Attention(width, heads, dropout, causal)
         self.feed_norm = nn.LayerNorm(width)
         hidden = width * expansion
         # Two thirds of the hidden width give the gated unit as many weights as the plain one.

@@ -1,0 +1,1 @@
+"""The five steps where rows say who had what: the task "recommend"."""

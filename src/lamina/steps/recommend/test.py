@@ -1,0 +1,305 @@
+"""Step 5: foretell the latest interactions, beside simpler recommenders; show, seal, prove, report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lamina.data.findings import AuditFinding
+from lamina.data.schema import Chunk, Field, Json
+from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
+from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.results import Cost, Exhibit, Interval, Results, Seal, Slice, TargetResult, to_json
+from lamina.evaluate.verdict import verdict
+from lamina.learn.loop import Status
+from lamina.learn.record import Record
+from lamina.model import card, golden
+from lamina.narrate import Narrator
+from lamina.plan import Plan
+from lamina.report.write import write_report
+from lamina.run import Run
+from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION
+from lamina.steps.recommend.learner import Learner, network_document
+from lamina.steps.recommend.prepare import Prepared, raw_rows, task_of
+from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, ndcg, ranks, recall
+from lamina.steps.sealing import prove_and_write, sealed_parts
+from lamina.steps.test import Clock, pace, thinned, versions_of
+from lamina.steps.unlabelled.judge import Judged, Weighted, compared
+from lamina.tasks.recommend import UNLABELLED, best
+
+Array = np.ndarray[Any, Any]
+PROVEN = 2_000
+"""Test histories that the sealed model must answer as the network does."""
+SHOWN, LAST = 6, 8
+"""Users whose recommendations are shown, and items of their histories."""
+SHORT, LONG = 5, 50
+"""Items below and above which a history is a short or a long one."""
+POPULAR = 0.1
+"""Share of the catalogue, the most frequent items, that counts as popular."""
+COVERAGE, RECALL, NDCG = "coverage", f"recall@{TOP}", f"ndcg@{TOP}"
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """What a recommender made of the test part.
+
+    Attributes:
+        places: [row], of what was taken, 1 is the first; infinite where it is not in the catalogue.
+        lists: int64 [row, TOP], the best items, from 0.
+    """
+
+    places: Array
+    lists: Array
+
+
+def test(
+    plan: Plan,
+    prepared: Prepared,
+    learner: Learner,
+    run: Run,
+    narrator: Narrator,
+    *,
+    ended: Status,
+    record: Record,
+    clock: Clock,
+    meter: EnergyMeter,
+) -> Results:
+    """Score, compare, seal, prove, show, report."""
+    narrator.step("Test")
+    own, proven = _own(learner, prepared)
+    found = assessed(prepared, own, sum(clock.seconds.values()), plan.seed)
+    for name, score in found.scores.items():
+        sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
+        narrator.say(f"{name} {score.value:.4g}{sure}")
+    narrator.say(f"verdict: {found.verdict}")
+    data, versions = data_document(plan, prepared), versions_of(plan, run)
+    network = network_document(learner)
+    seal = _sealed(plan, prepared, learner, found, proven, run, data, versions, network)
+    narrator.say(
+        f"sealed: {seal.rows:,} test histories answered again from lists of ids, {seal.same_answers:.0%} the same, "
+        f"largest difference {seal.largest_difference:.1g}"
+    )
+    exhibits = _exhibits(prepared, own)
+    clock.lap("test")
+    energy, how = meter.watt_hours()
+    results = Results(
+        name=plan.name,
+        created=time.strftime("%Y-%m-%d %H:%M:%S"),
+        data=data,
+        targets=(found,),
+        audit=findings(prepared),
+        explanations=(),
+        seal=seal,
+        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
+        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
+        network=network,
+        versions=versions,
+        stopped=ended.stopped,
+        exhibits=exhibits,
+    )
+    run.write_json(run.results, to_json(results))
+    path = write_report(run)
+    narrator.say(f"sealed model: {run.model}")
+    narrator.say(f"report:       {path}")
+    return results
+
+
+def _own(learner: Learner, prepared: Prepared) -> tuple[Foretold, Array]:
+    """What the network foretells; and its outputs for the rows that the sealed model is proven on, [row, item]."""
+    which, chosen = prepared.test, set(proven_rows(prepared).tolist())
+    places, lists, kept = [], [], []
+    for rows, scores in learner.outputs(which):
+        places.append(ranks(scores, which.target[rows]))
+        lists.append(best(scores, TOP))
+        kept.append(scores[[row in chosen for row in rows.tolist()]])
+    return Foretold(np.concatenate(places), np.concatenate(lists)), np.concatenate(kept)
+
+
+def proven_rows(prepared: Prepared) -> Array:
+    """The test rows whose outputs are kept: as many as memory has room for."""
+    most = max(16, min(PROVEN, 50_000_000 // len(prepared.interactions.catalogue)))
+    rows = len(prepared.test)
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).astype(np.int64))
+
+
+def assessed(prepared: Prepared, own: Foretold, seconds: float, seed: int) -> TargetResult:
+    """Recall and NDCG in the mean of users, with intervals over users, beside the simpler recommenders."""
+    which = prepared.test
+    users = len(np.unique(which.user))
+    others, simpler = [], []
+    for one in prepared.simpler:
+        begin = time.monotonic()
+        other = Foretold(*answered(one.answer(which, prepared.memory), which, lists=True))
+        simpler.append(other)
+        others.append(_judged(one.name, other, which.user, one.seconds + time.monotonic() - begin, one.note))
+    scores, baselines = compared(_judged("", own, which.user, seconds), others, users, seed)
+    items = len(prepared.interactions.catalogue)
+    scores[COVERAGE] = _figure(coverage(own.lists, items))
+    baselines = tuple(
+        replace(item, scores={**item.scores, COVERAGE: _figure(coverage(other.lists, items))})
+        for item, other in zip(baselines, simpler, strict=True)
+    )
+    kind, text = verdict(RECALL, scores[RECALL], seconds, baselines, users)
+    unknown = float(by_user(which.target == 0, which.user).mean())
+    text += (
+        f" Foretold were {len(which):,} of the latest interactions of {users:,} users, one by one; "
+        f"{unknown:.0%} are of items that the training part does not have, which nobody can recommend."
+    )
+    return TargetResult(
+        target=UNLABELLED, task="recommend", scores=scores, verdict=text, verdict_kind=kind, baselines=baselines,
+        slices=slices(prepared, own, seed),
+    )  # fmt: skip
+
+
+def _figure(value: float) -> Interval:
+    return Interval(value, math.nan, math.nan)
+
+
+def _judged(name: str, found: Foretold, users: Array, seconds: float, note: str = "") -> Judged:
+    def mean(values: Array) -> Weighted:
+        each = by_user(values, users)
+        return lambda weights: np.asarray(weights @ each / np.maximum(weights.sum(axis=1), 1e-9))
+
+    return Judged(name, {RECALL: mean(recall(found.places)), NDCG: mean(ndcg(found.places))}, seconds, note)
+
+
+def slices(prepared: Prepared, own: Foretold, seed: int) -> tuple[Slice, ...]:
+    """Recall by how long the history is and how popular what was taken is; intervals over users."""
+    which = prepared.test
+    lengths, hits = which.lengths(), recall(own.places)
+    popular = max(1, round(POPULAR * len(prepared.interactions.catalogue)))
+    known = which.target > 0
+    groups = {
+        ("history", f"shorter than {SHORT}"): lengths < SHORT,
+        ("history", f"{SHORT} to {LONG}"): (lengths >= SHORT) & (lengths <= LONG),
+        ("history", f"longer than {LONG}"): lengths > LONG,
+        ("item taken", f"among the {POPULAR:.0%} most popular"): known & (which.target <= popular),
+        ("item taken", "rarer"): known & (which.target > popular),
+    }
+    inside = {key: rows for key, rows in groups.items() if 0 < rows.sum() < len(which)}
+    _, user = np.unique(which.user, return_inverse=True)
+    users = int(user.max()) + 1
+    weights = np.concatenate(list(resampled(users, replicates(users), seed)))
+    level = 1 - 0.05 / max(len(inside), 1)
+    return tuple(_slice(key, rows, hits, user, weights, level) for key, rows in inside.items())
+
+
+def _slice(key: tuple[str, str], rows: Array, hits: Array, user: Array, weights: Array, level: float) -> Slice:
+    def shares(chosen: Array) -> tuple[float, Array]:
+        """The share of hits, users counting alike within the slice; and its replicates."""
+        present, place, counts = np.unique(user[chosen], return_inverse=True, return_counts=True)
+        each = np.bincount(place, weights=hits[chosen]) / counts
+        drawn = weights[:, present]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(each.mean()), drawn @ each / drawn.sum(axis=1)
+
+    (value, drawn), (other, other_drawn) = shares(rows), shares(~rows)
+    low, high = percentile(value, drawn)
+    gap_low, gap_high = percentile(value - other, drawn - other_drawn, level)
+    return Slice(*key, int(rows.sum()), Interval(value, low, high), value - other, bool(gap_low > 0 or gap_high < 0))
+
+
+def findings(prepared: Prepared) -> tuple[AuditFinding, ...]:
+    """What the user should know of the interactions."""
+    found, notes = prepared.interactions, []
+    if found.again:
+        notes.append(AuditFinding(
+            "repeated interactions", "note", f"{found.again:,} rows repeat an item that the user had before: left out.",
+            found.again, (), "Keep them, and recommend items again, with --set task.repeat=true.",
+        ))  # fmt: skip
+    if found.low:
+        notes.append(AuditFinding(
+            "low ratings", "note", f"{found.low:,} rows are rated lower than the threshold: left out.",
+            found.low, (), "Another threshold: --set task.liked=...",
+        ))  # fmt: skip
+    missing = prepared.test.target == 0
+    if missing.any():
+        share = float(missing.mean())
+        notes.append(AuditFinding(
+            "new items", "warning" if share > 0.1 else "note",
+            f"{share:.0%} of the test interactions are of items that came after the training part: nothing can "
+            "recommend them, and they count as missed for all.", int(missing.sum()), (),
+            "Train again often where the catalogue changes.",
+        ))  # fmt: skip
+    return tuple(notes)
+
+
+def data_document(plan: Plan, prepared: Prepared) -> dict[str, Json]:
+    """The `data` part of the results."""
+    found = prepared.interactions
+    return {
+        "rows": len(prepared.table),
+        "train": found.rows_of(TRAIN), "validation": found.rows_of(VALIDATION), "test": found.rows_of(TEST),
+        "users": len(found.users), "items": len(found.catalogue),
+        "split": "by the column " + plan.data.column if plan.data.split == "column" else
+        "time: the latest interactions test, those before them validate",
+        "dropped": [
+            {"row": row, "place": prepared.table.place(row), "reason": reason} for row, reason in found.dropped[:200]
+        ],
+        "dropped_count": len(found.dropped),
+        "unreadable": [{"place": place, "reason": reason} for place, reason in prepared.table.unreadable[:200]],
+        "fields": [
+            {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
+            for field in plan.schema
+        ],
+        "fingerprint": plan.data.fingerprint,
+        "source": plan.data.train,
+    }  # fmt: skip
+
+
+def _sealed(
+    plan: Plan,
+    prepared: Prepared,
+    learner: Learner,
+    found: TargetResult,
+    outputs: Array,
+    run: Run,
+    data: Mapping[str, Json],
+    versions: Mapping[str, str],
+    network: Mapping[str, Json],
+) -> Seal:
+    """Export, seal beside, prove on raw histories, and only then give the file its name.
+
+    Raises:
+        LaminaError: the sealed model answers otherwise than the network; there is then no model file.
+    """
+    fields = prepared.fields
+    inputs: tuple[Field, ...] = tuple(fields.values())
+    description = card.build(
+        replace(plan, schema=inputs), data, [found], versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
+        network=network,
+    )  # fmt: skip
+    task, rows = task_of(plan, prepared), proven_rows(prepared)
+    examples = raw_rows(prepared, prepared.test, rows[:: max(1, len(rows) // golden.USUAL)][: golden.USUAL])
+    with learner.method.evaluating() as module:
+        sealed = sealed_parts(module, fields, prepared.encoders, {UNLABELLED: task}, description, examples, None)
+    return prove_and_write(run, sealed, _chunks(prepared, rows), None, {UNLABELLED: outputs})[1]
+
+
+def _chunks(prepared: Prepared, rows: Array, size: int = 256) -> Iterator[Chunk]:
+    return (raw_rows(prepared, prepared.test, rows[start : start + size]) for start in range(0, len(rows), size))
+
+
+def _exhibits(prepared: Prepared, own: Foretold) -> tuple[Exhibit, ...]:
+    """What some users had, what is recommended to them, and what they took."""
+    which, names = prepared.test, prepared.names
+    _, last = np.unique(which.user[::-1], return_index=True)
+    rows = len(which) - 1 - last
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).astype(np.int64))]
+    exhibits = []
+    for row in chosen.tolist():
+        history = which.histories(np.array([row]), prepared.memory)[0]
+        had = [names[code - 1] for code in history[history > 0][-LAST:].tolist()]
+        taken, place = int(which.target[row]), own.places[row]
+        truth = names[taken - 1] if taken else "an item that is new"
+        where = f", place {place:,.0f} of the recommendations" if math.isfinite(place) else ""
+        lines = [f"{number}. {names[item]}" for number, item in enumerate(own.lists[row].tolist(), 1)]
+        text = f"Had at last: {'; '.join(had) or 'nothing'}. Then took: {truth}{where}. Recommended were:"
+        user = prepared.interactions.users[int(which.user[row])]
+        exhibits.append(Exhibit(f"Recommendations for {user}", text, (), (), tuple(lines)))
+    return tuple(exhibits)

@@ -1,0 +1,142 @@
+"""What might somebody want next? The answer is a list of items, the best first; learned from what others had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from lamina.data.schema import Field, Json, Values
+from lamina.errors import InputError
+from lamina.modalities import Recognition
+from lamina.modalities._canonical import object_array
+from lamina.tasks._agreement import Agreement, agreement
+from lamina.tasks._options import check_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+UNLABELLED = "recommended"
+"""The task needs no target: rows say who had what. Its answer is called so."""
+MOST = 100
+"""Items that are recommended at most."""
+LONGEST_HISTORY = 1000
+HIDDEN = -1e8
+"""Scores below are those of items that are masked."""
+COLUMNS = ("user", "item", "time", "rating")
+LISTS = ("about_items", "about_users")
+OPTIONS = (*COLUMNS, *LISTS, "liked", "history", "repeat", "k")
+
+
+def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
+    """No column asks for it."""
+    return None
+
+
+def check_options(options: Mapping[str, Json]) -> None:
+    """Raises InputError for an unknown option, or one that is of the wrong kind or out of range."""
+    check_names(options, OPTIONS, UNLABELLED)
+
+    def refuse(name: str, fix: str) -> InputError:
+        return InputError(f"The option {name!r} is {options[name]!r}.", where=f"task.options.{name}", fix=fix)
+
+    for name in COLUMNS:
+        if not isinstance(options.get(name, ""), str):
+            raise refuse(name, "Give the name of a column.")
+    for name in LISTS:
+        given = options.get(name, ())
+        if not isinstance(given, list | tuple) or not all(isinstance(part, str) for part in given):
+            raise refuse(name, f'Give a list of columns, e.g. --set task.{name}=["genre"], or [] for none.')
+    for name, most in (("history", LONGEST_HISTORY), ("k", MOST)):
+        number = options.get(name, 1)
+        if type(number) is not int or not 1 <= number <= most:
+            raise refuse(name, f"Give a whole number from 1 to {most}.")
+    if type(options.get("repeat", False)) is not bool:
+        raise refuse("repeat", "Give true or false.")
+    if isinstance(options.get("liked", 0.0), bool) or not isinstance(options.get("liked", 0.0), int | float):
+        raise refuse("liked", "Give the lowest rating that counts as an interaction, e.g. 4.")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The best items of a catalogue; outputs are [row, item], logits, those of masked items far below all others.
+
+    Attributes:
+        name: the answer's name.
+        items: the catalogue.
+        k: how many are recommended.
+    """
+
+    task: ClassVar[str] = "recommend"
+
+    name: str
+    items: tuple[str, ...]
+    k: int = 10
+
+    @property
+    def width(self) -> int:
+        return len(self.items)
+
+    def combine(self, output: Tensor) -> Tensor:
+        """[row, member, item] to [row, item]: the members' mean."""
+        return output.float().mean(dim=1)
+
+    def best(self, output: Array) -> Array:
+        """int64 [row, k]: places of the best items, the best first; of equal ones the first in the catalogue."""
+        return best(np.asarray(output), self.k)
+
+    def decode(self, output: Array) -> dict[str, Values]:
+        """{"": ids of the best items, the best first, ".p": their probabilities}; lists, without masked items."""
+        scores = np.asarray(output, np.float64)
+        places = self.best(scores)
+        with np.errstate(under="ignore"):
+            raised = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
+        chances = np.take_along_axis(raised / raised.sum(axis=1, keepdims=True), places, axis=1)
+        shown = np.take_along_axis(scores, places, axis=1) > HIDDEN
+        pairs = [(row[kept], chance[kept]) for row, chance, kept in zip(places, chances, shown, strict=True)]
+        return {
+            "": object_array([self.items[place] for place in row] for row, _ in pairs),
+            ".p": object_array(chance.tolist() for _, chance in pairs),
+        }
+
+    def agreement(self, before: Array, after: Array) -> Agreement:
+        """Are the same items recommended in the same order, and are all scores nearly the same?"""
+        one, other = np.array(before, np.float64), np.array(after, np.float64)
+        hidden = one < HIDDEN
+        if not len(one) or not np.array_equal(hidden, other < HIDDEN):
+            return Agreement(np.zeros(len(one), bool), 0, float("inf") if len(one) else 0.0, 0)
+        # Masked scores would hide every other difference.
+        one[hidden] = other[hidden] = float(one[~hidden].mean()) if (~hidden).any() else 0.0
+        same = (best(np.where(hidden, -np.inf, one), self.k) == best(np.where(hidden, -np.inf, other), self.k)).all(1)
+        leaders = -np.sort(-np.where(hidden, -np.inf, one), axis=1)[:, : self.k + 1]
+        with np.errstate(invalid="ignore"):
+            gaps = -np.diff(leaders, axis=1)
+        margin = np.where(np.isfinite(gaps), gaps, np.inf).min(axis=1, initial=np.inf)
+        return agreement(one, other, same, margin)
+
+    def state(self) -> dict[str, Json]:
+        return {**asdict(self), "items": list(self.items)}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Json]) -> Self:
+        items, k = tuple(map(str, state["items"])), int(state["k"])
+        if not items or not 1 <= k <= MOST:
+            raise ValueError(f"{k} of {len(items)} items")
+        return cls(str(state["name"]), items, k)
+
+
+def best(scores: Array, k: int) -> Array:
+    """int64 [row, k]: places of the highest scores, the highest first; of equal ones the first."""
+    k = min(k, scores.shape[1])
+    if not len(scores):
+        return np.zeros((0, k), np.int64)
+    edge = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    found = np.empty((len(scores), k), np.int64)
+    for row, (values, least) in enumerate(zip(scores, edge, strict=True)):
+        places = np.flatnonzero(values >= least)
+        found[row] = places[np.argsort(-values[places], kind="stable")][:k]
+    return found

@@ -1,0 +1,408 @@
+"""Recommendations in parts: interactions and their parts, windows, masks, losses, item-kNN, scores, decoding."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from memory_table import MemoryTable
+
+from lamina.choose.hardware import Hardware
+from lamina.errors import InputError
+from lamina.learn.windows import NEXT, WEIGHT, Windows
+from lamina.methods.next_item import sampled_losses
+from lamina.modalities import Feature
+from lamina.modalities.items import Encoder
+from lamina.model.export import export, folded
+from lamina.networks.recommenders import sequential, two_tower
+from lamina.networks.recommenders._items import Items
+from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
+from lamina.plan import DataPlan, Plan, TaskPlan
+from lamina.steps.recommend import choose, interactions, scores, simple
+from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
+from lamina.steps.recommend.understand import DEFAULTS, recognise
+from lamina.tasks.recommend import Task, best, check_options
+
+Array = np.ndarray[Any, Any]
+RANDOM = np.random.default_rng(0)
+
+
+def plan(**options: Any) -> Plan:
+    named = {"user": "user", "item": "item", "time": "time", "rating": "", **DEFAULTS, **options}
+    return Plan(data=DataPlan(split="time"), task={"recommended": TaskPlan("recommend", named)})
+
+
+def table(rows: int = 200, users: int = 10, items: int = 15) -> dict[str, list[Any]]:
+    """Interactions at random moments, some of them equal."""
+    random = np.random.default_rng(1)
+    return {
+        "user": [f"u{number}" for number in random.integers(0, users, rows)],
+        "item": [f"i{number}" for number in random.integers(0, items, rows)],
+        "time": [str(number) for number in random.integers(0, 60, rows)],
+    }
+
+
+def read(columns: dict[str, list[Any]], **options: Any) -> Interactions:
+    return interactions.read(MemoryTable(columns), plan(**options))
+
+
+def test_no_interaction_of_an_earlier_part_comes_after_one_of_a_later() -> None:
+    columns = table()
+    found = read(columns, repeat=True)
+    times = np.array([float(columns["time"][row]) for row in found.row])
+    latest = {part: times[found.part == part].max() for part in (TRAIN, VALIDATION)}
+    earliest = {part: times[found.part == part].min() for part in (VALIDATION, TEST)}
+    assert latest[TRAIN] < earliest[VALIDATION]
+    assert latest[VALIDATION] < earliest[TEST]
+    assert abs(found.rows_of(TEST) / len(found.user) - 0.2) < 0.05
+    trained = {columns["item"][row] for row in found.row[found.part == TRAIN]}
+    assert set(found.catalogue) == trained
+
+
+def test_what_only_comes_later_is_no_item_of_the_catalogue() -> None:
+    columns = table()
+    order = np.argsort(np.array(columns["time"], float), kind="stable")
+    columns["item"][order[-1]] = "brand new"
+    found = read(columns)
+    assert "brand new" not in found.catalogue
+    which = interactions.asked(found, TEST, seed=0)
+    assert (which.target == 0).sum() == 1
+
+
+def test_each_history_is_what_its_user_had_before() -> None:
+    columns = table()
+    found = read(columns, repeat=True)
+    which = interactions.asked(found, TEST, seed=0)
+    histories = which.histories(slice(None), 50)
+    order = np.argsort(np.array(columns["time"], float), kind="stable")
+    mine = {user: [columns["item"][row] for row in order if columns["user"][row] == user] for user in found.users}
+    for row, user in enumerate(which.user):
+        had = [found.catalogue[code - 1] for code in histories[row] if code]
+        whole = [item for item in mine[found.users[user]] if item in found.catalogue]
+        assert had == whole[: len(had)]
+        if which.target[row]:
+            assert whole[len(had)] == found.catalogue[which.target[row] - 1]
+    assert which.lengths().tolist() == (histories > 0).sum(axis=1).tolist()
+
+
+def test_repetitions_and_low_ratings_are_left_out_and_counted() -> None:
+    columns = {**table(), "rating": [str(1 + row % 5) for row in range(200)]}
+    found = read(columns, rating="rating", liked=3.0)
+    pairs = list(zip(found.user.tolist(), [columns["item"][row] for row in found.row], strict=True))
+    assert len(pairs) == len(set(pairs))
+    assert found.low == 80
+    assert found.low + found.again + len(found.user) == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"user": ["me"] * 200}, "one user"),
+        ({"item": ["i1"] * 200}, "20"),
+        ({"user": ["u1", None] * 100}, "no user"),
+        ({"time": ["soon", "1"] * 100}, "no time"),
+    ],
+)
+def test_data_that_nothing_can_be_learned_from_is_refused(change: dict[str, list[Any]], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read({**table(), **change})
+    assert said in f"{caught.value.what} {caught.value.where} {caught.value.fix}"
+    assert caught.value.fix
+
+
+def test_columns_are_recognised_by_name_and_content() -> None:
+    random = np.random.default_rng(0)
+    items, users = random.integers(0, 20, 300), random.integers(0, 30, 300)
+    columns = {
+        "userId": users.tolist(),
+        "movieId": items.tolist(),
+        "rating": random.integers(1, 6, 300).tolist(),
+        "timestamp": random.integers(10**9, 2 * 10**9, 300).tolist(),
+        "title": [f"Film number {item}" for item in items],
+        "country": [("no", "ch", "de")[user % 3] for user in users],
+        "noise": random.normal(size=300).tolist(),
+    }
+    fields, options = recognise(MemoryTable(columns), {})
+    assert (options["user"], options["item"]) == ("userId", "movieId")
+    assert (options["time"], options["rating"]) == ("timestamp", "rating")
+    assert (options["about_items"], options["about_users"]) == (["title"], ["country"])
+    assert next(field for field in fields if field.name == "noise").role == "ignore"
+    _, asked = recognise(MemoryTable(columns), {"item": "title", "about_items": [], "about_users": []})
+    assert (asked["item"], asked["about_items"]) == ("title", [])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "task.user=COLUMN"),
+        ({"user": "a", "item": "bb"}, "did you mean 'b'"),
+        ({"user": "a", "item": "b", "about_items": ["z"]}, "'z'"),
+        ({"user": "a", "item": "b", "liked": 4}, "task.rating=COLUMN"),
+    ],
+)
+def test_what_cannot_be_recognised_names_the_fix(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        recognise(MemoryTable({"a": ["x", "y"] * 20, "b": ["p", "q", "r", "s"] * 10}), given)
+    assert said in f"{caught.value.what} {caught.value.fix}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"historyy": 3}, {"history": 0}, {"k": 1000}, {"repeat": 1}, {"liked": "high"}, {"user": 3}, {"about_items": "x"}],
+)
+def test_a_wrong_option_names_the_fix(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        check_options(options)
+    assert caught.value.fix
+
+
+def windows(lengths: list[int], length: int = 8, batch: int = 3) -> Windows:
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    codes = np.concatenate([100 * number + np.arange(1, size + 1) for number, size in enumerate(lengths)])
+    about = {"age": np.arange(len(lengths), dtype=np.float32)[:, None]}
+    return Windows(codes.astype(np.int32), codes / 1000, starts, length, batch, about, seed=3)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 5])
+def test_every_code_is_asked_for_once_an_epoch_after_those_before_it(epoch: int) -> None:
+    source = windows([1, 5, 9, 40, 0, 23])
+    seen = []
+    for step, batch in source.batches(epoch * source.steps):
+        if step == (epoch + 1) * source.steps:
+            break
+        history, following = batch.inputs[HISTORY].numpy(), batch.targets[NEXT].numpy()
+        for row, number in enumerate(batch.rows.tolist()):
+            assert batch.inputs["age"][row] == number
+            for place in np.flatnonzero(following[row]):
+                code = int(following[row, place])
+                # Codes count up: those before it are the ones just below.
+                assert history[row, :place].tolist() == list(range(code - place, code))
+                assert place == (code - 1) % 100 or place >= source.context
+                assert batch.targets[WEIGHT][row, place] == pytest.approx(code / 1000)
+                seen.append(code)
+    assert sorted(seen) == source.codes.tolist()
+
+
+def test_batches_are_the_same_from_any_start() -> None:
+    source = windows([30, 12, 7, 50])
+    whole = [batch for _, batch in zip(range(12), (batch for _, batch in source.batches(0)), strict=False)]
+    _, again = next(source.batches(9))
+    assert torch.equal(again.inputs[HISTORY], whole[9].inputs[HISTORY])
+    first, later = whole[0].targets[NEXT], whole[source.steps].targets[NEXT]
+    assert first.shape != later.shape or not torch.equal(first, later)
+
+
+def recommender(name: str = "sequential", repeat: bool = False, steps: int = 6) -> Recommender:
+    torch.manual_seed(0)
+    items = Items(torch.arange(20.0), torch.rand(20, 3), 8, hidden=0.5)
+    about = About({"age": Feature("numbers", (1,), "float32"), "town": Feature("category", (), "int32", 4)}, 8)
+    module = {"sequential": sequential, "two_tower": two_tower}[name]
+    return Recommender(items, about, module.build(steps, module.Options(width=8)), steps, repeat).eval()
+
+
+def inputs(histories: list[list[int]], length: int = 10) -> dict[str, torch.Tensor]:
+    padded = torch.tensor([row + [0] * (length - len(row)) for row in histories], dtype=torch.int32)
+    return {
+        HISTORY: padded,
+        "age": torch.linspace(-1, 1, len(histories))[:, None],
+        "town": torch.tensor([2] * len(histories), dtype=torch.int32),
+    }
+
+
+@pytest.mark.parametrize("name", ["sequential", "two_tower"])
+def test_a_state_knows_nothing_of_what_comes_after_it(name: str) -> None:
+    network = recommender(name)
+    vectors = network.items()
+    one, other = inputs([[3, 5, 7, 9, 2]], 6), inputs([[3, 5, 7, 1, 4]], 6)
+    first, second = network.states(one, vectors), network.states(other, vectors)
+    assert first.shape == (1, 7, 8)
+    torch.testing.assert_close(first[:, :4], second[:, :4])
+    assert (first[:, 4] - second[:, 4]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["sequential", "two_tower"])
+def test_what_is_in_the_history_is_masked_however_long_ago(name: str) -> None:
+    given = inputs([[3, 5, 7, 9, 2, 1, 4, 8, 20], [], [6]])
+    found = recommender(name)(given)[ANSWER]
+    assert found.shape == (3, 1, 20)
+    masked = [set((np.flatnonzero(row <= MASKED) + 1).tolist()) for row in found[:, 0].detach().numpy()]
+    assert masked == [{3, 5, 7, 9, 2, 1, 4, 8, 20}, set(), {6}]
+    assert (recommender(name, repeat=True)(given)[ANSWER] > MASKED).all()
+
+
+@pytest.mark.parametrize("name", ["sequential", "two_tower"])
+def test_padding_changes_nothing_and_only_the_last_items_are_read(name: str) -> None:
+    network = recommender(name, repeat=True)
+    short, long = network(inputs([[4, 2]], 8))[ANSWER], network(inputs([[4, 2]], 30))[ANSWER]
+    torch.testing.assert_close(short, long)
+    torch.testing.assert_close(
+        network(inputs([[9, 9, 1, 2, 3, 4, 5, 6]]))[ANSWER], network(inputs([[1, 2, 3, 4, 5, 6]]))[ANSWER]
+    )
+
+
+def test_items_are_folded_and_exported_to_the_same_answers() -> None:
+    import onnxruntime
+
+    network = recommender()
+    given = inputs([[3, 5], [], [1, 2, 3, 4, 5, 6, 7]], 12)
+    task = Task(ANSWER, tuple(f"i{number}" for number in range(20)), 3)
+    features = {
+        HISTORY: Feature("tokens", (12,), "int32", 21),
+        "age": Feature("numbers", (1,), "float32"),
+        "town": Feature("category", (), "int32", 4),
+    }
+    with torch.no_grad():
+        wanted = network(given)[ANSWER][:, 0].numpy()
+        sealed = export(network, features, {ANSWER: task})
+        again = folded(recommender())(given)[ANSWER][:, 0].numpy()
+    np.testing.assert_allclose(again, wanted, atol=1e-6)
+    session = onnxruntime.InferenceSession(sealed.network)
+    (found,) = session.run(None, {sealed.inputs[name]: values.numpy() for name, values in given.items()})
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert task.agreement(wanted, found).holds
+
+
+def test_an_item_tower_hides_ids_in_training_only() -> None:
+    network = recommender()
+    torch.testing.assert_close(network.items(), network.items())
+    network.items.train()
+    shown = network.items()
+    alone = network.items.described(network.items.features)  # type: ignore[misc]
+    hidden = ((shown - alone).abs().max(dim=1).values == 0).sum()
+    assert 0 < hidden < 20
+
+
+def test_the_sampled_loss_estimates_the_full_one() -> None:
+    torch.manual_seed(0)
+    states, vectors, bias = torch.randn(6, 4), torch.randn(50, 4), torch.randn(50)
+    places, counts = torch.arange(6), torch.arange(50.0)
+    full = torch.nn.functional.cross_entropy(states @ vectors.T + bias, places, reduction="none")
+    found = sampled_losses(states, vectors, bias, places, counts, 200_000)
+    torch.testing.assert_close(found, full, atol=0.03, rtol=0.0)
+    # The sum over the other items is estimated without bias: its mean over small samples is the true one.
+    own = (states * vectors[places]).sum(dim=1) + bias[places]
+    sums = torch.stack(
+        [(sampled_losses(states, vectors, bias, places, counts, 20) + own).exp() for _ in range(4000)]
+    ).mean(dim=0)
+    torch.testing.assert_close(sums, (full + own).exp(), rtol=0.1, atol=0.0)
+
+
+def neighbors(user: list[int], item: list[int], items: int) -> simple._Neighbors:
+    return simple._Neighbors(np.array(user), np.array(item), items)
+
+
+def test_item_knn_by_hand() -> None:
+    # Items 0 and 1 share two of their users (2 and 3 in all), 0 and 2 one (2 and 1).
+    found = neighbors([0, 0, 1, 1, 2, 0], [0, 1, 0, 1, 1, 2], 3)
+    scored = found.scores(1.0)(np.array([[1, 0], [2, 3]], np.int32))
+    one, two, three = 2 / np.sqrt(2 * 3), 1 / np.sqrt(2 * 1), 1 / np.sqrt(3 * 1)
+    np.testing.assert_allclose(scored, [[0, one, two], [one + two, three, three]], rtol=1e-6)
+    late = found.scores(0.5)(np.array([[2, 3]], np.int32))
+    np.testing.assert_allclose(late, [[0.5 * one + two, three, 0.5 * three]], rtol=1e-6)
+
+
+def prepared(lengths: list[int], popular: float, now: float) -> Any:
+    """What the choice of a network looks at."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    spread = np.linspace(-0.1, 0.1, 30)
+    one = simple.Simple(simple.POPULAR, lambda histories: histories, 0.0, False, each=np.full(30, popular))
+    other = simple.Simple(simple.POPULAR_NOW, lambda histories: histories, 0.0, False, each=now + spread)
+    return SimpleNamespace(interactions=SimpleNamespace(starts=starts), simpler=(one, other))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget", "work", "name"),
+    [
+        ([2, 3, 4, 30], 0.0, 1.0, "two_tower"),
+        ([8, 9, 30], 0.0, 1.0, "sequential"),
+        ([8, 9, 30], 20.0, 1.0, "two_tower"),
+        ([8, 9, 30], 120.0, 1e13, "two_tower"),
+    ],
+)
+def test_order_is_read_where_histories_are_long_and_there_is_time(
+    lengths: list[int], budget: float, work: float, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Hardware(torch.device("cpu"), 2, False, "two cores")
+    monkeypatch.setattr(choose.hardware, "detect", lambda: machine)
+    found, reason = choose._network(prepared(lengths, 0.1, 0.1), budget, work)
+    assert found == name
+    assert reason
+
+
+def test_what_is_old_counts_less_where_recent_popularity_foretells_more() -> None:
+    assert choose._half_life(prepared([5], 0.1, 0.1)) == 0
+    assert choose._half_life(prepared([5], 0.1, 0.11)) == 0, "that may be luck"
+    assert 0 < choose._half_life(prepared([5], 0.1, 0.2)) < 1
+
+
+def test_recent_popularity_counts_the_latest_only_and_breaks_ties_by_all_time() -> None:
+    counts = simple._recent(np.array([0, 0, 0, 2, 1]), np.array([0.0, 0.1, 0.2, 0.9, 1.0]), 0.3, 3)
+    assert np.argsort(-counts, kind="stable").tolist() == [1, 2, 0]
+
+
+def test_places_and_scores_by_hand() -> None:
+    given = np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.3], [1.0, 2.0, 3.0]])
+    places = scores.ranks(given, np.array([3, 2, 0]))
+    assert places.tolist() == [2, 2, np.inf]
+    assert scores.recall(places, 1).tolist() == [0, 0, 0]
+    assert scores.recall(places, 2).tolist() == [1, 1, 0]
+    np.testing.assert_allclose(scores.ndcg(places, 10), [1 / np.log2(3), 1 / np.log2(3), 0])
+    assert scores.by_user(np.array([1.0, 0, 1, 1]), np.array([7, 7, 2, 7])).tolist() == [1, pytest.approx(2 / 3)]
+
+
+def test_places_agree_with_the_lists() -> None:
+    given = RANDOM.integers(0, 5, (40, 30)).astype(float)
+    target = RANDOM.integers(1, 31, 40)
+    places, lists = scores.ranks(given, target), best(given, 10)
+    for row in range(40):
+        assert lists[row].tolist() == np.argsort(-given[row], kind="stable")[:10].tolist()
+        assert (target[row] - 1 in lists[row]) == (places[row] <= 10)
+
+
+def test_answers_are_lists_without_masked_items() -> None:
+    task = Task("recommended", ("a", "b", "c", "d"), 3)
+    output = np.array([[1.0, 3.0, 2.0, 0.0], [MASKED, 1.0, MASKED, 1.0]], np.float32)
+    found = task.decode(output)
+    assert found[""].tolist() == [["b", "c", "a"], ["b", "d"]]
+    np.testing.assert_allclose(found[".p"][0], np.exp([3, 2, 1]) / np.exp([0, 1, 2, 3]).sum(), rtol=1e-6)
+    assert found[".p"][1] == pytest.approx([0.5, 0.5])
+    assert Task.restore(json.loads(json.dumps(task.state()))) == task
+    assert task.decode(np.zeros((0, 4), np.float32))[""].tolist() == []
+
+
+def test_rounding_agrees_and_another_network_does_not() -> None:
+    task = Task("recommended", tuple(map(str, range(30))), 5)
+    output = RANDOM.normal(size=(20, 30)).astype(np.float32)
+    output[:, 3] = MASKED
+    assert task.agreement(output, output + np.float32(1e-6)).holds
+    assert not task.agreement(output, output + RANDOM.normal(0, 0.01, output.shape).astype(np.float32)).holds
+    unmasked = output.copy()
+    unmasked[:, 3] = 0
+    assert not task.agreement(output, unmasked).holds
+
+
+def test_lists_are_encoded_in_order_and_strangers_left_out() -> None:
+    encoder = Encoder(("31", "7", "x"), 3)
+    found = encoder.encode(np.array(["31|7", '["x", 31.0, "x", "x"]', "nobody|7", "", None], object))
+    assert found.array.tolist() == [[1, 2, 0], [1, 3, 3], [2, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert not found.errors
+    assert encoder.encode(np.array([[31, 7, 31, 31]], object).reshape(1, -1)).array.tolist() == [[2, 1, 1]]
+
+
+def test_a_file_of_lists_in_which_nothing_comes_twice_is_a_set() -> None:
+    from lamina.modalities import items
+
+    assert items.recognise(np.array([["a", "b"], ["b"], ["c", "a"], ["a", "c"], ["b", "c"]], object), "x") is None
+
+
+def test_a_damaged_state_is_refused() -> None:
+    with pytest.raises(ValueError, match="items"):
+        Encoder.restore({"items": [], "length": 5})
+    with pytest.raises(ValueError, match="lists"):
+        Encoder.restore({"items": ["a"], "length": 10**9})
+    with pytest.raises(ValueError, match="items"):
+        Task.restore({"name": "recommended", "items": ["a"], "k": 0})
