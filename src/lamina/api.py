@@ -313,7 +313,7 @@ def few_shot(
 def network(folder: str | Path) -> Assembly | nn.Module:
     """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
 
-    Of a run in an environment it is the policy, of interactions the recommender.
+    Of a run in an environment it is the policy, of interactions the recommender, of pictures to be made the generator.
 
     Raises:
         InputError: there is no run, or it has not been trained to the end.
@@ -334,6 +334,10 @@ def network(folder: str | Path) -> Assembly | nn.Module:
         from lamina.steps.recommend.learner import trained as trained_recommender
 
         return trained_recommender(run, plan, _final_weights(run))
+    if any(part.name == "generate" for part in plan.task.values()):
+        from lamina.steps.generate.learner import trained as trained_generator
+
+        return trained_generator(run, plan, _final_weights(run))
     encoders, tasks = prepare.restored(run, plan, Schema(plan.schema))
     features = {name: encoder.feature for name, encoder in encoders.items()}
     widths = {name: task.width for name, task in tasks.items()}

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fixtures import command, environment, jsonl, run_command
 from PIL import Image
 
 import lamina
+import lamina.api
 from lamina.cli import main
 
 SETS = (
@@ -103,6 +105,16 @@ def test_the_sealed_model_answers_like_any_other(sides: Path) -> None:
     assert model.check_golden()["sound"]
     (row,) = model.predict([{"noise": [0.0] * 7, "label": "left"}])
     assert row["error"]
+    generator = lamina.api.network(sides)
+    made = generator({"noise": torch.zeros(1, 8), "class": torch.tensor([2])})
+    assert made.shape == (1, 1, 12, 12)
+
+
+def test_what_it_reads_is_in_no_row(sides: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quantize", str(sides)]) == 2
+    assert "noise" in capsys.readouterr().err
+    assert main(["search", str(sides), str(sides.parent / "sides"), "--duplicates"]) == 2
+    assert "no embeddings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,13 @@ def quantize(
             fix=f"`lamina resume {run.folder}` finishes it.",
         )
     full, size = load(run.model), run.model.stat().st_size
+    absent = [name for name in full.inputs if name not in prepared.encoders]
+    if absent:
+        raise InputError(
+            f"The model reads {', '.join(absent)}, which no row of the data holds: there is nothing to measure it on.",
+            where=str(run.folder),
+            fix="Train a smaller one, e.g. --set method.width=8",
+        )
     before = {part: _outputs(full, prepared, rows) for part, rows in _judged(prepared).items()}
     found = []
     for kind in kinds:

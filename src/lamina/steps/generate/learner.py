@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lamina import registry
 from lamina.data.examples import Examples
+from lamina.data.schema import Schema
 from lamina.errors import InputError
 from lamina.evaluate.generated import Moments, frechet
 from lamina.files import write_bytes
@@ -24,6 +25,8 @@ from lamina.modalities import Feature, category
 from lamina.networks.adversarial.generator import NOISE
 from lamina.networks.blocks.options import read_options
 from lamina.plan import Plan
+from lamina.run import Run
+from lamina.steps import prepare
 from lamina.steps.generate.judging import Judge
 from lamina.steps.generate.sheets import sheet
 from lamina.steps.prepare import Prepared
@@ -203,6 +206,27 @@ class Sealing(nn.Module):
             named[CLASS] = inputs[self.label]
         made = self.generator(named).permute(0, 2, 3, 1)
         return {generate.UNLABELLED: made.flatten(1).unsqueeze(1)}
+
+
+def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A run's generator with its final weights, at rest; needs no data."""
+    encoders, _ = prepare.restored(run, plan, Schema(plan.schema))
+    (encoder,) = encoders.values()
+    module = registry.module("methods", plan.method.name)
+    known = weights.get("known.weight")
+    setting = Setting(
+        field="",
+        shape=encoder.feature.shape,  # type: ignore[arg-type]
+        classes=0 if known is None else len(known),
+        optimizer=plan.optimizer,
+        ema=0.0,
+        translate=0.0,
+        device=torch.device("cpu"),
+    )
+    method = module.build(setting, read_options(module.Options, plan.method.options, "method.options"))
+    method.load(weights)
+    generator: nn.Module = method.network.generator
+    return generator.eval()
 
 
 def task_of(pictures: Pictures) -> generate.Task:
