@@ -48,9 +48,9 @@ class Job:
 
 JOBS = {
     "cartpole-ppo": Job("CartPole-v1", "ppo", 100_000, 475),
-    "cartpole-dqn": Job("CartPole-v1", "dqn", 50_000, 475),
+    "cartpole-dqn": Job("CartPole-v1", "dqn", 50_000, 475, ("method.updates=0.5",)),
     "lunarlander-ppo": Job("LunarLander-v3", "ppo", 1_000_000, 200),
-    "lunarlander-dqn": Job("LunarLander-v3", "dqn", 200_000, 200),
+    "lunarlander-dqn": Job("LunarLander-v3", "dqn", 100_000, 200),
     "pendulum-sac": Job("Pendulum-v1", "sac", 20_000, -180),
 }
 
@@ -102,6 +102,22 @@ def summary(job: Job, lamina: Sequence[dict[str, Any]], peer: Sequence[dict[str,
         ratios = [one["steps_per_second"] / other["steps_per_second"] for one, other in zip(lamina, peer, strict=True)]
         found["pace ratio"] = _machine.spread(ratios)
     return found
+
+
+def page(found: dict[str, Any]) -> str:
+    """A row for each tool."""
+    job, rows = found["job"], []
+    for name in ("lamina", "stable-baselines3"):
+        if name in found:
+            tool = found[name]
+            reached = [run["seconds_to_wanted"] for run in tool["runs"] if run.get("seconds_to_wanted") is not None]
+            sooner = f"{max(reached):.0f} at most, {len(reached)} of {found['seeds']}" if reached else "-"
+            cells = (_machine.around(tool[key]) for key in ("mean_return", "steps_per_second", "seconds"))
+            rows.append((name, *cells, sooner))
+    head = (f"{job['world']}, {job['method']}, {job['steps']:,} steps", "mean return", "steps a second", "seconds")
+    table = _machine.markdown((*head, f"seconds until {job['wanted']:g}"), rows)
+    pace = f"\n\nSteps a second, ratio: {_machine.around(found['pace ratio'])}." if "pace ratio" in found else ""
+    return f"{table}\n\n{found['seeds']} seeds.{pace}"
 
 
 def main(words: Sequence[str]) -> int:

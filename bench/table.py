@@ -65,7 +65,9 @@ def other() -> str:
         if name.startswith("accuracy-"):
             continue
         body = {key: value for key, value in found.items() if key != "machine"}
-        parts.append(f"### {name}\n\n{importlib.import_module(known[name]).page(body)}")
+        # A bench of several jobs keeps one file for each: BENCH-JOB.
+        module = known.get(name) or known[name.partition("-")[0]]
+        parts.append(f"### {name}\n\n{importlib.import_module(module).page(body)}")
     return "\n\n".join(parts)
 
 

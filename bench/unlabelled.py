@@ -187,6 +187,26 @@ JOBS: dict[str, Callable[[Path, Path, int, float], dict[str, Any]]] = {
 }
 
 
+def figures(run: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """All figures of a run by their path."""
+    found: dict[str, Any] = {}
+    for name, value in run.items():
+        path = f"{before}, {name}" if before else name
+        found |= figures(value, path) if isinstance(value, dict) else {path: value}
+    return found
+
+
+def page(found: dict[str, Any]) -> str:
+    """A row for each figure: median, least and most over the seeds."""
+    runs = [figures(run) for run in found["runs"]]
+    rows = []
+    for name, value in runs[0].items():
+        values = [run[name] for run in runs]
+        plain = isinstance(value, float)
+        rows.append((name, _machine.around(_machine.spread(values)) if plain else ", ".join(map(str, values))))
+    return _machine.markdown(("figure", f"median (least to most) of {len(runs)} seeds"), rows)
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench unlabelled", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(JOBS))

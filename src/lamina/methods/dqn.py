@@ -59,7 +59,7 @@ class Options:
     warmup: int = whole(1000)
     memory: int = whole(100_000)
     batch_size: int = whole(128)
-    updates: float = positive(0.5)
+    updates: float = positive(1.0)
     discount: float = share(0.99)
     steps: int = whole(3)
     double: bool = True
