@@ -34,6 +34,10 @@ TITLES: Mapping[str, str] = {
     "mape": "mean absolute percentage error",
     "knn_accuracy": "accuracy by nearest neighbors",
     "probe_accuracy": "accuracy by a linear probe",
+    "frechet": "Fréchet distance",
+    "frechet_of_real": "Fréchet distance of training pictures",
+    "accuracy_from_made": "accuracy learned from made pictures",
+    "accuracy_from_real": "accuracy learned from real pictures",
     "ari": "adjusted Rand index",
     "nmi": "normalised mutual information",
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from lamina.choose import hardware
+from lamina.choose.training import DEFAULT_SECONDS
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
-from lamina.steps.choose import Allowance, measure
+from lamina.steps.choose import Allowance, available, measure
 from lamina.steps.generate import judging
-from lamina.steps.generate.learner import Learner, build, pictures_of
+from lamina.steps.generate.learner import MOST_COMPARED, MOST_SCORED, Learner, build, make, pictures_of
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.unlabelled.learner import asked, check_method
@@ -27,6 +29,8 @@ JUDGING = 0.2
 """Share of the time left that the judges' training takes: one on real pictures, one on made ones."""
 JUDGE_STEPS = (30, 1500)
 """At least, and at most."""
+TRIED, ASKED = 3, 64
+"""Steps and pictures that show how long a judge takes."""
 
 
 def choose(
@@ -41,9 +45,7 @@ def choose(
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
     fixed |= {"training.precision"} if given is not None else set()
     plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
-    plan, steps_reason, judging_seconds = _judge_steps(plan, learner, allowed)
-    if allowed.seconds:
-        allowed = replace(allowed, seconds=max(allowed.seconds - judging_seconds, 1.0))
+    plan, steps_reason, allowed = _judged(plan, prepared, learner, allowed, began)
     plan = replace(plan, reasons={**plan.reasons, **measured, f"task.{asked(plan)[0]}.options.judge": steps_reason})
     pictures = learner.pictures
     if pictures.label:
@@ -109,27 +111,43 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     return plan
 
 
-def _judge_steps(plan: Plan, learner: Learner, allowed: Allowance) -> tuple[Plan, str, float]:
-    """(The plan with the steps of the judges' training, the reason, seconds that both will take)."""
+def _judged(
+    plan: Plan, prepared: Prepared, learner: Learner, allowed: Allowance, began: float
+) -> tuple[Plan, str, Allowance]:
+    """(The plan with the steps of the judges' training, the reason, what is left for the networks).
+
+    One judge is trained before the networks, another one afterwards, where there are classes; both and all that they
+    are asked take time of the budget.
+    """
     name, task = next(iter(plan.task.items()))
-    rows = learner.source.rows
-    pictures = learner.pictures
-    judge = judging.fresh(pictures.feature, len(pictures.classes), plan.seed, learner.engine.device)
+    rows, pictures, device = learner.source.rows, learner.pictures, learner.engine.device
+    judge = judging.fresh(pictures.feature, len(pictures.classes), plan.seed, device)
     draw = judging.of_rows(learner.source.examples.arrays[pictures.field], pictures.answers(), answered_rows(learner))
-    begin = time.perf_counter()
-    tried = 3
-    judging.trained(judge, judging.Drawn(draw, bool(pictures.label), plan.seed), tried, learner.engine)
-    each = (time.perf_counter() - begin) / tried
+    source = judging.Drawn(draw, bool(pictures.label), plan.seed)
+    step = _seconds(lambda: judging.trained(judge, source, TRIED, learner.engine)) / TRIED
+    codes = pictures.codes[rows[:ASKED]]
+    making = _seconds(lambda: make(learner, codes, seed=1)) / len(codes)
+    asking = _seconds(lambda: judge.features(draw(np.random.default_rng(0))[0], device)) / judging.BATCH
     if "judge" in task.options:
         steps, reason = int(task.options["judge"]), "you asked for it"
     else:
-        seconds = allowed.seconds or 600.0
-        steps = int(np.clip(JUDGING * seconds / 2 / each, *JUDGE_STEPS))
+        seconds = allowed.seconds or DEFAULT_SECONDS
+        steps = int(np.clip(JUDGING * seconds / 2 / step, *JUDGE_STEPS))
         reason = f"{steps} steps of a classifier on {len(rows):,} pictures, by whose features made ones are compared"
-        options = {**task.options, "judge": steps}
-        plan = replace(plan, task={**plan.task, name: TaskPlan(task.name, options)})
-    # The answers of the fifth step are the judges' and the generator's; they cost little beside it.
-    return plan, reason, 2 * steps * each
+        plan = replace(plan, task={**plan.task, name: TaskPlan(task.name, {**task.options, "judge": steps})})
+    parts = prepared.split
+    after = min(len(parts.test), MOST_COMPARED) * (making + 4 * asking)
+    if pictures.label:
+        after += steps * (step + judging.BATCH * making)
+    scoring = min(len(parts.validation), MOST_SCORED) * (making + asking)
+    left = available(plan.budget, time.monotonic() - began, after)
+    return plan, reason, Allowance(max(left - steps * step, 1.0) if left else 0.0, after, scoring)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def answered_rows(learner: Learner) -> judging.Array:

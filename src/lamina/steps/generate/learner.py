@@ -36,8 +36,9 @@ from lamina.tasks import generate
 
 Array = np.ndarray[Any, Any]
 
-COMPARED = 2_000
-"""Validation pictures, and as many made ones, that a score is computed from."""
+MOST_SCORED, MOST_COMPARED = 2_000, 5_000
+"""Validation pictures that a score during training is computed from, and test pictures at the end: at most, and as many
+made ones."""
 FEW_ROWS = 30_000
 """Below so many training pictures the critic sees them shifted: it would learn them by heart."""
 TRANSLATE = 0.125
@@ -147,7 +148,7 @@ class Learner:
     def validation_scores(self) -> dict[str, float]:
         """The Fréchet distance to the validation pictures on the judge's features; the score is its negative."""
         assert self.judge is not None
-        rows = self.validation.rows[:COMPARED]
+        rows = self.validation.rows[:MOST_SCORED]
         if self._real is None:
             real = self.validation.examples.arrays[self.pictures.field][rows]
             self._real = Moments.of(self.judge.features(np.asarray(real), self.engine.device))

@@ -15,6 +15,7 @@ from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
 from lamina.evaluate.generated import Moments, frechet, precision_recall
 from lamina.evaluate.intervals import percentile, resampled, wilson
 from lamina.evaluate.results import BaselineResult, Cost, Interval, Results, Seal, TargetResult, to_json
+from lamina.evaluate.scores import title
 from lamina.evaluate.verdict import verdict
 from lamina.learn.loop import Status
 from lamina.learn.record import Record
@@ -29,7 +30,7 @@ from lamina.steps.generate import judging, simple
 from lamina.steps.generate.choose import answered_rows
 from lamina.steps.generate.exhibits import exhibits
 from lamina.steps.generate.judging import Judge
-from lamina.steps.generate.learner import CODES, Learner, Sealing, make, noise_of, outputs, task_of
+from lamina.steps.generate.learner import CODES, MOST_COMPARED, Learner, Sealing, make, noise_of, outputs, task_of
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.steps.test import Clock, pace, thinned, versions_of
@@ -38,10 +39,8 @@ from lamina.tasks import generate
 
 Array = np.ndarray[Any, Any]
 
-COMPARED = 5_000
-"""Test pictures, and as many made ones, at most."""
 NEIGHBORED = 2_000
-"""Of them, those that precision and recall are computed from."""
+"""Test pictures, and as many made ones, that precision and recall are computed from."""
 REPLICATES = 100
 PROVEN = 500
 """Noises that the sealed model must make the same pictures from."""
@@ -64,7 +63,7 @@ def test(
     found = compared(plan, prepared, learner, sum(clock.seconds.values()))
     for name, score in found.scores.items():
         sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
-        narrator.say(f"{name.replace('_', ' ')} {score.value:.4g}{sure}")
+        narrator.say(f"{title(name)} {score.value:.4g}{sure}")
     narrator.say(f"verdict: {found.verdict}")
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
     versions = versions_of(plan, run)
@@ -121,7 +120,7 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     judge, pictures, device = learner.judge, learner.pictures, learner.engine.device
     assert judge is not None
     parts, images = prepared.split, prepared.examples.arrays[pictures.field]
-    rows = parts.test[:COMPARED]
+    rows = parts.test[:MOST_COMPARED]
     real = judge.features(np.asarray(images[rows]), device)
     codes = pictures.codes[rows]
     weights = np.concatenate(list(resampled(len(rows), REPLICATES, plan.seed)))
@@ -135,7 +134,7 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     apart = other.scores["frechet"].value - own.scores["frechet"].value
     difference = Interval(apart, *percentile(apart, other.distances - own.distances))
     baseline = BaselineResult(
-        "a normal distribution of each class" if pictures.label else "a normal distribution",
+        "a normal distribution",
         other.scores,
         took,
         difference,
