@@ -305,13 +305,13 @@ def test_item_knn_by_hand() -> None:
     np.testing.assert_allclose(late, [[0.5 * one + two, three, 0.5 * three]], rtol=1e-6)
 
 
-def prepared(lengths: list[int], popular: float, now: float) -> Any:
+def prepared(lengths: list[int], popular: float, now: float, often: int = 100) -> Any:
     """What the choice of a network looks at."""
     starts = np.concatenate([[0], np.cumsum(lengths)])
     spread = np.linspace(-0.1, 0.1, 30)
     one = simple.Simple(simple.POPULAR, lambda histories: histories, 0.0, False, each=np.full(30, popular))
     other = simple.Simple(simple.POPULAR_NOW, lambda histories: histories, 0.0, False, each=now + spread)
-    return SimpleNamespace(interactions=SimpleNamespace(starts=starts), simpler=(one, other))
+    return SimpleNamespace(interactions=SimpleNamespace(starts=starts, counts=np.array([often])), simpler=(one, other))
 
 
 @pytest.mark.parametrize(
@@ -331,6 +331,7 @@ def test_order_is_read_where_histories_are_long_and_there_is_time(
     found, reason = choose._network(prepared(lengths, 0.1, 0.1), budget, work)
     assert found == name
     assert reason
+    assert choose._network(prepared(lengths, 0.1, 0.1, often=10), budget, work)[0] == "two_tower"
 
 
 def test_what_is_old_counts_less_where_recent_popularity_foretells_more() -> None:

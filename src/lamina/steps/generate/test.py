@@ -133,12 +133,7 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     other = against(simple.drawn(models, codes, pictures.shape, plan.seed))
     apart = other.scores["frechet"].value - own.scores["frechet"].value
     difference = Interval(apart, *percentile(apart, other.distances - own.distances))
-    baseline = BaselineResult(
-        "a normal distribution",
-        other.scores,
-        took,
-        difference,
-    )
+    baseline = BaselineResult("a normal distribution", other.scores, took, difference)
     kind, text = verdict("frechet", own.scores["frechet"], seconds, (baseline,), len(rows))
     scores = dict(own.scores)
     known = np.random.default_rng(plan.seed).choice(parts.train, min(len(rows), len(parts.train)), replace=False)

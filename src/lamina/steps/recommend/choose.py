@@ -26,6 +26,9 @@ from lamina.steps.request import Request
 
 LONG_HISTORY = 5
 """Items of a median history from which on their order is read."""
+OFTEN = 20.0
+"""Times that an item was had, on average, from which on a transformer is tried (MovieLens small, with 11, does better
+with dense layers: recall@10 0.091 against 0.080)."""
 LITTLE_TIME = 60.0
 """Seconds of a budget below which the order is not read: dense layers learn sooner."""
 PASSES = 8
@@ -155,6 +158,9 @@ def _network(prepared: Prepared, budget: float, work: float) -> tuple[str, str]:
     median = float(np.median(lengths[lengths > 0]))
     if median < LONG_HISTORY:
         return "two_tower", f"half of the users have fewer than {LONG_HISTORY} items: their order says little"
+    each = float(np.mean(prepared.interactions.counts))
+    if each < OFTEN:
+        return "two_tower", f"an item was had {each:.0f} times on average: too seldom to learn what follows what"
     machine = hardware.detect()
     passes = (budget or DEFAULT_SECONDS) * PACE * machine.cores / work if machine.device.type == "cpu" else math.inf
     if (budget and budget < LITTLE_TIME) or passes < PASSES:

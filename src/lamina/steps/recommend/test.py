@@ -298,7 +298,7 @@ def _exhibits(prepared: Prepared, own: Foretold) -> tuple[Exhibit, ...]:
         taken, place = int(which.target[row]), own.places[row]
         truth = names[taken - 1] if taken else "an item that is new"
         where = f", place {place:,.0f} of the recommendations" if math.isfinite(place) else ""
-        lines = [f"{number}. {names[item]}" for number, item in enumerate(own.lists[row].tolist(), 1)]
+        lines = [names[item] for item in own.lists[row].tolist()]
         text = f"Had at last: {'; '.join(had) or 'nothing'}. Then took: {truth}{where}. Recommended were:"
         user = prepared.interactions.users[int(which.user[row])]
         exhibits.append(Exhibit(f"Recommendations for {user}", text, (), (), tuple(lines)))
