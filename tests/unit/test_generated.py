@@ -16,6 +16,7 @@ from lamina.networks.adversarial.critic import Critic
 from lamina.networks.adversarial.generator import Generator
 from lamina.steps.generate import judging, simple
 from lamina.steps.generate.exhibits import slerp
+from lamina.steps.generate.learner import some_of
 from lamina.steps.generate.sheets import sheet
 from lamina.tasks.generate import Task
 
@@ -136,3 +137,14 @@ def test_states_are_checked() -> None:
     assert task.pictures(outputs).reshape(-1)[:4].tolist() == [0, 255, 128, 255]
     assert not task.agreement(outputs, outputs + 0.01).holds
     assert task.agreement(outputs, outputs).holds
+
+
+def test_rows_that_are_compared_are_of_every_class() -> None:
+    rows = np.arange(100, 1100)
+    chosen = some_of(rows, 50)
+    assert len(set(chosen.tolist())) == 50
+    assert len({row // 100 for row in chosen}) >= 9, (
+        "folders come class by class: the first rows are of the first class"
+    )
+    assert np.array_equal(chosen, some_of(rows, 50))
+    assert np.array_equal(some_of(rows, 2000), rows)

@@ -30,7 +30,17 @@ from lamina.steps.generate import judging, simple
 from lamina.steps.generate.choose import answered_rows
 from lamina.steps.generate.exhibits import exhibits
 from lamina.steps.generate.judging import Judge
-from lamina.steps.generate.learner import CODES, MOST_COMPARED, Learner, Sealing, make, noise_of, outputs, task_of
+from lamina.steps.generate.learner import (
+    CODES,
+    MOST_COMPARED,
+    Learner,
+    Sealing,
+    make,
+    noise_of,
+    outputs,
+    some_of,
+    task_of,
+)
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.steps.test import Clock, pace, thinned, versions_of
@@ -120,7 +130,7 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     judge, pictures, device = learner.judge, learner.pictures, learner.engine.device
     assert judge is not None
     parts, images = prepared.split, prepared.examples.arrays[pictures.field]
-    rows = parts.test[:MOST_COMPARED]
+    rows = some_of(parts.test, MOST_COMPARED)
     real = judge.features(np.asarray(images[rows]), device)
     codes = pictures.codes[rows]
     weights = np.concatenate(list(resampled(len(rows), REPLICATES, plan.seed)))
@@ -136,8 +146,7 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     baseline = BaselineResult("a normal distribution", other.scores, took, difference)
     kind, text = verdict("frechet", own.scores["frechet"], seconds, (baseline,), len(rows))
     scores = dict(own.scores)
-    known = np.random.default_rng(plan.seed).choice(parts.train, min(len(rows), len(parts.train)), replace=False)
-    floor = judge.features(np.asarray(images[np.sort(known)]), device)
+    floor = judge.features(np.asarray(images[some_of(parts.train, len(rows))]), device)
     scores["frechet_of_real"] = Interval(frechet(Moments.of(real), Moments.of(floor)), math.nan, math.nan, False)
     how = "the data's own classes" if pictures.label else "pictures from their mirror images"
     text = (
@@ -154,7 +163,8 @@ def _against(real: Array, made: Array, weights: Array) -> Compared:
     """Args: features [row, width]; how often each row counts, [replicate, row]: of both, which share their classes."""
     distance = frechet(Moments.of(real), Moments.of(made))
     drawn = np.array([frechet(Moments.of(real, each), Moments.of(made, each)) for each in weights])
-    precision, recall = precision_recall(real[:NEIGHBORED], made[:NEIGHBORED])
+    chosen = some_of(np.arange(len(real)), NEIGHBORED)
+    precision, recall = precision_recall(real[chosen], made[chosen])
     # Drawing rows again adds to a distance; the replicates are brought back to where the distance is.
     low, high = percentile(distance, drawn - np.median(drawn) + distance)
     scores = {
