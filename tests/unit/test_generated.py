@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 
@@ -17,7 +21,7 @@ from lamina.networks.adversarial.generator import Generator
 from lamina.steps.generate import judging, simple
 from lamina.steps.generate.exhibits import slerp
 from lamina.steps.generate.learner import some_of
-from lamina.steps.generate.sheets import sheet
+from lamina.steps.generate.sheets import sheet, side_by_side
 from lamina.tasks.generate import Task
 
 
@@ -148,3 +152,13 @@ def test_rows_that_are_compared_are_of_every_class() -> None:
     )
     assert np.array_equal(chosen, some_of(rows, 50))
     assert np.array_equal(some_of(rows, 2000), rows)
+
+
+def test_first_columns_stand_side_by_side(tmp_path: Path) -> None:
+    for number in range(3):
+        pictures = np.full((8, 60, 60, 1), 0, np.uint8)
+        pictures[::4] = 80 * (number + 1)
+        (tmp_path / f"{number}.png").write_bytes(sheet(pictures, 4))
+    found = np.asarray(Image.open(io.BytesIO(side_by_side(sorted(tmp_path.glob("*.png")), 4))))
+    assert found.shape == (122, 183)
+    assert [int(found[5, 61 * number + 5]) for number in range(3)] == [80, 160, 240]

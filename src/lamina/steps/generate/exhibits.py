@@ -10,13 +10,13 @@ from lamina.evaluate.generated import nearest
 from lamina.evaluate.results import Exhibit
 from lamina.run import Run
 from lamina.steps.generate.learner import ACROSS, CODES, Learner, codes_shown, make, noise_of, outputs, task_of
-from lamina.steps.generate.sheets import as_uri, sheet
+from lamina.steps.generate.sheets import as_uri, sheet, side_by_side
 from lamina.steps.prepare import Prepared
 
 Array = np.ndarray[Any, Any]
 
-STAGES = 5
-"""Sheets from during the training that are shown."""
+STAGES = 8
+"""Moments of the training that are shown."""
 STRIPS = 4
 KNOWN = 10_000
 """Training pictures that the most alike are looked for among."""
@@ -43,8 +43,8 @@ def _while_learning(run: Run) -> tuple[Exhibit, ...]:
         return ()
     chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, STAGES).astype(int))]
     steps = ", ".join(f"{int(file.stem):,}" for file in chosen)
-    text = f"From the same noise, after {steps} steps."
-    return (Exhibit("While it learned", text, tuple(as_uri(file.read_bytes()) for file in chosen)),)
+    text = f"Each row from the same noise, after {steps} steps."
+    return (Exhibit("While it learned", text, (as_uri(side_by_side(chosen, ACROSS)),)),)
 
 
 def _between(learner: Learner) -> Exhibit:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,23 @@ def sheet(pictures: Array, across: int) -> bytes:
         picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def side_by_side(files: Sequence[Path], across: int) -> bytes:
+    """A PNG of the first pictures of each row of several sheets, one sheet after the other."""
+    from PIL import Image
+
+    columns = []
+    for file in files:
+        with Image.open(file) as whole:
+            columns.append(whole.crop((0, 0, whole.width // across, whole.height)))
+    width, height = columns[0].size
+    found = Image.new(columns[0].mode, (width * len(columns), height))
+    for place, column in enumerate(columns):
+        found.paste(column, (place * width, 0))
+    buffer = io.BytesIO()
+    found.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
