@@ -23,7 +23,7 @@ from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
 from lamina.learn.loop import fit
 from lamina.learn.schedules import Schedule
-from lamina.methods import autoencoder, contrastive, masked, one_class
+from lamina.methods import autoencoder, contrastive, masked, one_class, transformations
 from lamina.methods._unlabelled import Setting
 from lamina.methods._unlabelled_corruption import corrupt, swap
 from lamina.methods._unlabelled_learner import Unlabelled, deviation
@@ -306,6 +306,8 @@ SEALED = [
     (autoencoder, {"gives": "embed"}, {name: FEATURES[name] for name in ("number", "category")}),
     (one_class, {}, {name: FEATURES[name] for name in ("number", "category")}),
     (masked, {}, {name: FEATURES[name] for name in ("tiny", "number")}),
+    (transformations, {}, {"tiny": FEATURES["tiny"]}),
+    (transformations, {}, {"image": FEATURES["image"]}),
 ]
 
 
@@ -559,3 +561,31 @@ def test_views_come_from_the_setting() -> None:
     assert calls == [4, 4]
     assert len(prepared) == 8
     assert not torch.equal(prepared.inputs["x"][:4], prepared.inputs["x"][4:])
+
+
+def test_transformations_are_those_of_numpy() -> None:
+    picture = np.arange(16).reshape(4, 4)
+    found = transformations.transformations(4, 4, 0.25).numpy()
+    assert len(found) == 36
+    assert len({row.tobytes() for row in found}) == 36
+    for quarters in range(4):
+        turned = np.rot90(picture, quarters)
+        assert np.array_equal(picture.reshape(-1)[found[9 * quarters]].reshape(4, 4), turned)
+        down = picture.reshape(-1)[found[9 * quarters + 6]].reshape(4, 4)
+        assert np.array_equal(down, np.concatenate([turned[:1], turned[:3]]))
+    mirrored = transformations.transformations(2, 3, 0.0).numpy()
+    assert np.array_equal(mirrored[3], np.arange(6)[::-1])
+
+
+def test_pictures_of_another_kind_are_strange_to_who_tells_how_they_are_turned() -> None:
+    random = np.random.default_rng(0)
+    feature = Feature("image", (8, 8, 1), "uint8")
+    usual, strange = (random.integers(0, 60, (96, 8, 8, 1)) for _ in range(2))
+    usual[:, :3, :3] += 180
+    strange[:, 3:5, 3:5] += 180
+    one, other = (torch.from_numpy(pictures.astype(np.uint8)) for pictures in (usual, strange))
+    method = transformations.build(setting_of({"x": feature}), transformations.Options(shift=0.0))
+    trained(method, {"x": one}, 60, 32)
+    scores = [sealed(method, {"x": pictures}) for pictures in (one, other)]
+    assert scores[0].shape == (96, 1)
+    assert float((scores[0] < scores[1].T).float().mean()) > 0.95
