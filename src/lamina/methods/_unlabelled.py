@@ -1,4 +1,4 @@
-"""What the methods that need no answers (contrastive, masked, autoencoder, one_class, transformations) are built from, and give.
+"""What the methods that need no answers (contrastive, masked, autoencoder, one_class, ...) are built from, and give.
 
 A module of such a method offers, besides its class,
 
