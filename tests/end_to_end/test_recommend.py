@@ -138,7 +138,7 @@ def test_the_page_shows_histories_and_what_is_recommended(learned: Path) -> None
         (["--set", "task.liked=4"], "task.rating"),
         (["--set", "network.name=sequentail"], "sequential"),
         (["--set", "network.widht=3"], "width"),
-        (["--set", "network.width=7"], "heads"),
+        (["--set", "network.name=sequential", "network.width=7"], "heads"),
         (["--set", "method.name=supervised"], "next_item"),
         (["--set", "method.negative=5"], "negatives"),
         (["--target", "item"], "task.item"),
