@@ -15,11 +15,11 @@ from sklearn.neighbors import NearestNeighbors
 from lamina.evaluate.generated import Moments, frechet, nearest, precision_recall
 from lamina.methods.adversarial import shifted
 from lamina.modalities import Feature
+from lamina.model.generate import slerp
 from lamina.networks.adversarial import growth
 from lamina.networks.adversarial.critic import Critic
 from lamina.networks.adversarial.generator import Generator
 from lamina.steps.generate import judging, simple
-from lamina.steps.generate.exhibits import slerp
 from lamina.steps.generate.learner import some_of
 from lamina.steps.generate.sheets import sheet, side_by_side
 from lamina.tasks.generate import Task

@@ -90,11 +90,21 @@ def generate(
 def between(model: Model, steps: int, name: str | None = None, seeds: tuple[int, int] = (0, 1)) -> Array:
     """uint8 [steps, height, width, channel]: from the picture of one seed to that of another, along a great circle."""
     one, other = (noise(model, 1, seed) for seed in seeds)
-    cosine = float((one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other)))
-    angle = float(np.arccos(np.clip(cosine, -1, 1)))
-    shares = np.linspace(0, 1, steps)[:, None]
-    path = (np.sin((1 - shares) * angle) * one + np.sin(shares * angle) * other) / np.sin(angle)
-    return made(model, path.astype(np.float32), [name] * steps)
+    path = np.concatenate([slerp(one, other, share) for share in np.linspace(0, 1, steps)])
+    return made(model, path, [name] * steps)
+
+
+def slerp(one: Array, other: Array, share: float) -> Array:
+    """Along the great circle between two noises [row, width], which keeps their length likely (Shoemake 1985).
+
+    >>> slerp(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 0.5).round(3).tolist()
+    [[0.707, 0.707]]
+    """
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    angle = np.arccos(((one * other).sum(axis=1) / np.maximum(lengths, 1e-9)).clip(-1, 1))[:, None]
+    sine = np.maximum(np.sin(angle), 1e-6)
+    found: Array = (np.sin((1 - share) * angle) * one + np.sin(share * angle) * other) / sine
+    return found.astype(one.dtype)
 
 
 def made(model: Model, start: Array, names: Sequence[str | None]) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lamina.evaluate.generated import nearest
 from lamina.evaluate.results import Exhibit
+from lamina.model.generate import slerp
 from lamina.run import Run
 from lamina.steps.generate.learner import ACROSS, CODES, Learner, codes_shown, make, noise_of, outputs, task_of
 from lamina.steps.generate.sheets import as_uri, sheet, side_by_side
@@ -58,19 +59,6 @@ def _between(learner: Learner) -> Exhibit:
         "Each row goes from one noise to another in equal steps: a network that has learned pictures by heart jumps.",
         (as_uri(sheet(made, ACROSS)),),
     )
-
-
-def slerp(one: Array, other: Array, share: float) -> Array:
-    """Along the great circle between two noises [row, width], which keeps their length likely (Shoemake 1985).
-
-    >>> slerp(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 0.5).round(3).tolist()
-    [[0.707, 0.707]]
-    """
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    angle = np.arccos(((one * other).sum(axis=1) / np.maximum(lengths, 1e-9)).clip(-1, 1))[:, None]
-    sine = np.maximum(np.sin(angle), 1e-6)
-    found: Array = (np.sin((1 - share) * angle) * one + np.sin(share * angle) * other) / sine
-    return found.astype(one.dtype)
 
 
 def _alike(prepared: Prepared, learner: Learner) -> Exhibit:
