@@ -12,9 +12,9 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import baselines, choose, test
 from lamina.steps.choose import Allowance
+from lamina.steps.finish import Clock, Course
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
-from lamina.steps.test import Clock
 from lamina.steps.train import train
 
 
@@ -55,7 +55,5 @@ def train_and_test(
         compared = baselines.fit_baselines(plan, prepared, run, narrator)
     learner, ended, record = train(plan, prepared, run, narrator, allowed=allowed, base=base)
     clock.trained(run, ended)
-    results = test.test(
-        plan, prepared, learner, compared, run, narrator, ended=ended, record=record, clock=clock, meter=meter
-    )
+    results = test.test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner, compared)
     return results, ended

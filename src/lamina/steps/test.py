@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from lamina import __version__
-from lamina.choose import hardware
 from lamina.data.audit_labels import suspect_labels
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Chunk, Json, Values
 from lamina.evaluate.assess import assess
-from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
-from lamina.evaluate.results import Cost, Results, Seal, TargetResult, to_json
-from lamina.evaluate.scores import title
-from lamina.learn.loop import Status
-from lamina.learn.record import Record
+from lamina.evaluate.results import Results, Seal, TargetResult
 from lamina.model import card, golden
 from lamina.model.runtime import Model
-from lamina.narrate import Narrator
 from lamina.networks.transfer.freezing import merge_lora
 from lamina.plan import Plan
-from lamina.report.write import write_report
 from lamina.run import Run
 from lamina.steps import shown
 from lamina.steps.baselines import Answers
 from lamina.steps.explanations import explanations
+from lamina.steps.finish import SHOWN_SCORES, Course, versions_of
 from lamina.steps.learner import Learner, answers, known_targets, loader
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
@@ -41,65 +32,34 @@ from lamina.tasks import Task, classify
 Array = np.ndarray[Any, Any]
 
 
-class Clock(Protocol):
-    """Seconds by step."""
-
-    seconds: dict[str, float]
-
-    def lap(self, step: str) -> None: ...
-
-    def trained(self, run: Run, ended: Status) -> None: ...
-
-
 def test(
-    plan: Plan,
+    course: Course,
     prepared: Prepared,
     learner: Learner,
     compared: Answers,
-    run: Run,
-    narrator: Narrator,
-    *,
-    ended: Status,
-    record: Record,
-    clock: Clock,
-    meter: EnergyMeter,
 ) -> Results:
     """Calibrate on the validation part, score on the test part, seal, prove, explain, report."""
+    plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
     tasks, suspects = _calibrated(plan, prepared, learner)
     outputs = _outputs(plan, prepared, learner, prepared.split.test)
-    found = _assessed(plan, prepared, tasks, outputs, compared, sum(clock.seconds.values()))
+    found = _assessed(plan, prepared, tasks, outputs, compared, course.seconds)
     for result in found:
-        _tell(narrator, result)
+        course.tell(result, named=True, most=SHOWN_SCORES)
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
     versions = versions_of(plan, run)
     model, sealed = _sealed(plan, prepared, learner, tasks, found, outputs, run, data, versions)
-    narrator.say(
-        f"sealed: {sealed.rows:,} test rows answered again from their raw values, {sealed.same_answers:.0%} the same, "
-        f"largest difference {sealed.largest_difference:.1g}"
-    )
+    course.tell_seal(sealed, "test rows answered again from their raw values")
     explained = explanations(prepared, model, prepared.split.test, plan.seed, pace=sealed.rows_per_second)
-    clock.lap("test")
-    energy, how = meter.watt_hours()
-    results = Results(
-        name=plan.name,
-        created=time.strftime("%Y-%m-%d %H:%M:%S"),
+    return course.finish(
+        found,
+        sealed,
         data=data,
-        targets=found,
-        audit=(*prepared.findings, *suspects),
-        explanations=explained,
-        seal=sealed,
-        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
-        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
         network=shown.network_document(learner),
         versions=versions,
-        stopped=ended.stopped,
+        audit=(*prepared.findings, *suspects),
+        explanations=explained,
     )
-    run.write_json(run.results, to_json(results))
-    path = write_report(run)
-    narrator.say(f"sealed model: {run.model}")
-    narrator.say(f"report:       {path}")
-    return results
 
 
 def _outputs(plan: Plan, prepared: Prepared, learner: Learner, rows: Array) -> dict[str, Array]:
@@ -220,40 +180,3 @@ def example_rows(prepared: Prepared) -> tuple[Chunk, Path | None]:
 
 def _columns(prepared: Prepared) -> list[str]:
     return [column for name in prepared.encoders for column in prepared.schema[name].columns]
-
-
-def _tell(narrator: Narrator, result: TargetResult) -> None:
-    for number, (name, score) in enumerate(result.scores.items()):
-        if number < 4:
-            unit = f" {score.unit}" if score.unit else ""
-            narrator.say(
-                f"{result.target}: {title(name)} {score.value:.4g}{unit} "
-                f"(95% interval {score.low:.4g} to {score.high:.4g})"
-            )
-    narrator.say(f"verdict: {result.verdict}")
-
-
-def pace(record: Record) -> float:
-    """The median of the training's examples a second."""
-    paces = [entry["examples_per_second"] for entry in record.of("train")]
-    return float(np.median(paces)) if paces else 0.0
-
-
-def thinned(entries: list[dict[str, Any]], most: int = 400) -> list[dict[str, Any]]:
-    """At most `most` entries, evenly chosen, the last among them: enough for a curve."""
-    if len(entries) <= most:
-        return entries
-    return [entries[place] for place in np.unique(np.linspace(0, len(entries) - 1, most).astype(int))]
-
-
-def versions_of(plan: Plan, run: Run) -> dict[str, str]:
-    """Of all that a run depends on, with its machine, seed and command."""
-    libraries = {name: importlib.metadata.version(name) for name in ("torch", "onnxruntime", "numpy")}
-    return {
-        "lamina": __version__,
-        **libraries,
-        "python": platform.python_version(),
-        "machine": hardware.detect().description,
-        "seed": str(plan.seed),
-        "command": str(run.status().get("command", "")),
-    }

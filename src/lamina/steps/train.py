@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import save
 
 from lamina.choose import hardware
 from lamina.files import write_bytes
-from lamina.learn.engine import NonFiniteLossError
-from lamina.learn.loop import Limits, Status, fit
+from lamina.learn.batch import Source
+from lamina.learn.engine import Engine, NonFiniteLossError
+from lamina.learn.loop import Learns, Limits, Status, fit
 from lamina.learn.record import Record
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
@@ -41,8 +44,50 @@ def train(
     hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = build(plan, prepared, hardware.detect().device, base)
+    if not newest_step(run):
+        inform(learner, plan, prepared)
+    status, record = carry_out(
+        learner, plan, run, narrator, allowed, scored=bool(len(prepared.split.validation)), place=prepared.table.place
+    )
+    return learner, status, record
+
+
+class Trainable(Protocol):
+    """What goes through the loop, whatever it learns from."""
+
+    engine: Engine
+
+    @property
+    def method(self) -> Learns: ...
+
+    @property
+    def source(self) -> Source: ...
+
+    def steps_in(self, epochs: float) -> int: ...
+
+    def validation_scores(self) -> Mapping[str, float]: ...
+
+
+def carry_out(
+    learner: Trainable,
+    plan: Plan,
+    run: Run,
+    narrator: Narrator,
+    allowed: Allowance,
+    *,
+    scored: bool,
+    place: Callable[[int], str] | None = None,
+) -> tuple[Status, Record]:
+    """The plan's epochs, from the newest checkpoint on; the weights that are kept are written into the run's folder.
+
+    Args:
+        scored: whether there is anything to validate on.
+        place: of a row, as the user knows it; None where batches are not of the table's rows.
+
+    Returns:
+        Where training ended, and the log; the learner has its best weights.
+    """
     steps = learner.steps_in(plan.training.epochs)
-    schedule = Schedule.over(steps, plan.schedule)
     limits = Limits(
         every=max(1, steps // max(plan.training.evaluations, 1)),
         patience=plan.training.patience,
@@ -55,32 +100,31 @@ def train(
         keep_best=plan.training.keep == "best",
         threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
     )
-    begun = newest_step(run)
-    if not begun:
-        inform(learner, plan, prepared)
-    record = Record(run.log, narrator, start=begun)
+    record = Record(run.log, narrator, start=newest_step(run))
     torch.manual_seed(plan.seed + 1)
+    method = learner.method
     try:
         status = fit(
-            learner.method,
+            method,
             learner.source,
-            schedule,
+            Schedule.over(steps, plan.schedule),
             learner.engine,
             limits=limits,
-            evaluate=learner.validation_scores if len(prepared.split.validation) else None,
+            evaluate=learner.validation_scores if scored else None,
             record=record,
             folder=run.checkpoints,
         )
     except NonFiniteLossError as error:
-        # The loop knows rows by number; the user knows them by file and line.
-        more = f" and {len(error.rows) - PLACES:,} more" if len(error.rows) > PLACES else ""
-        error.where = f"the batch of {'; '.join(prepared.table.place(row) for row in error.rows[:PLACES])}{more}"
+        if place is not None:
+            # The loop knows rows by number; the user knows them by file and line.
+            more = f" and {len(error.rows) - PLACES:,} more" if len(error.rows) > PLACES else ""
+            error.where = f"the batch of {'; '.join(place(row) for row in error.rows[:PLACES])}{more}"
         raise
     if not limits.keep_best:
-        learner.method.load(learner.method.weights())
-    write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in learner.method.weights().items()}))
+        method.load(method.weights())
+    write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in method.weights().items()}))
     tell_end(status, plan, narrator)
-    return learner, status, record
+    return status, record
 
 
 def tell_end(status: Status, plan: Plan, narrator: Narrator) -> None:

@@ -14,8 +14,8 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.control import choose, prepare, test, understand
 from lamina.steps.control.train import train as learn
+from lamina.steps.finish import Clock, Course
 from lamina.steps.request import Request
-from lamina.steps.test import Clock
 
 Ended = tuple[Run, Results, Status]
 
@@ -75,7 +75,5 @@ def _learn_and_test(
 ) -> Ended:
     player, ended, record = learn(plan, world, run, narrator, seconds)
     clock.trained(run, ended)
-    results = test.test(
-        plan, world, player, simpler, run, narrator, ended=ended, record=record, clock=clock, meter=meter
-    )
+    results = test.test(Course(plan, run, narrator, ended, record, clock, meter), world, player, simpler)
     return run, results, ended

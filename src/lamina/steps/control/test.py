@@ -14,24 +14,21 @@ import numpy as np
 from lamina.data.schema import Chunk, Json
 from lamina.environments import World
 from lamina.environments.play import Played, film
-from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
 from lamina.evaluate.intervals import percentile, resampled
-from lamina.evaluate.results import BaselineResult, Cost, Exhibit, Interval, Results, Seal, TargetResult, to_json
+from lamina.evaluate.results import BaselineResult, Exhibit, Interval, Results, Seal, TargetResult
 from lamina.evaluate.scores import digits
 from lamina.evaluate.verdict import FEW_ROWS, verdict
 from lamina.learn.loop import Status
-from lamina.learn.record import Record
 from lamina.model import card, golden
 from lamina.narrate import Narrator
 from lamina.networks.assembly import Assembly
 from lamina.plan import Plan
-from lamina.report.write import write_report
 from lamina.run import Run
 from lamina.steps.control.player import TEST_SEED, Player, task_of
 from lamina.steps.control.prepare import TEST_EPISODES, Simpler
 from lamina.steps.control.understand import ACTION
+from lamina.steps.finish import Course, versions_of
 from lamina.steps.sealing import prove_and_write, sealed_parts
-from lamina.steps.test import Clock, pace, thinned, versions_of
 from lamina.tasks.control import Task
 
 Array = np.ndarray[Any, Any]
@@ -42,57 +39,31 @@ REPLICATES = 2000
 
 
 def test(
-    plan: Plan,
+    course: Course,
     world: World,
     player: Player,
     simpler: Sequence[Simpler],
-    run: Run,
-    narrator: Narrator,
-    *,
-    ended: Status,
-    record: Record,
-    clock: Clock,
-    meter: EnergyMeter,
 ) -> Results:
     """Play the test episodes, compare, seal, prove, film, report."""
+    plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
     played = player.play(episodes_of(simpler), player.seed_of(TEST_SEED), keep=PROVEN)
-    found = assessed(world, played, simpler, sum(clock.seconds.values()), plan.seed)
+    found = assessed(world, played, simpler, course.seconds, plan.seed)
     narrator.say(f"{len(played.returns)} fresh episodes")
-    for name, score in found.scores.items():
-        sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
-        narrator.say(f"{name.replace('_', ' ')} {score.value:.4g}{sure}")
-    narrator.say(f"verdict: {found.verdict}")
-    data, versions = data_document(plan, world, ended, player), versions_of(plan, run)
+    course.tell(found)
+    data, versions = data_document(plan, world, course.ended, player), versions_of(plan, run)
     task = task_of(player.method, ACTION, world)
     sealed = _sealed(plan, world, player, task, found, played, run, data, versions)
-    narrator.say(
-        f"sealed: {sealed.rows:,} observations answered again from their raw values, {sealed.same_answers:.0%} the "
-        f"same, largest difference {sealed.largest_difference:.1g}"
-    )
+    course.tell_seal(sealed, "observations answered again from their raw values")
     exhibits = _exhibits(world, player, played, narrator)
-    clock.lap("test")
-    energy, how = meter.watt_hours()
-    results = Results(
-        name=plan.name,
-        created=time.strftime("%Y-%m-%d %H:%M:%S"),
+    return course.finish(
+        (found,),
+        sealed,
         data=data,
-        targets=(found,),
-        audit=(),
-        explanations=(),
-        seal=sealed,
-        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
-        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
         network=network_document(player),
         versions=versions,
-        stopped=ended.stopped,
         exhibits=exhibits,
     )
-    run.write_json(run.results, to_json(results))
-    path = write_report(run)
-    narrator.say(f"sealed model: {run.model}")
-    narrator.say(f"report:       {path}")
-    return results
 
 
 def episodes_of(simpler: Sequence[Simpler]) -> int:

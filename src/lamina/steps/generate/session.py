@@ -12,21 +12,20 @@ from lamina.choose import hardware
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results
 from lamina.files import write_bytes
-from lamina.learn.loop import Limits, Status, fit
+from lamina.learn.loop import Status
 from lamina.learn.record import Record
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.choose import Allowance
+from lamina.steps.finish import Clock, Course
 from lamina.steps.generate import choose, judging
 from lamina.steps.generate.judging import Judge
 from lamina.steps.generate.learner import Learner, build
 from lamina.steps.generate.test import test
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
-from lamina.steps.test import Clock
-from lamina.steps.train import newest_step, tell_end
+from lamina.steps.train import carry_out
 from lamina.steps.understand import Understood
 from lamina.steps.unlabelled.learner import asked
 
@@ -83,9 +82,7 @@ def train_and_test(
     """Train the judge and the networks, or go on from the newest checkpoint; then test, seal and report."""
     learner, ended, record = learn(plan, prepared, run, narrator, allowed=allowed)
     clock.trained(run, ended)
-    results = test(
-        plan, prepared, learner, run, narrator, ended=ended, record=record, clock=clock, meter=meter
-    )  # fmt: skip
+    results = test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
     return results, ended
 
 
@@ -99,35 +96,9 @@ def learn(
     learner = build(plan, prepared, hardware.detect().device)
     learner.judge = judge_of(plan, learner, run)
     learner.sheets = run.folder / "sheets"
-    steps = learner.steps_in(plan.training.epochs)
-    limits = Limits(
-        every=max(1, steps // max(plan.training.evaluations, 1)),
-        patience=plan.training.patience,
-        most_steps=learner.steps_in(plan.training.most_epochs),
-        seconds=allowed.seconds,
-        after=allowed.after,
-        scoring=allowed.scoring,
-        save_seconds=plan.training.checkpoint_seconds,
-        log_steps=max(1, min(20, steps // 50)),
-        keep_best=plan.training.keep == "best",
-        threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
+    status, record = carry_out(
+        learner, plan, run, narrator, allowed, scored=len(prepared.split.validation) > 1, place=prepared.table.place
     )
-    record = Record(run.log, narrator, start=newest_step(run))
-    torch.manual_seed(plan.seed + 1)
-    status = fit(
-        learner.method,
-        learner.source,
-        Schedule.over(steps, plan.schedule),
-        learner.engine,
-        limits=limits,
-        evaluate=learner.validation_scores if len(prepared.split.validation) > 1 else None,
-        record=record,
-        folder=run.checkpoints,
-    )
-    if not limits.keep_best:
-        learner.method.load(learner.method.weights())
-    write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in learner.method.weights().items()}))
-    tell_end(status, plan, narrator)
     return learner, status, record
 
 

@@ -11,21 +11,16 @@ from typing import Any
 import numpy as np
 
 from lamina.data.schema import Chunk, Field, Json
-from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
 from lamina.evaluate.generated import Moments, frechet, precision_recall
 from lamina.evaluate.intervals import percentile, resampled, wilson
-from lamina.evaluate.results import BaselineResult, Cost, Interval, Results, Seal, TargetResult, to_json
-from lamina.evaluate.scores import title
+from lamina.evaluate.results import BaselineResult, Interval, Results, Seal, TargetResult
 from lamina.evaluate.verdict import verdict
-from lamina.learn.loop import Status
-from lamina.learn.record import Record
 from lamina.modalities import Encoder, vector
 from lamina.model import card, golden
-from lamina.narrate import Narrator
 from lamina.plan import Plan
-from lamina.report.write import write_report
 from lamina.run import Run
 from lamina.steps import shown
+from lamina.steps.finish import Course, versions_of
 from lamina.steps.generate import judging, simple
 from lamina.steps.generate.choose import answered_rows
 from lamina.steps.generate.exhibits import exhibits
@@ -43,7 +38,6 @@ from lamina.steps.generate.learner import (
 )
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
-from lamina.steps.test import Clock, pace, thinned, versions_of
 from lamina.steps.unlabelled.learner import asked
 from lamina.tasks import generate
 
@@ -57,54 +51,29 @@ PROVEN = 500
 
 
 def test(
-    plan: Plan,
+    course: Course,
     prepared: Prepared,
     learner: Learner,
-    run: Run,
-    narrator: Narrator,
-    *,
-    ended: Status,
-    record: Record,
-    clock: Clock,
-    meter: EnergyMeter,
 ) -> Results:
     """Compare, seal, prove, show, report."""
+    plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
-    found = compared(plan, prepared, learner, sum(clock.seconds.values()))
-    for name, score in found.scores.items():
-        sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
-        narrator.say(f"{title(name)} {score.value:.4g}{sure}")
-    narrator.say(f"verdict: {found.verdict}")
+    found = compared(plan, prepared, learner, course.seconds)
+    course.tell(found)
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
     versions = versions_of(plan, run)
     seal = _sealed(plan, learner, found, run, data, versions)
-    narrator.say(
-        f"sealed: {seal.rows:,} pictures made again from the same noise, {seal.same_answers:.0%} the same, "
-        f"largest difference {seal.largest_difference:.1g}"
-    )
+    course.tell_seal(seal, "pictures made again from the same noise")
     seen = exhibits(prepared, learner, run)
-    clock.lap("test")
-    energy, how = meter.watt_hours()
-    results = Results(
-        name=plan.name,
-        created=time.strftime("%Y-%m-%d %H:%M:%S"),
+    return course.finish(
+        (found,),
+        seal,
         data=data,
-        targets=(found,),
-        audit=prepared.findings,
-        explanations=(),
-        seal=seal,
-        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
-        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
         network=network_document(learner),
         versions=versions,
-        stopped=ended.stopped,
+        audit=prepared.findings,
         exhibits=seen,
     )
-    run.write_json(run.results, to_json(results))
-    path = write_report(run)
-    narrator.say(f"sealed model: {run.model}")
-    narrator.say(f"report:       {path}")
-    return results
 
 
 @dataclass(frozen=True)

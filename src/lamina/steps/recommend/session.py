@@ -6,28 +6,25 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from lamina import run as runs
 from lamina.choose import hardware
 from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results
-from lamina.files import write_bytes
-from lamina.learn.loop import Limits, Status, fit
+from lamina.learn.loop import Status
 from lamina.learn.record import Record
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan, as_toml
 from lamina.run import Run
 from lamina.steps.choose import Allowance
+from lamina.steps.finish import Clock, Course
 from lamina.steps.recommend import choose, prepare, understand
 from lamina.steps.recommend.learner import Learner, build
 from lamina.steps.recommend.prepare import Prepared
 from lamina.steps.recommend.test import test
 from lamina.steps.request import Request
-from lamina.steps.test import Clock
-from lamina.steps.train import newest_step, tell_end
+from lamina.steps.train import carry_out
 
 Ended = tuple[Run, Results, Status]
 
@@ -85,7 +82,7 @@ def _learn_and_test(
 ) -> Ended:
     learner, ended, record = learn(plan, prepared, run, narrator, allowed)
     clock.trained(run, ended)
-    results = test(plan, prepared, learner, run, narrator, ended=ended, record=record, clock=clock, meter=meter)
+    results = test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
     return run, results, ended
 
 
@@ -97,33 +94,5 @@ def learn(
     hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = build(plan, prepared, hardware.detect().device)
-    steps = learner.steps_in(plan.training.epochs)
-    limits = Limits(
-        every=max(1, steps // max(plan.training.evaluations, 1)),
-        patience=plan.training.patience,
-        most_steps=learner.steps_in(plan.training.most_epochs),
-        seconds=allowed.seconds,
-        after=allowed.after,
-        scoring=allowed.scoring,
-        save_seconds=plan.training.checkpoint_seconds,
-        log_steps=max(1, min(20, steps // 50)),
-        keep_best=plan.training.keep == "best",
-        threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
-    )
-    record = Record(run.log, narrator, start=newest_step(run))
-    torch.manual_seed(plan.seed + 1)
-    status = fit(
-        learner.method,
-        learner.source,
-        Schedule.over(steps, plan.schedule),
-        learner.engine,
-        limits=limits,
-        evaluate=learner.validation_scores,
-        record=record,
-        folder=run.checkpoints,
-    )
-    if not limits.keep_best:
-        learner.method.load(learner.method.weights())
-    write_bytes(run.weights, save({name: value.cpu().contiguous() for name, value in learner.method.weights().items()}))
-    tell_end(status, plan, narrator)
+    status, record = carry_out(learner, plan, run, narrator, allowed, scored=True)
     return learner, status, record

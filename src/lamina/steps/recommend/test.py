@@ -12,23 +12,18 @@ import numpy as np
 
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Chunk, Field, Json
-from lamina.evaluate.cost import EnergyMeter, peak_memory_mb
 from lamina.evaluate.intervals import percentile, replicates, resampled
-from lamina.evaluate.results import Cost, Exhibit, Interval, Results, Seal, Slice, TargetResult, to_json
+from lamina.evaluate.results import Exhibit, Interval, Results, Seal, Slice, TargetResult
 from lamina.evaluate.verdict import verdict
-from lamina.learn.loop import Status
-from lamina.learn.record import Record
 from lamina.model import card, golden
-from lamina.narrate import Narrator
 from lamina.plan import Plan
-from lamina.report.write import write_report
 from lamina.run import Run
+from lamina.steps.finish import Course, versions_of
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION
 from lamina.steps.recommend.learner import Learner, network_document
 from lamina.steps.recommend.prepare import Prepared, raw_rows, task_of
 from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, ndcg, ranks, recall
 from lamina.steps.sealing import prove_and_write, sealed_parts
-from lamina.steps.test import Clock, pace, thinned, versions_of
 from lamina.steps.unlabelled.judge import Judged, Weighted, compared
 from lamina.tasks.recommend import UNLABELLED, best
 
@@ -58,55 +53,30 @@ class Foretold:
 
 
 def test(
-    plan: Plan,
+    course: Course,
     prepared: Prepared,
     learner: Learner,
-    run: Run,
-    narrator: Narrator,
-    *,
-    ended: Status,
-    record: Record,
-    clock: Clock,
-    meter: EnergyMeter,
 ) -> Results:
     """Score, compare, seal, prove, show, report."""
+    plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
     own, proven = _own(learner, prepared)
-    found = assessed(prepared, own, sum(clock.seconds.values()), plan.seed)
-    for name, score in found.scores.items():
-        sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
-        narrator.say(f"{name} {score.value:.4g}{sure}")
-    narrator.say(f"verdict: {found.verdict}")
+    found = assessed(prepared, own, course.seconds, plan.seed)
+    course.tell(found)
     data, versions = data_document(plan, prepared), versions_of(plan, run)
     network = network_document(learner)
     seal = _sealed(plan, prepared, learner, found, proven, run, data, versions, network)
-    narrator.say(
-        f"sealed: {seal.rows:,} test histories answered again from lists of ids, {seal.same_answers:.0%} the same, "
-        f"largest difference {seal.largest_difference:.1g}"
-    )
+    course.tell_seal(seal, "test histories answered again from lists of ids")
     exhibits = _exhibits(prepared, own)
-    clock.lap("test")
-    energy, how = meter.watt_hours()
-    results = Results(
-        name=plan.name,
-        created=time.strftime("%Y-%m-%d %H:%M:%S"),
+    return course.finish(
+        (found,),
+        seal,
         data=data,
-        targets=(found,),
-        audit=findings(prepared),
-        explanations=(),
-        seal=seal,
-        cost=Cost(dict(clock.seconds), energy, how, peak_memory_mb(), pace(record)),
-        curves={"train": thinned(record.of("train")), "validation": record.of("validation")},
         network=network,
         versions=versions,
-        stopped=ended.stopped,
+        audit=findings(prepared),
         exhibits=exhibits,
     )
-    run.write_json(run.results, to_json(results))
-    path = write_report(run)
-    narrator.say(f"sealed model: {run.model}")
-    narrator.say(f"report:       {path}")
-    return results
 
 
 def _own(learner: Learner, prepared: Prepared) -> tuple[Foretold, Array]:
