@@ -16,7 +16,7 @@ demo: $(VENV)/ready
 	$(BIN)/lamina demo table
 
 test: $(VENV)/ready
-	$(TEST_THREADS) $(BIN)/python -m pytest
+	$(TEST_THREADS) $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
