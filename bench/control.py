@@ -2,9 +2,9 @@
 
     python -m bench control [NAME ...] [--seeds 3] [--environments FOLDER]
 
-Both use one thread, the same environment, as many steps, and networks of one size; each has the settings that its own
-authors recommend. They run in turn, seed by seed. Validation during training, which Lamina does and the other does not,
-counts as Lamina's time.
+Both use one thread, the same environment and networks of one size; each has the settings that its own authors
+recommend, and as many steps unless these say otherwise (then the table does). They run in turn, seed by seed.
+Validation during training, which Lamina does and the other does not, counts as Lamina's time.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Job:
         steps: in the environment.
         wanted: the mean return to reach.
         sets: what Lamina is told besides.
+        peer_steps: where its authors recommend another number of steps; 0 for as many as Lamina.
     """
 
     world: str
@@ -44,13 +45,14 @@ class Job:
     steps: int
     wanted: float
     sets: tuple[str, ...] = ()
+    peer_steps: int = 0
 
 
 JOBS = {
     "cartpole-ppo": Job("CartPole-v1", "ppo", 100_000, 475),
     "cartpole-dqn": Job("CartPole-v1", "dqn", 50_000, 475, ("method.updates=0.5",)),
     "lunarlander-ppo": Job("LunarLander-v3", "ppo", 1_000_000, 200),
-    "lunarlander-dqn": Job("LunarLander-v3", "dqn", 100_000, 200),
+    "lunarlander-dqn": Job("LunarLander-v3", "dqn", 400_000, 200, (), 100_000),
     "pendulum-sac": Job("Pendulum-v1", "sac", 20_000, -180),
 }
 
@@ -81,7 +83,14 @@ def lamina_run(job: Job, seed: int) -> dict[str, Any]:
 
 def peer_run(python: Path, job: Job, seed: int) -> dict[str, Any]:
     """One run of stable-baselines3."""
-    line = [str(python), str(PROGRAMS / "control" / "sb3.py"), job.world, job.method, str(job.steps), str(seed)]
+    line = [
+        str(python),
+        str(PROGRAMS / "control" / "sb3.py"),
+        job.world,
+        job.method,
+        str(job.peer_steps or job.steps),
+        str(seed),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     done = subprocess.run(line, check=True, env=environment, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -113,8 +122,9 @@ def page(found: dict[str, Any]) -> str:
             reached = [run["seconds_to_wanted"] for run in tool["runs"] if run.get("seconds_to_wanted") is not None]
             sooner = f"{max(reached):.0f} at most, {len(reached)} of {found['seeds']}" if reached else "-"
             cells = (_machine.around(tool[key]) for key in ("mean_return", "steps_per_second", "seconds"))
-            rows.append((name, *cells, sooner))
-    head = (f"{job['world']}, {job['method']}, {job['steps']:,} steps", "mean return", "steps a second", "seconds")
+            steps = f"{tool['runs'][0]['steps']:,}"
+            rows.append((name, steps, *cells, sooner))
+    head = (f"{job['world']}, {job['method']}", "steps", "mean return", "steps a second", "seconds")
     table = _machine.markdown((*head, f"seconds until {job['wanted']:g}"), rows)
     pace = f"\n\nSteps a second, ratio: {_machine.around(found['pace ratio'])}." if "pace ratio" in found else ""
     return f"{table}\n\n{found['seeds']} seeds.{pace}"

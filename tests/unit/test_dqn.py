@@ -138,7 +138,7 @@ def test_the_target_network_follows(every: int, rate: float) -> None:
 
 
 def test_observations_are_normalised_by_the_random_beginning_alone() -> None:
-    method, batch = made(warmup=400)
+    method, batch = made(warmup=400, copies=4)
     network = method.policy.network
     assert isinstance(network, Observed)
     kept = {name: value.clone() for name, value in network.normalizers.state_dict().items()}

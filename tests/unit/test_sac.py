@@ -254,7 +254,7 @@ def test_weights_can_be_taken_and_put_back() -> None:
 
 
 def test_pictures_are_learned_from() -> None:
-    method, source = sac.build(setting("test_sac:Looks"), sac.Options(warmup=32, batch_size=4))
+    method, source = sac.build(setting("test_sac:Looks"), sac.Options(copies=1, warmup=32, batch_size=4))
     for step, batch in source.batches():
         method.update(batch, Engine(CPU))
         if step == 2:
@@ -271,7 +271,7 @@ def test_only_bounded_numbers_suit() -> None:
 def test_pendulum_is_learned() -> None:
     steps = 4000
     given = setting("gym:Pendulum-v1", steps=steps)
-    method, source = sac.build(given, sac.Options(batch_size=64, warmup=500))
+    method, source = sac.build(given, sac.Options(copies=1, batch_size=64, warmup=500, updates=1.0))
     before = play(given.world, method.act, 10, 1).returns.mean()
     number = source.batches_in(steps)
     torch.manual_seed(0)

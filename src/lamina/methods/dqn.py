@@ -42,7 +42,9 @@ class Options:
         warmup: steps with random actions before learning, over all copies.
         memory: transitions remembered.
         batch_size: transitions a batch.
-        updates: batches for each step in the environment, over all copies.
+        updates: batches for each step in the environment, over all copies. Mnih et al. learn from one batch in four
+            steps: where steps are cheap, more of them teach more than more batches from the same ones; where
+            they are dear (a robot, a slow simulation), 1 makes the most of each.
         discount: what a reward one step later counts.
         steps: whose rewards are taken as they came before the network's own estimate is used (n-step).
         double: the network chooses the next action and the target network says its value, against overrating.
@@ -55,11 +57,11 @@ class Options:
         exploration_share: of the training over which the chance falls, on a straight line.
     """
 
-    copies: int = whole(4)
+    copies: int = whole(8)
     warmup: int = whole(1000)
     memory: int = whole(100_000)
     batch_size: int = whole(128)
-    updates: float = positive(1.0)
+    updates: float = positive(0.25)
     discount: float = share(0.99)
     steps: int = whole(3)
     double: bool = True

@@ -54,11 +54,11 @@ RECIPES: dict[str, Recipe] = {
     ),
     "dqn": Recipe(
         # A falling rate keeps what was reached: at a constant one policies come and go to the end.
-        5e-4, SchedulePlan("linear", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 200_000, {},
+        5e-4, SchedulePlan("linear", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 400_000, {},
         "values of actions, learned from a memory of what has happened",
     ),
     "sac": Recipe(
-        1e-3, SchedulePlan("constant", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 50_000, {},
+        1e-3, SchedulePlan("constant", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 100_000, {},
         "actions are bounded numbers: it needs the fewest steps in the environment for these",
     ),
 }  # fmt: skip
