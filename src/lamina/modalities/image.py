@@ -35,6 +35,7 @@ from lamina.modalities._files import (
     source,
     spread,
 )
+from lamina.modalities._frame import Frame
 from lamina.modalities._options import choice
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class Encoder:
         details = {"mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share}
         return Feature("image", (self.height, self.width, self.channels), "uint8", details=details)
 
+    @property
+    def frame(self) -> Frame:
+        """Where pictures come to lie in what is encoded."""
+        return Frame(self.height, self.width, self.resize)
+
     @classmethod
     def fit(cls, chunks: Chunks, options: Mapping[str, Json], root: Path | None = None) -> Self:
         """Look at the headers of at most 500 training pictures and at the pixels of at most 2,000."""
@@ -270,23 +276,18 @@ class Encoder:
         bicubic = images.Resampling.BICUBIC
         if self.resize == "stretch":
             return picture.resize((self.width, self.height), bicubic, reducing_gap=3.0)
-        ratios = (self.width / picture.width, self.height / picture.height)
-        ratio = min(ratios) if self.resize == "pad" else max(ratios)
         if self.resize == "crop":
             # The wanted part only is resized: a long strip would otherwise grow without limit.
-            width, height = self.width / ratio, self.height / ratio
-            left, top = (picture.width - width) / 2, (picture.height - height) / 2
-            right, bottom = min(left + width, float(picture.width)), min(top + height, float(picture.height))
-            box = (max(left, 0.0), max(top, 0.0), right, bottom)
+            box = self.frame.box(picture.height, picture.width)
             return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
-        size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
+        place = self.frame.place(picture.height, picture.width)
         border: Any = WHITE[: self.channels] if transparent else _border(picture)
         canvas: Picture = images.new(
             picture.mode, (self.width, self.height), border if self.channels == 3 else border[0]
         )
         canvas.paste(
-            picture.resize(size, bicubic, reducing_gap=3.0),
-            ((self.width - size[0]) // 2, (self.height - size[1]) // 2),
+            picture.resize((place.width, place.height), bicubic, reducing_gap=3.0),
+            (place.left, place.top),
         )
         return canvas
 

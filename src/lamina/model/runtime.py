@@ -19,7 +19,7 @@ from lamina.model import golden, graph, lengths
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows, open_rows
-from lamina.tasks import Answering, Task
+from lamina.tasks import Answering, LaidOut, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +30,9 @@ LARGEST_BATCH = 256 << 20
 """Bytes of one encoded batch: rows that are large run in smaller batches."""
 TOKEN_NUMBERS = 512
 """Numbers that a network holds at once for each token, about: several vectors of some hundred."""
+
+OUTPUT_NUMBERS = 16
+"""Numbers that a network holds at once for each number of an answer that is no vector, about."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -177,8 +180,9 @@ class Model:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one encoded row takes on its way through the network's first layer."""
-        return sum(_bytes(item.encoder) for item in self.inputs.values())
+        """Bytes that one encoded row takes on its way through the network's first layer, and a large answer's head."""
+        wide = sum(task.width for task in self.tasks.values() if isinstance(task, LaidOut))
+        return sum(_bytes(item.encoder) for item in self.inputs.values()) + 4 * OUTPUT_NUMBERS * wide
 
     def check_golden(self) -> dict[str, Json]:
         """Answer the golden examples that were sealed with the model: {"rows", "agree", "sound", "differences"}."""
