@@ -125,7 +125,8 @@ def test_vectors_and_maps_stand_beside_each_other() -> None:
     plan = NetworkPlan("resnet", ("picture",))
     assembly = build_assembly({"picture": plan}, {"picture": PICTURE}, {"mask": MAP, "class": 5})
     found = assembly(pictures(2))
-    assert found["mask"].shape == (2, 1, MAP.size) and found["class"].shape == (2, 1, 5)
+    assert found["mask"].shape == (2, 1, MAP.size)
+    assert found["class"].shape == (2, 1, 5)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TG
 """Formats that are decoded inside this process; PostScript, for one, would start another program."""
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 
+LARGE_SIDES = (64, 96, 128, 160, 192, 224, 256)
+"""For answers of which every pixel counts."""
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224)
 NATIVE_SIDE = 64
 DEFAULT_CAP = 96
@@ -124,6 +126,24 @@ def header(value: object, root: Path | None = None) -> Header:
         raise Unreadable(_reason(error)) from error
 
 
+def raw_pixels(value: object, root: Path | None = None) -> Array:
+    """[height, width] or [height, width, channel] as they are stored, upright; of a palette's picture its indices.
+
+    Raises:
+        Unreadable: it is no picture, and why.
+    """
+    if isinstance(value, np.ndarray):
+        if value.ndim not in (2, 3) or 0 in value.shape:
+            raise Unreadable(f"an array of shape {value.shape} is no picture")
+        return value
+    try:
+        with _open(value, root) as picture:
+            picture.load()
+            return np.asarray(_upright(picture))
+    except _reading_errors() as error:
+        raise Unreadable(_reason(error)) from error
+
+
 @dataclass(frozen=True)
 class Encoder:
     """uint8 [row, height, width, channel]; fitted on the training pictures.
@@ -131,6 +151,8 @@ class Encoder:
     Options:
         size: side in pixels or [height, width]. Default: the pictures' own size if all are equal and at
             most 64 pixels; otherwise a square, the nearest of 32, 48, 64 and 96 to the median longer side.
+            "large": the pictures' own size, or their shape with a longer side of 256, if all are equal; otherwise a
+            square of up to 256.
         channels: 1 or 3. Default: 1 if all pictures looked at (at most 2,000) are grey.
         resize: "stretch", "pad" (whole picture, centred, bordered by the mean of its edge, or by white where
             it was transparent) or "crop" (its middle). Default: stretch if nine in ten training pictures
@@ -314,6 +336,8 @@ def _size(option: Json, headers: list[Header]) -> tuple[int, int]:
     """Height and width of the encoding."""
     if isinstance(option, list | tuple) and len(option) == 2:
         return whole("image", "size", option[0], 1, LARGEST_SIDE), whole("image", "size", option[1], 1, LARGEST_SIDE)
+    if option == "large":
+        return _large_size(headers)
     if option != "auto":
         side = whole("image", "size", option, 1, LARGEST_SIDE)
         return side, side
@@ -324,6 +348,16 @@ def _size(option: Json, headers: list[Header]) -> tuple[int, int]:
         return first.height, first.width
     median = float(np.median([max(item.height, item.width) for item in headers]))
     side = min((side for side in SIDES if side <= DEFAULT_CAP), key=lambda side: abs(side - median))
+    return side, side
+
+
+def _large_size(headers: list[Header]) -> tuple[int, int]:
+    first, most = headers[0], LARGE_SIDES[-1]
+    if all((item.height, item.width) == (first.height, first.width) for item in headers):
+        ratio = min(1.0, most / max(first.height, first.width))
+        return max(1, round(first.height * ratio)), max(1, round(first.width * ratio))
+    median = float(np.median([max(item.height, item.width) for item in headers]))
+    side = min(LARGE_SIDES, key=lambda side: abs(side - median))
     return side, side
 
 

@@ -82,6 +82,12 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
         encoders, tasks = _fit(table, schema, plan, parts)
         examples = _encoded(table, schema, encoders, tasks, narrator)
         findings = tuple(audit(table, schema, parts, examples=examples))
+        for field in schema.inputs:
+            if _suited(plan, field) and (frame := getattr(encoders[field.name], "frame", None)) is not None:
+                narrator.say(
+                    f"{field.name}: {frame.height} x {frame.width} pixels ({frame.resize}), large because every part "
+                    f"of an answer has its place there; --set schema.{field.name}.size=SIDE sets another size"
+                )
         document = {
             "version": VERSION,
             "encoders": {name: encoder.state() for name, encoder in encoders.items()},
@@ -171,9 +177,10 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
     encoders: dict[str, Encoder] = {}
     for field in schema.inputs:
         kind = registry.module("modalities", field.modality).Encoder
+        options = {**_suited(plan, field), **field.options}
         encoders[field.name] = _named(
-            field, lambda kind=kind, field=field: kind.fit(
-                encoding.stream(table, field, parts.train), field.options, table.root
+            field, lambda kind=kind, field=field, options=options: kind.fit(
+                encoding.stream(table, field, parts.train), options, table.root
             )
         )  # fmt: skip
     tasks: dict[str, Task] = {}
@@ -188,6 +195,14 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
             )
         )  # fmt: skip
     return encoders, tasks
+
+
+def _suited(plan: Plan, field: Field) -> dict[str, Json]:
+    """Options of an input's encoder that the tasks ask for (`INPUTS` of their modules)."""
+    found: dict[str, Json] = {}
+    for asked in plan.task.values():
+        found |= getattr(registry.module("tasks", asked.name), "INPUTS", {}).get(field.modality, {})
+    return found
 
 
 def _named(field: Field, fit: Any) -> Any:
