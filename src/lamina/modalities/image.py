@@ -227,6 +227,25 @@ class Encoder:
         each(one, len(values))
         return Encoded(array, dict(sorted(errors.items())))
 
+    def whole(self, value: object, root: Path | None = None) -> Array:
+        """uint8 [height, width, channel]: one picture at its own size, upright, with this encoder's channels.
+
+        Raises:
+            Unreadable: it is no picture, and why.
+        """
+        try:
+            if isinstance(value, np.ndarray):
+                flat = _pixels(value)
+                opened = _image_module().fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
+            else:
+                opened = _open(value, root)
+            with opened as picture:
+                picture.load()
+                plain = np.asarray(_plain(_upright(picture), self.channels)[0], dtype=np.uint8)
+                return plain.reshape(*plain.shape[:2], self.channels)
+        except _reading_errors() as error:
+            raise Unreadable(_reason(error)) from error
+
     def decode(self, array: Array) -> Values:
         """The pictures as they were encoded: uint8 arrays [height, width, channel]."""
         return objects([np.asarray(picture, dtype=np.uint8) for picture in array])

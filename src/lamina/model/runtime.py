@@ -15,11 +15,11 @@ from lamina import registry
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 from lamina.modalities import Encoder
-from lamina.model import golden, graph, lengths
+from lamina.model import golden, graph, lengths, stitch
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows, open_rows
-from lamina.tasks import Answering, LaidOut, Task
+from lamina.tasks import Answering, LaidOut, Mapped, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -139,7 +139,11 @@ class Model:
         """Answer chunk after chunk; while the network runs on one, the next is being encoded."""
         for chunk, arrays, errors in _one_ahead(rows, lambda chunk: self._encoded(chunk.values, chunk.errors, rows)):
             outputs = self.outputs(arrays, batch=max(len(chunk), 1))
-            yield Part(len(chunk), self.decode(outputs), errors, chunk.values.get("path"))
+            if any(isinstance(task, Mapped) for task in self.tasks.values()):
+                answered = stitch.answers(self, outputs, chunk.values, errors, rows.root)
+            else:
+                answered = self.decode(outputs)
+            yield Part(len(chunk), answered, errors, chunk.values.get("path"))
 
     @property
     def answer_columns(self) -> tuple[str, ...]:

@@ -163,7 +163,9 @@ def _decided(
         networks, why = choose_networks.choose(
             features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted
         )
-        optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes)
+        optimizer, schedule, training, more = choose_training.choose(
+            networks, features, rows, classes, maps="pyramid" in wanted
+        )
         networks, rate, for_scratch = choose_training.rates(networks, classes)
         if rate:
             optimizer = replace(optimizer, learning_rate=rate)

@@ -26,6 +26,7 @@ import numpy as np
 
 from lamina.data.schema import Field, Json, Values
 from lamina.modalities import Chunks, Encoded
+from lamina.modalities._frame import Frame
 from lamina.tasks._agreement import Agreement
 
 if TYPE_CHECKING:
@@ -81,6 +82,37 @@ class LaidOut(Protocol):
 
     @property
     def layout(self) -> Layout: ...
+
+
+@runtime_checkable
+class Mapped(LaidOut, Protocol):
+    """A task whose answer lies on a picture, pixel by pixel or a multiple of them.
+
+    Attributes:
+        source: the input field of pictures that it lies on.
+        frame: how they are encoded.
+        window: (height, width) of the usual training picture; much larger ones are answered in parts of this size.
+    """
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def frame(self) -> Frame: ...
+
+    @property
+    def window(self) -> tuple[int, int]: ...
+
+    def averaged(self, output: Array) -> Array:
+        """float32 [row, channel, height, width] from [row, width]: what may be interpolated and averaged."""
+        ...
+
+    def decode_map(self, values: Array) -> dict[str, Any]:
+        """One picture's answers by suffix, from such numbers [channel, height, width] at any size.
+
+        A NumPy array among them is a picture, which `lamina predict` writes as a PNG.
+        """
+        ...
 
 
 def layout_of(task: Answering) -> Layout:

@@ -10,7 +10,7 @@ import numpy as np
 from lamina.data.examples import blocks
 from lamina.data.schema import Values
 from lamina.modalities._files import objects
-from lamina.tasks import Layout
+from lamina.tasks import Mapped
 from lamina.tasks._agreement import LARGEST, Agreement
 from lamina.tasks._regions import matched
 from lamina.tasks._scores import Scorer, Weighted, together
@@ -25,17 +25,6 @@ COLORS = np.array(
 )  # fmt: skip
 SHOWN = 128
 """Pixels of a picture's longer side, at least, where it is shown."""
-
-
-class Mapped(Protocol):
-    """A task that answers with maps."""
-
-    @property
-    def layout(self) -> Layout: ...
-
-    def averaged(self, output: Array) -> Array: ...
-
-    def decode_map(self, probability: Array) -> dict[str, Any]: ...
 
 
 class Separating(Mapped, Protocol):

@@ -222,18 +222,18 @@ class Task:
         """Probabilities, float32 [row, class, height, width]: what may be interpolated and averaged."""
         return np.exp(np.asarray(output, dtype=np.float32)).reshape(-1, *self.layout.shape)
 
-    def decode_map(self, probability: Array) -> dict[str, Any]:
+    def decode_map(self, values: Array) -> dict[str, Any]:
         """One picture's answers by suffix, from probabilities [class, height, width] of any size.
 
         "": the mask, uint8 (uint16 for many instances), with the values of the training masks; ".share.CLASS": the
         share of the picture that shows it; of instances ".share" and ".count".
         """
         if self.kind == "instances":
-            found = self.separated(probability)
+            found = self.separated(values)
             count = int(found.max(initial=0))
             mask = found.astype(np.uint8 if count < UNKNOWN else np.uint16)
             return {"": mask, ".count": float(count), ".share": float((found > 0).mean())}
-        codes = probability.argmax(axis=0)
+        codes = values.argmax(axis=0)
         written = np.asarray([abs(value) for value in self.values])
         mask = written.astype(np.uint8 if written.max() <= UNKNOWN else np.uint16)[codes]
         shares = np.bincount(codes.ravel(), minlength=len(self.labels)) / codes.size

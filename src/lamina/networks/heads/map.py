@@ -46,13 +46,15 @@ class Grow(nn.Module):
     def __init__(self, inner: int, beside: Level, outer: int, stride: int, transposed: bool) -> None:
         super().__init__()
         self.size = (beside.height, beside.width)
-        self.deconvolve = nn.ConvTranspose2d(inner, inner, stride, stride) if transposed and stride > 1 else None
-        self.convolve = nn.Sequential(*convolution(inner + beside.channels, outer), *convolution(outer, outer))
+        # Narrowed before it is enlarged: interpolation and a map of single pixels may change places, and this is cheap.
+        self.narrow: nn.Module = nn.Conv2d(inner, outer, 1)
+        if transposed and stride > 1:
+            self.narrow = nn.ConvTranspose2d(inner, outer, stride, stride)
+        self.convolve = nn.Sequential(*convolution(outer + beside.channels, outer), *convolution(outer, outer))
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        if self.deconvolve is not None:
-            # Halving rounds up, so doubling may give a row or a column too many.
-            coarse = self.deconvolve(coarse)[:, :, : self.size[0], : self.size[1]]
+        # Halving rounds up, so a transposed convolution may give a row or a column too many.
+        coarse = self.narrow(coarse)[:, :, : self.size[0], : self.size[1]]
         merged: Tensor = self.convolve(torch.cat([enlarged(coarse, self.size), fine], dim=1))
         return merged
 
