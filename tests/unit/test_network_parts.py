@@ -22,7 +22,7 @@ from lamina.networks.blocks.options import read_options
 from lamina.networks.blocks.pooling import PoolSequence, masked_maximum, masked_mean, pool_map
 from lamina.networks.blocks.spelling import SpelledEmbedding, hashed_runs
 from lamina.networks.blocks.table import Categories, PiecewiseLinear, TableInput, embedding_width
-from lamina.networks.heads import MemberLinear
+from lamina.networks.heads.vector import MemberLinear
 from lamina.plan import NetworkPlan
 
 IMAGE = Feature("image", (12, 12, 1), "uint8", details={"mean": [100.0], "std": [50.0]})

@@ -15,7 +15,8 @@ the same scores serve both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -53,11 +54,28 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Some rows of an encoded array, which may lie on disk; they are read when they are wanted."""
+
+    array: Array
+    rows: Array
+
+    def take(self, places: Array) -> Array:
+        """The rows at some places among them, in memory."""
+        return np.asarray(self.array[self.rows[places]])
+
+
+@dataclass(frozen=True)
 class BaselineFeatures:
-    """Simple features of some rows, one block a field."""
+    """Simple features of some rows, one block a field.
+
+    Attributes:
+        pictures: the encoded pictures by field, for answers that lie on them; there are no blocks then.
+    """
 
     blocks: tuple[Block, ...]
     rows: int
+    pictures: Mapping[str, Rows] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[Block]:
         """The blocks of these kinds."""
@@ -65,7 +83,8 @@ class BaselineFeatures:
 
     def take(self, rows: Array) -> BaselineFeatures:
         """The features at `rows`."""
-        return BaselineFeatures(tuple(block.take(rows) for block in self.blocks), len(rows))
+        pictures = {name: Rows(part.array, part.rows[rows]) for name, part in self.pictures.items()}
+        return BaselineFeatures(tuple(block.take(rows) for block in self.blocks), len(rows), pictures)
 
 
 class Baseline(Protocol):

@@ -22,6 +22,8 @@ SHARES = {
     "neighbors": 0.75,
     "biases": 0.1,
     "item_neighbors": 0.75,
+    "empty_map": 0.0,
+    "threshold": 0.25,
 }
 """How the time is divided; a baseline not listed gets 1."""
 

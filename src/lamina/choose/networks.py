@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def choose(
     *,
     classify: bool = False,
     accelerated: bool = False,
+    wanted: Collection[str] = (),
 ) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
     """A network for each group of inputs, and the reasons by dotted key.
 
@@ -67,6 +68,7 @@ def choose(
         base: the folder that relative paths of weights start from.
         classify: is any target a class?
         accelerated: is there a GPU?
+        wanted: what the answers need besides a vector: "pyramid", "sequence".
 
     Raises:
         InputError: the user's network does not read this kind of input.
@@ -80,6 +82,8 @@ def choose(
         asked = given.get(key, NetworkPlan())
         own = {field: features[field] for field in fields}
         name, why = (asked.name, "you asked for it") if asked.name else _family(own, rows, asked.weights, base)
+        if not asked.name and not asked.weights:
+            name, why = _able(name, why, kinds, wanted)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)
         if asked.weights:
@@ -100,6 +104,23 @@ def choose(
             )
             reasons[f"network.{beside}.name"] = "bag: reads to their ends the texts that are too long for the other"
     return plans, reasons
+
+
+def _able(name: str, why: str, kinds: set[str], wanted: Collection[str]) -> tuple[str, str]:
+    """A family that gives all that is wanted: the usual one if it does, else the first that reads such inputs.
+
+    Where there is none the usual one stays: the assembly refuses it and names those that would do.
+    """
+
+    def gives(family: str) -> bool:
+        return set(wanted) <= set(getattr(registry.module("networks", family), "GIVES", ()))
+
+    if gives(name):
+        return name, why
+    for other in registry.names("networks"):
+        if gives(other) and kinds <= set(registry.module("networks", other).ACCEPTS):
+            return other, f"the first that gives a {' and a '.join(sorted(wanted))}, which the answer needs"
+    return name, why
 
 
 def _longest(plan: NetworkPlan, accelerated: bool) -> int:

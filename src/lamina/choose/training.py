@@ -14,6 +14,12 @@ DEFAULT_SECONDS = 600.0
 """Training time that is aimed at where no budget is given."""
 
 
+MAP_BATCH = 16
+"""Pictures at a time where every pixel is answered: each tells as much as many rows."""
+MAP_SEEN, MAP_EPOCHS = 30_000.0, 300.0
+"""Pictures that such training sees, and how often the same one at most."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings that suit a family of networks.
@@ -99,16 +105,23 @@ def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
 
 
 def choose(
-    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, classify: bool
+    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, classify: bool, maps: bool = False
 ) -> tuple[OptimizerPlan, SchedulePlan, TrainingPlan, dict[str, str]]:
     """Settings for these networks and so many training rows, before time is considered.
+
+    Args:
+        maps: is anything answered for every place of a picture?
 
     Returns:
         optimizer, schedule, training (with the most epochs that make sense) and reasons by dotted key.
     """
     chosen = recipe(networks, classify)
-    batch = _batch_size(chosen.batch, rows)
+    batch = _batch_size(MAP_BATCH, rows, 4) if maps else _batch_size(chosen.batch, rows)
     low, high = chosen.epochs
+    if maps:
+        # A picture tells very much where every pixel has an answer, and few pictures are seen often.
+        chosen = replace(chosen, seen=MAP_SEEN)
+        high = max(high, MAP_EPOCHS)
     epochs = float(min(high, max(low, round(chosen.seen / rows, 1))))
     optimizer = chosen.optimizer
     if few := rows < MANY_ROWS and chosen.few_rows_rate < 1:
@@ -162,12 +175,12 @@ def rates(networks: Mapping[str, NetworkPlan], classify: bool) -> tuple[dict[str
     )
 
 
-def _batch_size(usual: int, rows: int) -> int:
+def _batch_size(usual: int, rows: int, least: int = 8) -> int:
     """At least some 30 steps an epoch where rows are few; larger batches where they are very many."""
     if rows > 100_000 and usual >= 256:
         return usual * 4
     size = usual
-    while size > 8 and rows / size < 30:
+    while size > least and rows / size < 30:
         size //= 2
     return size
 

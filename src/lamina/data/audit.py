@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 __all__ = ["AuditFinding", "audit", "suspect_labels"]
 
 MOST_ROWS = 50_000
+PARTED = ("image", "audio")
+"""Modalities of targets that are neither classes nor numbers: each row has a file of its own."""
 MOST_CELLS = 4_000_000
 """Columns are compared on a random sample of at most so many rows, and so many values in all."""
 
@@ -41,7 +43,7 @@ def audit(
     Args:
         examples: the encoded rows, where there are any: pictures are then compared as the network sees them.
     """
-    targets = [read_target(table, field) for field in schema.targets]
+    targets = [read_target(table, field) for field in schema.targets if field.modality not in PARTED]
     equal = equal_rows(table, schema.inputs) if split.equal is None else split.equal
     generator = np.random.default_rng([seed & 0xFFFFFFFF, 2])
     learned = np.sort(np.concatenate([split.train, split.validation]))

@@ -6,21 +6,27 @@ An epoch then is an index permutation and a vectorised gather. Arrays that are s
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lamina.errors import InputError
+
 LEFT_ALONE = 7 * 24 * 3600.0
 """Seconds after which nobody goes on with an interrupted build any more."""
 IN_MEMORY = 96 * 2**20
 """Arrays below so many bytes are read into memory once."""
+BLOCK = 16 * 2**20
+"""Bytes of a part of a large array that is computed with at a time."""
 RELEASE = 64 * 2**20
 """After so many bytes gathered from mapped files their pages are given back: resident memory stays flat."""
 VERSION = 1
@@ -78,6 +84,51 @@ def cache_folder() -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamina"
+
+
+def room(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """float32 zeros: in memory, or where that would take more than IN_MEMORY bytes in a file without a name.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    if 4 * math.prod(shape) <= IN_MEMORY:
+        return np.zeros(shape, np.float32)
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                # A full disk met while writing to mapped memory would kill the process.
+                os.posix_fallocate(file.fileno(), 0, 4 * math.prod(shape))
+            return np.memmap(file, np.float32, "w+", shape=shape)
+    except OSError as error:
+        raise InputError(
+            f"There is no room for {4 * math.prod(shape) / 1e9:.1f} GB of answers: {error.strerror or error}.",
+            where=str(folder),
+            fix="Free disk space, or point LAMINA_CACHE to a folder on another disk.",
+        ) from error
+
+
+def at(array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`array` at `rows`, int64 or bool: itself where they are all of its rows, for a copy may not fit in memory."""
+    chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    if len(chosen) == len(array) and bool((chosen == np.arange(len(array))).all()):
+        return array
+    if not isinstance(array, np.memmap) or array.dtype != np.float32:
+        return np.asarray(array[chosen])
+    found = room((len(chosen), *array.shape[1:]))
+    for part in blocks(array, len(chosen)):
+        found[part] = array[chosen[part]]
+    return found
+
+
+def blocks(array: np.ndarray[Any, Any], rows: int = -1) -> Iterator[slice]:
+    """Slices of an array's rows (or of so many like them) that are small enough to be computed with in memory."""
+    one = max(array.dtype.itemsize * math.prod(array.shape[1:]), 1)
+    size, total = max(1, BLOCK // one), len(array) if rows < 0 else rows
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
 
 
 def trim_cache(folder: Path, most: int = 20 * 2**30) -> None:

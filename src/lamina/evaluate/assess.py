@@ -17,7 +17,7 @@ from lamina.evaluate.scores import better_by, digits, interval
 from lamina.evaluate.slices import Inputs
 from lamina.evaluate.slices import slices as subgroup_scores
 from lamina.evaluate.verdict import verdict
-from lamina.tasks import Score, Task, classify, regress, tag
+from lamina.tasks import Described, Score, Task, classify, regress, tag
 
 Array = np.ndarray[Any, Any]
 Show = Callable[[int], tuple[str, Mapping[str, Mapping[str, str]]]]
@@ -163,17 +163,21 @@ def _mistakes(
     losses = task.row_losses(output, target)
     wrong = np.flatnonzero(_wrong(task, output, target))
     worst = wrong[np.argsort(-losses[wrong], kind="stable")][:count]
-    answers = task.decode(output[worst])
+    answers = {} if isinstance(task, Described) else task.decode(output[worst])
     found = []
     for position, row in enumerate(worst.tolist()):
         place, inputs = show(row) if show else ("", {})
+        if isinstance(task, Described):
+            expected, answered = task.described(np.asarray(output[row]), np.asarray(target[row]))
+        else:
+            expected, answered = _truth(task, target[row]), _shown(answers[""][position])
         found.append(
             Mistake(
                 row=int(rows[row]) if rows is not None else row,
                 place=place,
                 inputs=inputs,
-                expected=_truth(task, target[row]),
-                answered=_shown(answers[""][position]),
+                expected=expected,
+                answered=answered,
                 loss=float(losses[row]),
                 probability=float(answers[".p"][position]) if ".p" in answers else None,
                 suspect_label=row in suspects,

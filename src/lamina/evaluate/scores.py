@@ -32,6 +32,13 @@ TITLES: Mapping[str, str] = {
     "median_ae": "median absolute error",
     "r2": "R²",
     "mape": "mean absolute percentage error",
+    "dice": "Dice",
+    "iou": "IoU",
+    "mean_iou": "mean IoU",
+    "mean_dice": "mean Dice",
+    "pixel_accuracy": "share of pixels answered rightly",
+    "instance_f1": "F1 of instances",
+    "count_error": "mean error of the number of instances",
     "knn_accuracy": "accuracy by nearest neighbors",
     "probe_accuracy": "accuracy by a linear probe",
     "frechet": "Fréchet distance",
@@ -52,6 +59,7 @@ POINTS = (
     | RATES
     | AT
     | frozenset(("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape"))
+    | frozenset(("dice", "iou", "mean_iou", "mean_dice", "pixel_accuracy", "instance_f1"))
 )
 """Shares, whose differences are said in percentage points."""
 

@@ -11,7 +11,7 @@ from lamina.data.tables import read_chunks
 from lamina.errors import InputError, nearest
 from lamina.evaluate.intervals import bootstrap_scores, percentile, replicates, resampled
 from lamina.evaluate.scores import interval
-from lamina.tasks import Task, control
+from lamina.tasks import Task, control, encode_target
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -49,7 +49,8 @@ def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
         answered = model.outputs(encoded)
         usable = np.ones(size, dtype=bool)
         usable[[*errors, *chunk.errors]] = False
-        found = {name: task.encode(chunk.values[name]) for name, task in tasks.items()}
+        raw = {name: item.field.values(chunk.values) for name, item in model.inputs.items()}
+        found = {name: encode_target(task, chunk.values[name], raw, reader.root) for name, task in tasks.items()}
         for one in found.values():
             usable[list(one.errors)] = False
         for name in tasks:

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.examples import at
 from lamina.data.schema import Values
 from lamina.evaluate.intervals import percentile, resampled
 from lamina.evaluate.results import Interval, Slice
 from lamina.modalities._canonical import canonical, column
 from lamina.modalities.number import parse
 from lamina.modalities.time import parse as parse_time
-from lamina.tasks import Task
+from lamina.tasks import LaidOut, Task
+from lamina.tasks._scores import Scorer
 
 Array = np.ndarray[Any, Any]
 
@@ -46,7 +48,7 @@ def slices(task: Task, output: Array, target: Array, inputs: Inputs, seed: int =
     subgroups. Subgroups below 30 rows are left out.
     """
     chosen = _sample(len(target), seed)
-    output, target = output[chosen], target[chosen]
+    output, target = at(output, chosen), at(target, chosen)
     groups = [
         (name, label, member)
         for name, (modality, values) in list(inputs(chosen).items())[:FIELDS]
@@ -56,10 +58,8 @@ def slices(task: Task, output: Array, target: Array, inputs: Inputs, seed: int =
     if not groups:
         return ()
     primary, score = next(iter(task.scores(output, target).items()))
-    sides = [
-        [(side, task.scorer(output[side], target[side], primary)) for side in map(np.flatnonzero, (member, ~member))]
-        for _, _, member in groups
-    ]
+    scored = _scored(task, output, target, primary)
+    sides = [[(side, scored(side)) for side in map(np.flatnonzero, (member, ~member))] for _, _, member in groups]
     drawn: list[list[Array]] = [[] for _ in groups]
     rest: list[list[Array]] = [[] for _ in groups]
     for weight in resampled(len(target), REPLICATES, seed):
@@ -161,6 +161,24 @@ def _chance(gap: float, drawn: Array) -> float:
     if spread == 0:
         return math.nan
     return 2 * NormalDist().cdf(-abs(gap) / spread)
+
+
+def _scored(task: Task, output: Array, target: Array, primary: str) -> Callable[[Array], Scorer]:
+    """From some rows to the scorer of these rows alone."""
+    if not isinstance(task, LaidOut):
+        return lambda side: task.scorer(output[side], target[side], primary)
+    # Answers that are large are looked at once: a row of no weight is as good as left out.
+    whole = task.scorer(output, target, primary)
+
+    def scored(side: Array) -> Scorer:
+        def score(weight: Array) -> dict[str, Array]:
+            spread = np.zeros((len(weight), len(target)))
+            spread[:, side] = weight
+            return whole(spread)
+
+        return score
+
+    return scored
 
 
 def _sample(rows: int, seed: int) -> Array:

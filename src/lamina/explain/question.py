@@ -12,6 +12,7 @@ from lamina.data.schema import Json
 from lamina.errors import InputError, nearest
 from lamina.model.answers import plain
 from lamina.model.runtime import Model
+from lamina.tasks import LaidOut
 
 Array = np.ndarray[Any, Any]
 
@@ -53,6 +54,12 @@ def question(model: Model, target: str, encoded: Mapping[str, Array]) -> Questio
     """
     if target not in model.tasks:
         raise InputError(f"The model has no target {target!r}.", fix=nearest(target, model.tasks))
+    if isinstance(model.tasks[target], LaidOut):
+        raise InputError(
+            f"The answer {target!r} has very many parts, of which no single number can be explained.",
+            where=model.where,
+            fix="Look at the answers beside the pictures in the report of its run.",
+        )
     decoded = model.tasks[target].decode(model.outputs(encoded)[target])
     answer = plain(decoded[""][0])
     if decoded[""].dtype.kind == "f":

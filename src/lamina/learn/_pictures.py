@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import pi
 
 import torch
@@ -29,14 +30,79 @@ def integers(number: int, end: int, near: Tensor, generator: torch.Generator | N
     return torch.randint(end, (number,), generator=generator, device=device).to(near.device)
 
 
+@dataclass(frozen=True)
+class Axis:
+    """Where the rows or columns of moved pictures come from.
+
+    Attributes:
+        places: int64 [batch, side].
+        backwards: bool [batch, side]: they run the other way there, as in a mirror.
+    """
+
+    places: Tensor
+    backwards: Tensor
+
+    def times(self, factor: int) -> Tensor:
+        """int64 [batch, factor * side]: the places of a picture that is so many times as large."""
+        within = torch.arange(factor, device=self.places.device)
+        inside = torch.where(self.backwards[:, :, None], factor - 1 - within, within)
+        return (self.places[:, :, None] * factor + inside).flatten(1)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Whole-pixel shifts and mirroring."""
+
+    rows: Axis
+    columns: Axis
+
+
+@dataclass(frozen=True)
+class Warp:
+    """An affine map [batch, 2, 3] from places in the moved picture to those in the old one, from -1 to 1."""
+
+    matrix: Tensor
+
+
+Movement = Shift | Warp
+
+
 def change(
     images: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
 ) -> Tensor:
     """Move, then recolor, then cover."""
+    movement = movement_of(images, strengths, generator)
+    return finished(images if movement is None else moved(images, movement), strengths, feature, generator)
+
+
+def movement_of(images: Tensor, strengths: Mapping[str, float], generator: torch.Generator | None) -> Movement | None:
+    """Where every picture's pixels are to go; None where they stay."""
     if strengths.keys() & {"rotate", "scale", "crop"}:
-        images = _warped(images, strengths, generator)
-    elif strengths.keys() & {"flip", "flip_vertical", "translate"}:
-        images = _moved(images, strengths, generator)
+        return _warp(images, strengths, generator)
+    if strengths.keys() & {"flip", "flip_vertical", "translate"}:
+        shift = strengths.get("translate", 0.0)
+        rows = _axis(images, images.shape[1], shift, strengths.get("flip_vertical", 0.0), generator)
+        return Shift(rows, _axis(images, images.shape[2], shift, strengths.get("flip", 0.0), generator))
+    return None
+
+
+def moved(pixels: Tensor, movement: Movement) -> Tensor:
+    """Pictures [batch, height, width, channel], or labels of their pixels [batch, height, width], after a movement.
+
+    Their size may be a multiple of the size that the movement was drawn for. Colors are interpolated, labels are not.
+    """
+    if isinstance(movement, Warp):
+        return _warped(pixels, movement)
+    flat = pixels if pixels.ndim == 4 else pixels.unsqueeze(3)
+    rows = movement.rows.times(flat.shape[1] // movement.rows.places.shape[1])
+    columns = movement.columns.times(flat.shape[2] // movement.columns.places.shape[1])
+    return _gathered(flat, rows, columns).reshape(pixels.shape)
+
+
+def finished(
+    images: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
+) -> Tensor:
+    """Recolored and covered: what changes no place."""
     if strengths.keys() & {"brightness", "contrast", "saturation"}:
         images = _recolored(images, strengths, generator)
     if "erase" in strengths:
@@ -44,16 +110,12 @@ def change(
     return images
 
 
-def _moved(images: Tensor, strengths: Mapping[str, float], generator: torch.Generator | None) -> Tensor:
-    """Whole-pixel shifts and mirroring: a gather of rows, then of columns, without arithmetic on pixels."""
-    shift = strengths.get("translate", 0.0)
-    rows = _positions(images, images.shape[1], shift, strengths.get("flip_vertical", 0.0), generator)
-    columns = _positions(images, images.shape[2], shift, strengths.get("flip", 0.0), generator)
+def _gathered(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A gather of rows, then of columns, without arithmetic on pixels."""
     batch, height, width, channels = images.shape
     start = torch.arange(batch, device=images.device)[:, None] * height
-    if shift or "flip_vertical" in strengths:
-        # A row of pixels is copied as a whole.
-        images = images.reshape(batch * height, width * channels).index_select(0, (start + rows).reshape(-1))
+    # A row of pixels is copied as a whole.
+    images = images.reshape(batch * height, width * channels).index_select(0, (start + rows).reshape(-1))
     if channels == 1:
         index = columns[:, None, :].expand(batch, height, width)
         return images.reshape(batch, height, width).gather(2, index).unsqueeze(3)
@@ -62,21 +124,24 @@ def _moved(images: Tensor, strengths: Mapping[str, float], generator: torch.Gene
     return flat.index_select(0, (first + columns[:, None, :]).reshape(-1)).reshape(batch, height, width, channels)
 
 
-def _positions(images: Tensor, side: int, shift: float, mirrored: float, generator: torch.Generator | None) -> Tensor:
-    """int64 [batch, side]: where each row or column comes from."""
+def _axis(images: Tensor, side: int, shift: float, mirrored: float, generator: torch.Generator | None) -> Axis:
+    """Where each row or column comes from."""
     place = torch.arange(side, device=images.device)[None, :]
+    backwards = torch.zeros_like(place, dtype=torch.bool)
     largest = min(round(shift * side), side - 1)
     if largest:
         place = place + (integers(len(images), 2 * largest + 1, images, generator) - largest)[:, None]
+        backwards = (place < 0) | (place >= side)
         place = (side - 1) - ((side - 1) - place.abs()).abs()
     if mirrored:
         turned = uniform(len(images), images, generator) < mirrored
         place = torch.where(turned[:, None], (side - 1) - place, place)
-    return place.expand(len(images), side)
+        backwards = backwards ^ turned[:, None]
+    return Axis(place.expand(len(images), side), backwards.expand(len(images), side))
 
 
-def _warped(images: Tensor, strengths: Mapping[str, float], generator: torch.Generator | None) -> Tensor:
-    """All changes of place as one affine map, sampled bilinearly."""
+def _warp(images: Tensor, strengths: Mapping[str, float], generator: torch.Generator | None) -> Warp:
+    """All changes of place as one affine map."""
     batch, height, width, _ = images.shape
 
     def spread(name: str) -> Tensor:
@@ -104,10 +169,19 @@ def _warped(images: Tensor, strengths: Mapping[str, float], generator: torch.Gen
         ],
         dim=1,
     )
-    pixels = images.permute(0, 3, 1, 2).float()
-    grid = functional.affine_grid(matrix, list(pixels.shape), align_corners=False)
-    moved = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return moved.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8)
+    return Warp(matrix)
+
+
+def _warped(pixels: Tensor, warp: Warp) -> Tensor:
+    """Colors [batch, height, width, channel] sampled bilinearly, labels [batch, height, width] from the nearest."""
+    colors = pixels.ndim == 4
+    values = (pixels.permute(0, 3, 1, 2) if colors else pixels.unsqueeze(1)).float()
+    grid = functional.affine_grid(warp.matrix, list(values.shape), align_corners=False)
+    mode = "bilinear" if colors else "nearest"
+    found = functional.grid_sample(values, grid, mode=mode, padding_mode="reflection", align_corners=False)
+    if not colors:
+        return found.squeeze(1).to(pixels.dtype)
+    return found.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _signs(images: Tensor, chance: float, generator: torch.Generator | None) -> Tensor:

@@ -1,8 +1,9 @@
 """Changes to whole batches that keep their meaning, as tensor operations on the batch's device.
 
-`augment(inputs, plans, features)` applies to each field the augmentations that its plan names; `blend`
-mixes examples with others (mixup, cutmix). Nothing is changed in place; shapes, dtypes and padding stay.
-What there is for each kind of feature, with the meaning of its strength, is in `STRENGTHS`.
+`augment(inputs, plans, features)` applies to each field the augmentations that its plan names, `augment_with_targets`
+does to targets that lie on a picture what is done to that; `blend` mixes examples with others (mixup, cutmix). Nothing
+is changed in place; shapes, dtypes and padding stay. What there is for each kind of feature, with the meaning of its
+strength, is in `STRENGTHS`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lamina.errors import InputError, nearest
 from lamina.learn import _pictures, _sequences
 from lamina.learn.batch import Batch
 from lamina.modalities import Feature
+from lamina.tasks import Layout
 
 Strengths = Mapping[str, Any]
 
@@ -64,6 +66,8 @@ CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generat
     "numbers": _sequences.change_numbers,
     "category": _sequences.change_category,
 }
+MOVES: dict[str, Callable[[Tensor, _pictures.Movement], Tensor]] = {"map": _pictures.moved}
+"""By kind of layout: how a target that lies on a picture is moved with it."""
 CUTTABLE = frozenset({"image", "spectrogram", "series"})
 MIXABLE = CUTTABLE | {"numbers"}
 LINE_ART = 0.8
@@ -116,7 +120,25 @@ def augment(
     Raises:
         InputError: a field or an augmentation that there is not, or a strength out of range.
     """
-    changed = dict(inputs)
+    return augment_with_targets(inputs, {}, {}, plans, features, generator)[0]
+
+
+def augment_with_targets(
+    inputs: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    layouts: Mapping[str, Layout],
+    plans: Mapping[str, Strengths],
+    features: Mapping[str, Feature],
+    generator: torch.Generator | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """As `augment`, and the targets, moved as the picture that they lie on.
+
+    Args:
+        targets: encoded, by name, [batch, ...].
+        layouts: of the answers to them; those of a kind in MOVES lie on the one picture among the inputs.
+    """
+    changed, others = dict(inputs), dict(targets)
+    lying = {name: layout.kind for name, layout in layouts.items() if layout.kind in MOVES}
     for name, plan in plans.items():
         if name not in features or name not in inputs:
             raise InputError(
@@ -125,9 +147,17 @@ def augment(
                 fix=nearest(name, features),
             )
         strengths = checked(name, plan, features[name])
-        if strengths and len(inputs[name]):
+        if not strengths or not len(inputs[name]):
+            continue
+        if not lying or features[name].kind != "image":
             changed[name] = CHANGES[features[name].kind](inputs[name], strengths, features[name], generator)
-    return changed
+            continue
+        movement = _pictures.movement_of(inputs[name], strengths, generator)
+        still = inputs[name] if movement is None else _pictures.moved(inputs[name], movement)
+        changed[name] = _pictures.finished(still, strengths, features[name], generator)
+        if movement is not None:
+            others.update({target: MOVES[kind](others[target], movement) for target, kind in lying.items()})
+    return changed, others
 
 
 def checked(name: str, plan: Strengths, feature: Feature) -> dict[str, float]:

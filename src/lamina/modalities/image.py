@@ -35,6 +35,7 @@ from lamina.modalities._files import (
     source,
     spread,
 )
+from lamina.modalities._frame import Frame
 from lamina.modalities._options import choice
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TG
 """Formats that are decoded inside this process; PostScript, for one, would start another program."""
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 
+LARGE_SIDES = (64, 96, 128, 160, 192, 224, 256)
+"""For answers of which every pixel counts."""
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224)
 NATIVE_SIDE = 64
 DEFAULT_CAP = 96
@@ -123,6 +126,24 @@ def header(value: object, root: Path | None = None) -> Header:
         raise Unreadable(_reason(error)) from error
 
 
+def raw_pixels(value: object, root: Path | None = None) -> Array:
+    """[height, width] or [height, width, channel] as they are stored, upright; of a palette's picture its indices.
+
+    Raises:
+        Unreadable: it is no picture, and why.
+    """
+    if isinstance(value, np.ndarray):
+        if value.ndim not in (2, 3) or 0 in value.shape:
+            raise Unreadable(f"an array of shape {value.shape} is no picture")
+        return value
+    try:
+        with _open(value, root) as picture:
+            picture.load()
+            return np.asarray(_upright(picture))
+    except _reading_errors() as error:
+        raise Unreadable(_reason(error)) from error
+
+
 @dataclass(frozen=True)
 class Encoder:
     """uint8 [row, height, width, channel]; fitted on the training pictures.
@@ -130,6 +151,8 @@ class Encoder:
     Options:
         size: side in pixels or [height, width]. Default: the pictures' own size if all are equal and at
             most 64 pixels; otherwise a square, the nearest of 32, 48, 64 and 96 to the median longer side.
+            "large": the pictures' own size, or their shape with a longer side of 256, if all are equal; otherwise a
+            square of up to 256.
         channels: 1 or 3. Default: 1 if all pictures looked at (at most 2,000) are grey.
         resize: "stretch", "pad" (whole picture, centred, bordered by the mean of its edge, or by white where
             it was transparent) or "crop" (its middle). Default: stretch if nine in ten training pictures
@@ -154,6 +177,11 @@ class Encoder:
         """`details`: each channel's mean and std on the scale 0 to 255; the share of pixels nearly black or white."""
         details = {"mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share}
         return Feature("image", (self.height, self.width, self.channels), "uint8", details=details)
+
+    @property
+    def frame(self) -> Frame:
+        """Where pictures come to lie in what is encoded."""
+        return Frame(self.height, self.width, self.resize)
 
     @classmethod
     def fit(cls, chunks: Chunks, options: Mapping[str, Json], root: Path | None = None) -> Self:
@@ -198,6 +226,25 @@ class Encoder:
 
         each(one, len(values))
         return Encoded(array, dict(sorted(errors.items())))
+
+    def whole(self, value: object, root: Path | None = None) -> Array:
+        """uint8 [height, width, channel]: one picture at its own size, upright, with this encoder's channels.
+
+        Raises:
+            Unreadable: it is no picture, and why.
+        """
+        try:
+            if isinstance(value, np.ndarray):
+                flat = _pixels(value)
+                opened = _image_module().fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
+            else:
+                opened = _open(value, root)
+            with opened as picture:
+                picture.load()
+                plain = np.asarray(_plain(_upright(picture), self.channels)[0], dtype=np.uint8)
+                return plain.reshape(*plain.shape[:2], self.channels)
+        except _reading_errors() as error:
+            raise Unreadable(_reason(error)) from error
 
     def decode(self, array: Array) -> Values:
         """The pictures as they were encoded: uint8 arrays [height, width, channel]."""
@@ -270,23 +317,18 @@ class Encoder:
         bicubic = images.Resampling.BICUBIC
         if self.resize == "stretch":
             return picture.resize((self.width, self.height), bicubic, reducing_gap=3.0)
-        ratios = (self.width / picture.width, self.height / picture.height)
-        ratio = min(ratios) if self.resize == "pad" else max(ratios)
         if self.resize == "crop":
             # The wanted part only is resized: a long strip would otherwise grow without limit.
-            width, height = self.width / ratio, self.height / ratio
-            left, top = (picture.width - width) / 2, (picture.height - height) / 2
-            right, bottom = min(left + width, float(picture.width)), min(top + height, float(picture.height))
-            box = (max(left, 0.0), max(top, 0.0), right, bottom)
+            box = self.frame.box(picture.height, picture.width)
             return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
-        size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
+        place = self.frame.place(picture.height, picture.width)
         border: Any = WHITE[: self.channels] if transparent else _border(picture)
         canvas: Picture = images.new(
             picture.mode, (self.width, self.height), border if self.channels == 3 else border[0]
         )
         canvas.paste(
-            picture.resize(size, bicubic, reducing_gap=3.0),
-            ((self.width - size[0]) // 2, (self.height - size[1]) // 2),
+            picture.resize((place.width, place.height), bicubic, reducing_gap=3.0),
+            (place.left, place.top),
         )
         return canvas
 
@@ -313,6 +355,8 @@ def _size(option: Json, headers: list[Header]) -> tuple[int, int]:
     """Height and width of the encoding."""
     if isinstance(option, list | tuple) and len(option) == 2:
         return whole("image", "size", option[0], 1, LARGEST_SIDE), whole("image", "size", option[1], 1, LARGEST_SIDE)
+    if option == "large":
+        return _large_size(headers)
     if option != "auto":
         side = whole("image", "size", option, 1, LARGEST_SIDE)
         return side, side
@@ -323,6 +367,16 @@ def _size(option: Json, headers: list[Header]) -> tuple[int, int]:
         return first.height, first.width
     median = float(np.median([max(item.height, item.width) for item in headers]))
     side = min((side for side in SIDES if side <= DEFAULT_CAP), key=lambda side: abs(side - median))
+    return side, side
+
+
+def _large_size(headers: list[Header]) -> tuple[int, int]:
+    first, most = headers[0], LARGE_SIDES[-1]
+    if all((item.height, item.width) == (first.height, first.width) for item in headers):
+        ratio = min(1.0, most / max(first.height, first.width))
+        return max(1, round(first.height * ratio)), max(1, round(first.width * ratio))
+    median = float(np.median([max(item.height, item.width) for item in headers]))
+    side = min(LARGE_SIDES, key=lambda side: abs(side - median))
     return side, side
 
 

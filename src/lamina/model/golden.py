@@ -19,6 +19,7 @@ import numpy as np
 
 from lamina.data.schema import Chunk, Json, Values
 from lamina.model.graph import damaged
+from lamina.tasks import LaidOut
 
 if TYPE_CHECKING:
     from lamina.model.format import Sealed
@@ -28,6 +29,8 @@ MOST = 64
 USUAL = 16
 """Rows that a training run keeps in the file."""
 TOLERANCE = 1e-3
+LARGE_ANSWERS = 1_000_000
+"""Outputs of answers that are no vector, of all golden examples together, about."""
 _LARGEST_FILE = 4 << 20
 _FILES = ("image", "audio")
 
@@ -46,11 +49,15 @@ def sealed_with(sealed: Sealed, chunk: Chunk, root: Path | None = None) -> Seale
         values = {column: _kept(chunk[column][row], column in files, root) for column in model.columns}
         if all(value is not _TOO_LARGE for value in values.values()):
             rows.append(values)
+    large = sum(task.width for task in model.tasks.values() if isinstance(task, LaidOut))
+    rows = rows[: max(1, LARGE_ANSWERS // large)] if large else rows
     answers = model.predict(rows)
     kept = [number for number in range(len(rows)) if number not in answers.errors]
     golden = {
         "rows": [{name: _packed(value) for name, value in rows[number].items()} for number in kept],
-        "answers": [{name: value for name, value in answers[number].items() if name != "error"} for number in kept],
+        "answers": [
+            {name: _answer(value) for name, value in answers[number].items() if name != "error"} for number in kept
+        ],
     }
     return replace(sealed, golden=golden)
 
@@ -109,9 +116,24 @@ def _difference(answer: Mapping[str, Any], wanted: Json) -> dict[str, Json]:
 def _agree(found: Json, wanted: Json) -> bool:
     if isinstance(found, list) and isinstance(wanted, list):
         return len(found) == len(wanted) and all(map(_agree, found, wanted))
+    if isinstance(wanted, Mapping) and "array" in wanted:
+        return isinstance(found, np.ndarray) and _alike(found, _unpacked(wanted))
     if isinstance(found, float) and isinstance(wanted, float):
         return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return bool(found == wanted)
+
+
+def _answer(value: Any) -> Json:
+    return _packed(value) if isinstance(value, np.ndarray) else value
+
+
+def _alike(found: Values, wanted: Values) -> bool:
+    """Maps differ in a few pixels on the edge between two answers, where another processor rounds otherwise."""
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return False
+    if found.dtype.kind == "f":
+        return bool(np.allclose(found, wanted, TOLERANCE, TOLERANCE))
+    return float(np.mean(found != wanted)) <= TOLERANCE
 
 
 _TOO_LARGE = object()

@@ -15,9 +15,11 @@ import numpy as np
 
 from lamina.errors import InputError, MissingDependencyError, nearest
 from lamina.files import FIXES
+from lamina.model import pictures
 from lamina.model.answers import ERROR, PATH, Part, row_of
 from lamina.model.rows import open_rows
 from lamina.model.runtime import BATCH, Model
+from lamina.tasks import Mapped
 
 
 class Writer(Protocol):
@@ -33,7 +35,8 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
 
     The columns are `path` where rows are files, for each target T its answer T and T.p, T.p.CLASS or T.low,
     T.high, and `error`. The file is written beside and renamed, replacing one that is there. Memory stays
-    flat however many rows there are. Returns {"rows", "errors"}.
+    flat however many rows there are. Answers that are pictures are written as PNG files: where `out` is a folder into
+    it, beside answers.csv, and for x.csv into the folder x. Returns {"rows", "errors"}.
 
     Raises:
         InputError: an unknown extension, a folder that cannot be written, `out` is the input itself, or
@@ -41,7 +44,10 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
         MissingDependencyError: Parquet without pyarrow.
     """
     to_screen = str(out) == "-"
-    path = Path(out)
+    path, album = Path(out), None
+    if any(isinstance(task, Mapped) for task in model.tasks.values()):
+        path, folder = pictures.places(out)
+        album = pictures.Album(folder, path.parent)
     kind = ".csv" if to_screen else path.suffix.lower()
     if kind not in _WRITERS:
         raise InputError(
@@ -57,7 +63,10 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
     with _opened(path, to_screen, kind) as file:
         writer = _WRITERS[kind](file, columns, kinds)
         for part in model.stream(rows):
-            writer.part([row_of(part, row, rows.named_by_path) for row in range(part.rows)])
+            answered = [row_of(part, row, rows.named_by_path) for row in range(part.rows)]
+            if album is not None:
+                answered = [album.kept(one, counts["rows"] + number) for number, one in enumerate(answered)]
+            writer.part(answered)
             _count(counts, part)
         writer.close()
     return counts

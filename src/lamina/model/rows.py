@@ -181,7 +181,7 @@ def _from_reader(data: Any, model: Reads, size: int, root: Path | None, labels: 
 
 def is_of_files(columns: Sequence[str]) -> bool:
     """Whether data with these columns is files, not a table."""
-    return "path" in columns and set(columns) <= {"path", "label", "split"}
+    return "path" in columns and set(columns) <= {"path", "label", "mask", "split"}
 
 
 def _file_column(model: Reads, columns: Sequence[str]) -> str | None:

@@ -15,11 +15,11 @@ from lamina import registry
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 from lamina.modalities import Encoder
-from lamina.model import golden, graph, lengths
+from lamina.model import golden, graph, lengths, stitch
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows, open_rows
-from lamina.tasks import Answering, Task
+from lamina.tasks import Answering, LaidOut, Mapped, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +30,9 @@ LARGEST_BATCH = 256 << 20
 """Bytes of one encoded batch: rows that are large run in smaller batches."""
 TOKEN_NUMBERS = 512
 """Numbers that a network holds at once for each token, about: several vectors of some hundred."""
+
+OUTPUT_NUMBERS = 16
+"""Numbers that a network holds at once for each number of an answer that is no vector, about."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -136,7 +139,11 @@ class Model:
         """Answer chunk after chunk; while the network runs on one, the next is being encoded."""
         for chunk, arrays, errors in _one_ahead(rows, lambda chunk: self._encoded(chunk.values, chunk.errors, rows)):
             outputs = self.outputs(arrays, batch=max(len(chunk), 1))
-            yield Part(len(chunk), self.decode(outputs), errors, chunk.values.get("path"))
+            if any(isinstance(task, Mapped) for task in self.tasks.values()):
+                answered = stitch.answers(self, outputs, chunk.values, errors, rows.root)
+            else:
+                answered = self.decode(outputs)
+            yield Part(len(chunk), answered, errors, chunk.values.get("path"))
 
     @property
     def answer_columns(self) -> tuple[str, ...]:
@@ -177,8 +184,9 @@ class Model:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one encoded row takes on its way through the network's first layer."""
-        return sum(_bytes(item.encoder) for item in self.inputs.values())
+        """Bytes that one encoded row takes on its way through the network's first layer, and a large answer's head."""
+        wide = sum(task.width for task in self.tasks.values() if isinstance(task, LaidOut))
+        return sum(_bytes(item.encoder) for item in self.inputs.values()) + 4 * OUTPUT_NUMBERS * wide
 
     def check_golden(self) -> dict[str, Json]:
         """Answer the golden examples that were sealed with the model: {"rows", "agree", "sound", "differences"}."""

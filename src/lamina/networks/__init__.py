@@ -5,11 +5,15 @@ A module `lamina/networks/NAME.py` offers
 - `ACCEPTS`: the feature kinds it reads, e.g. `("image", "spectrogram")`;
 - `Options`: a frozen dataclass of its sizes with defaults (width, depth, dropout, ...);
 - `build(features, options) -> Network`: features by field name, all of kinds in ACCEPTS. A family for
-  tables takes any number of fields at once; the others take exactly one.
+  tables takes any number of fields at once; the others take exactly one;
+- `GIVES`, where it can give more than a vector: a tuple of "pyramid" and "sequence".
 
 The network goes from encoded inputs (a dict of tensors by field name, as stored: images are uint8
 [batch, height, width, channel]) to a vector; scaling and casting of inputs are inside it, so that the
 exported graph needs nothing else. Heads and the fusion of several networks are in `assembly`.
+
+Heads for answers that are no vector read more than that: a network that is `Pyramidal` gives maps of several sizes,
+one that is `Stepwise` a vector for every step of a sequence.
 
 A network that is `Informed` besides looks at training rows once before its first step; one that is `Remembering`
 is told which values go together in them.
@@ -51,6 +55,68 @@ class Network(Protocol):
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Its parts from input to output: for gradual unfreezing, layer-wise rates and `layer(name)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Level:
+    """One map of a pyramid.
+
+    Attributes:
+        channels: of the map.
+        stride: pixels of the encoded picture from one place to the next, about.
+        height, width: of the map.
+    """
+
+    channels: int
+    stride: int
+    height: int
+    width: int
+
+
+@runtime_checkable
+class Pyramidal(Protocol):
+    """A network that can give maps of several sizes in place of its vector."""
+
+    levels: tuple[Level, ...]
+    """The finest first. Stride 1, where there is such a level, is the standardised picture itself."""
+
+    def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """[batch, channel, height, width] for each level."""
+        ...
+
+    def without_vector(self) -> None:
+        """Let go of the parts that only `forward` uses, as nothing would teach them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The sequence that a network gives.
+
+    Attributes:
+        width: of every step's vector.
+        number: of steps, padding among them.
+        stride: steps of the encoded input from one to the next.
+    """
+
+    width: int
+    number: int
+    stride: int
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A network that can give a vector for every step of a sequence in place of its one vector."""
+
+    steps: Steps
+
+    def sequence(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[batch, step, width]; steps of padding hold 0."""
+        ...
+
+    def without_vector(self) -> None:
+        """Let go of the parts that only `forward` uses, as nothing would teach them."""
         ...
 
 

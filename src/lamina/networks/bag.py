@@ -21,7 +21,7 @@ from lamina.networks import OutputShape
 from lamina.networks.blocks.fields import only_field, trimmed
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.spelling import SpelledEmbedding
-from lamina.networks.heads import MemberLinear
+from lamina.networks.heads.vector import MemberLinear
 
 ACCEPTS = ("tokens",)
 

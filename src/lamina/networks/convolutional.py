@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from lamina.modalities import Feature
 from lamina.networks import OutputShape
-from lamina.networks.blocks.fields import Pixels, only_field
+from lamina.networks.blocks.fields import Pixels, levels_of, only_field
 from lamina.networks.blocks.options import whole
 
 ACCEPTS = ("image",)
+GIVES = ("pyramid",)
 LARGE = 64
 """Pixels from which on the first layers may take large strides."""
 
@@ -53,10 +54,9 @@ class Convolutional(nn.Module):
             self.layers.append(nn.Sequential(nn.Conv2d(inner, outer, kernel, stride, padding), nn.ReLU()))
             inner = outer
         with torch.no_grad():
-            probe = torch.zeros(1, channels, height, width)
-            for layer in self.layers:
-                probe = layer(probe)
-        self.dense = nn.Sequential(nn.Flatten(), nn.Linear(probe[0].numel(), options.hidden), nn.ReLU())
+            maps = self._maps(torch.zeros(1, channels, height, width))
+        self.levels = levels_of(maps, feature)
+        self.dense: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(maps[-1][0].numel(), options.hidden), nn.ReLU())
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.orthogonal_(module.weight, nn.init.calculate_gain("relu"))
@@ -66,11 +66,22 @@ class Convolutional(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, hidden]."""
-        values: Tensor = self.pixels(inputs[self.name])
-        for layer in self.layers:
-            values = layer(values)
-        vector: Tensor = self.dense(values)
+        vector: Tensor = self.dense(self.pyramid(inputs)[-1])
         return vector.unsqueeze(1)
+
+    def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The picture and the map of every convolution."""
+        return self._maps(self.pixels(inputs[self.name]))
+
+    def without_vector(self) -> None:
+        """The dense layer."""
+        self.dense = nn.Identity()
+
+    def _maps(self, values: Tensor) -> list[Tensor]:
+        maps = [values]
+        for layer in self.layers:
+            maps.append(layer(maps[-1]))
+        return maps
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """layers.0, layers.1, layers.2, dense."""

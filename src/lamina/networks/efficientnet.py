@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import OutputShape
+from lamina.networks import Level, OutputShape
 from lamina.networks.blocks.depth import StochasticDepth, chances
 from lamina.networks.blocks.fields import Pixels, only_field
 from lamina.networks.blocks.options import share, whole
 
 ACCEPTS = ("image",)
+GIVES = ("pyramid",)
 
 SCALES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2), "lite3": (1.2, 1.4), "lite4": (1.4, 1.8)}
 """Factors of (width, depth)."""
@@ -141,17 +142,44 @@ class EfficientNet(nn.Module):
         self.last = Convolution(inner, 1280, 1, 1)
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(1280)
+        self.levels = self._levels(feature)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, 1280]."""
-        values: Tensor = self.pixels(inputs[self.field])
+        *_, last = self._maps(self.pixels(inputs[self.field]))
+        vector: Tensor = self.dropout(last.mean((2, 3)))
+        return vector.unsqueeze(1)
+
+    def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The picture, enlarged where it is, and the last map of each size; the coarsest is the last convolution's."""
+        return list(self._maps(self.pixels(inputs[self.field])))
+
+    def without_vector(self) -> None:
+        """There is nothing: the vector is the last map's mean."""
+
+    def _maps(self, values: Tensor) -> Iterator[Tensor]:
         if self.resize:
             values = functional.interpolate(values, size=(self.resize, self.resize), mode="bilinear")
-        values = self.stem(values.expand(-1, 3, -1, -1))
-        for stage in self.body:
+        previous = values = values.expand(-1, 3, -1, -1)
+        for stage in (self.stem, *self.body, self.last):
             values = stage(values)
-        vector: Tensor = self.dropout(self.last(values).mean((2, 3)))
-        return vector.unsqueeze(1)
+            if values.shape[2:] != previous.shape[2:]:
+                yield previous
+            previous = values
+        yield values
+
+    def _levels(self, feature: Feature) -> tuple[Level, ...]:
+        """What `pyramid` gives: every halving rounds up."""
+        sides = (self.resize, self.resize) if self.resize else feature.shape[:2]
+        channels = [3, *(part[-1].project.conv.out_channels for part in self.body)]  # type: ignore[index, union-attr]
+        kept = [channels[0], channels[1], channels[2], channels[3], channels[5], self.output.width]
+        found: list[Level] = []
+        for number, width in enumerate(kept):
+            height, across = (math.ceil(side / 2**number) for side in sides)
+            level = Level(width, max(1, round(feature.shape[0] / height)), height, across)
+            # What can be halved no more goes on to the next stage at its size.
+            found = [*(one for one in found if (one.height, one.width) != (height, across)), level]
+        return tuple(found)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """stem, stage1, ..., stage7, last."""

@@ -25,7 +25,7 @@ from lamina.networks import OutputShape
 from lamina.networks.blocks.fields import check_fields
 from lamina.networks.blocks.options import positive, share, whole
 from lamina.networks.blocks.partners import Partners, different_pairs
-from lamina.networks.heads import MemberLinear
+from lamina.networks.heads.vector import MemberLinear
 
 ACCEPTS = ("category", "numbers")
 

@@ -7,7 +7,7 @@ accuracy for the time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import OutputShape
+from lamina.networks import Level, OutputShape
 from lamina.networks.blocks.depth import StochasticDepth, chances
-from lamina.networks.blocks.fields import Pixels, lengths, only_field, within
+from lamina.networks.blocks.fields import Pixels, lengths, levels_of, only_field, within
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import MapPooling, pool_map
 
 ACCEPTS = ("image", "spectrogram", "series")
+GIVES = ("pyramid",)
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,10 @@ class ResNet(nn.Module):
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(width)
 
+        if self.pixels is not None:
+            # Only a picture has one: a network of series or sounds lacks the attribute, and so is not `Pyramidal`.
+            self.levels = self._levels(feature)
+
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
         values = inputs[self.field]
@@ -201,6 +206,34 @@ class ResNet(nn.Module):
         pooled = pool_map(values, self.pooling, None if mask is None else within(mask, values.shape[2]))
         vector: Tensor = self.dropout(self.norm(pooled))
         return vector.unsqueeze(1)
+
+    def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The picture, the stem's maps and those of the stages, each just before the next halving."""
+        assert self.pixels is not None
+        return list(self._maps(self.pixels(inputs[self.field])))
+
+    def without_vector(self) -> None:
+        """The pooled vector's normalisation."""
+        self.norm = nn.Identity()
+
+    def _maps(self, values: Tensor) -> Iterator[Tensor]:
+        previous = values
+        for layer in (*self.stem, *self.blocks):
+            values = layer(values)
+            if values.shape[2:] != previous.shape[2:]:
+                yield previous
+            previous = values
+        yield values
+
+    def _levels(self, feature: Feature) -> tuple[Level, ...]:
+        """What `pyramid` gives, found by trying: the stem halves in several ways."""
+        assert self.pixels is not None
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            maps = list(self._maps(self.pixels(torch.zeros(1, *feature.shape))))
+        self.train(training)
+        return levels_of(maps, feature)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """stem, block1, block2, ..., and pool, where the pooled vector is normalised."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lamina import registry
-from lamina.baselines import BaselineAnswers, BaselineFeatures
+from lamina.baselines import BaselineAnswers, BaselineFeatures, Rows
 from lamina.baselines._features import collect
 from lamina.baselines._run import compare
 from lamina.choose import hardware
-from lamina.files import write_bytes
+from lamina.data.examples import IN_MEMORY, blocks, room
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import question
 from lamina.steps.prepare import Prepared
+from lamina.tasks import LaidOut
 
 Array = np.ndarray[Any, Any]
 SHARE = 0.15
@@ -46,7 +48,7 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
     kinds: set[str] = {feature.kind for feature in features.values()}
     seconds = (SHARE * plan.budget if plan.budget else SECONDS) / len(prepared.tasks)
     parts = prepared.split
-    rows = _affordable(parts.train, kinds, plan.seed)
+    rows = _affordable(parts.train, kinds, plan.seed, _bytes(prepared))
     if len(rows) < len(parts.train):
         narrator.say(f"baselines learn from {len(rows):,} of the training rows, drawn at random, to save memory")
     train, validation, test = (simple_features(prepared, part) for part in (rows, parts.validation, parts.test))
@@ -73,17 +75,31 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
     return found
 
 
-def _affordable(rows: Array, kinds: set[str], seed: int) -> Array:
-    """All rows, or as many as a baseline can hold: simple features of media are hundreds of numbers a row."""
+def _affordable(rows: Array, kinds: set[str], seed: int, size: int) -> Array:
+    """All rows, or as many as a baseline can hold: simple features of media are hundreds of numbers a row.
+
+    Args:
+        size: bytes of a row's targets that are no vectors.
+    """
     most = MOST_PLAIN if kinds <= {"numbers", "category"} else MOST_MEDIA
+    most = min(most, max(1, IN_MEMORY // size)) if size else most
     if len(rows) <= most:
         return rows
     return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
 
 
+def _bytes(prepared: Prepared) -> int:
+    arrays = [prepared.examples.arrays[name] for name, task in prepared.tasks.items() if isinstance(task, LaidOut)]
+    return sum(array.nbytes // max(len(array), 1) for array in arrays)
+
+
 def simple_features(prepared: Prepared, rows: Array) -> BaselineFeatures:
     """Simple features of `rows`, from the encoded arrays; of texts, from the raw words."""
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    if all(isinstance(task, LaidOut) for task in prepared.tasks.values()):
+        # Nothing that is known of a whole picture tells where something is in it.
+        pictures = [name for name, feature in features.items() if feature.kind == "image"]
+        return BaselineFeatures((), len(rows), {name: Rows(prepared.examples.arrays[name], rows) for name in pictures})
     arrays = {name: prepared.examples.arrays[name][rows] for name in features}
     columns = {name: prepared.schema[name].columns[0] for name, feature in features.items() if feature.kind == "tokens"}
     raw = prepared.table.take(rows, list(columns.values())) if columns else {}
@@ -102,9 +118,13 @@ def _write(run: Run, found: Answers) -> None:
         for target, items in found.items()
     }  # fmt: skip
     arrays = {f"{target}/{item.name}": item.output for target, items in found.items() for item in items}
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    write_bytes(run.folder / FILES[1], content.getvalue())
+    beside = run.folder / f".{FILES[1]}.part"
+    with beside.open("wb") as file:
+        # Large answers lie on disk already, and go from there to here without being in memory as a whole.
+        np.savez(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(run.folder / FILES[1])
     run.write_json(run.folder / FILES[0], document)
 
 
@@ -112,12 +132,12 @@ def read_baselines(run: Run, plan: Plan) -> Answers | None:
     """What an earlier process of this run fitted; None where it was stopped before."""
     try:
         document = json.loads((run.folder / FILES[0]).read_text(encoding="utf-8"))
-        with np.load(run.folder / FILES[1], allow_pickle=False) as arrays:
+        with zipfile.ZipFile(run.folder / FILES[1]) as arrays:
             return {
                 target: tuple(
                     BaselineAnswers(
                         item["name"],
-                        arrays[f"{target}/{item['name']}"],
+                        _array(arrays, f"{target}/{item['name']}.npy"),
                         item["seconds"],
                         None if item["task"] is None else _task(plan, target, item["task"]),
                         item["note"],
@@ -126,8 +146,21 @@ def read_baselines(run: Run, plan: Plan) -> Answers | None:
                 )
                 for target, items in document.items()
             }
-    except (OSError, json.JSONDecodeError, KeyError):
+    except (OSError, json.JSONDecodeError, KeyError, ValueError, zipfile.BadZipFile):
         return None
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Array:
+    """float32 [row, width] of an .npz, read a part at a time into memory, or onto disk where it is large."""
+    with archive.open(name) as file:
+        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[arg-type]
+            raise ValueError(name)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)  # type: ignore[arg-type]
+        found = room(shape)
+        for part in blocks(found):
+            size = kind.itemsize * found[part].size
+            found[part] = np.frombuffer(file.read(size), kind).reshape(found[part].shape)
+    return found
 
 
 def _task(plan: Plan, target: str, state: Mapping[str, Any]) -> Any:

@@ -22,13 +22,14 @@ from lamina.learn.finder import find_rate
 from lamina.learn.loader import Loader
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
+from lamina.networks.heads import reads
 from lamina.plan import NetworkPlan, Plan
 from lamina.steps.explanations import answers_asked
 from lamina.steps.inform import remember
 from lamina.steps.learner import Learner, build, preparation
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
-from lamina.tasks import classify
+from lamina.tasks import LaidOut, classify, layout_of
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -129,7 +130,8 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
         )
     Schedule.over(1, decided.schedule)
     learner = build(decided, prepared, torch.device("cpu"), request.base)
-    prepare = preparation(decided, {name: encoder.feature for name, encoder in prepared.encoders.items()})
+    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
+    prepare = preparation(decided, features, {name: layout_of(task) for name, task in prepared.tasks.items()})
     if prepare is not None:
         _, batch = next(learner.source.batches(0))
         prepare(batch)
@@ -157,10 +159,13 @@ def _decided(
         asked = networks_asked(request, list(choose_networks.groups(features)))
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         accelerated = hardware.detect().device.type != "cpu"
+        wanted = {reads(layout_of(task)) for task in prepared.tasks.values()} - {"vector"}
         networks, why = choose_networks.choose(
-            features, rows, asked, request.base, classify=classes, accelerated=accelerated
+            features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted
         )
-        optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes)
+        optimizer, schedule, training, more = choose_training.choose(
+            networks, features, rows, classes, maps="pyramid" in wanted
+        )
         networks, rate, for_scratch = choose_training.rates(networks, classes)
         if rate:
             optimizer = replace(optimizer, learning_rate=rate)
@@ -311,7 +316,9 @@ def measure(
 def _answers_asked(prepared: Prepared, pace: float) -> int:
     """How many answers the fifth step asks for, here and of the sealed model, if they come at this pace."""
     split = prepared.split
-    return len(split.validation) + 2 * len(split.test) + answers_asked(prepared.schema, len(split.test), pace)
+    explained = sum(not isinstance(task, LaidOut) for task in prepared.tasks.values())
+    asked = answers_asked(prepared.schema, len(split.test), pace) if explained else 0
+    return len(split.validation) + 2 * len(split.test) + asked
 
 
 def _seconds_per_answer(learner: Measured) -> float:

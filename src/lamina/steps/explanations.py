@@ -16,6 +16,7 @@ from lamina.model import golden
 from lamina.model.runtime import Model
 from lamina.steps import shown
 from lamina.steps.prepare import Prepared
+from lamina.tasks import LaidOut
 
 Array = np.ndarray[Any, Any]
 EXAMPLES = 3
@@ -46,12 +47,15 @@ def _rows_shuffled(fields: int, rows: int, pace: float) -> int:
 
 
 def explanations(prepared: Prepared, model: Model, rows: Array, seed: int, *, pace: float) -> tuple[Explanation, ...]:
-    """Importance of the fields and some explained test rows, for each target.
+    """Importance of the fields and some explained test rows, for each target that is answered with a vector.
 
     Args:
         rows: the test rows.
         pace: answers that the sealed model gives a second.
     """
+    targets = tuple(name for name, task in model.tasks.items() if not isinstance(task, LaidOut))
+    if not targets:
+        return ()
     generator = np.random.default_rng(seed)
     schema = prepared.schema
     columns = [column for field in (*schema.inputs, *schema.targets) for column in field.columns]
@@ -60,13 +64,13 @@ def explanations(prepared: Prepared, model: Model, rows: Array, seed: int, *, pa
     if len(model.inputs) > 1:
         drops = importance(model, prepared.table.take(some, columns), seed=seed, root=prepared.table.root)
     chosen = generator.choice(rows, min(len(rows), EXAMPLES), replace=False)
-    found: dict[str, list[Mapping[str, Json]]] = {name: [] for name in model.targets}
+    found: dict[str, list[Mapping[str, Json]]] = {name: [] for name in targets}
     for row in chosen.tolist():
         raw = {name: values[0] for name, values in prepared.table.take(np.array([row]), columns).items()}
-        explained = explain(model, raw, prepared.table.root, seed=seed)
+        explained = explain(model, raw, prepared.table.root, targets=targets, seed=seed)
         for name, one in explained["targets"].items():
             found[name] += _examples(prepared, row, raw, one)
-    return tuple(Explanation(name, dict(drops.get(name, {})), tuple(found[name])) for name in model.targets)
+    return tuple(Explanation(name, dict(drops.get(name, {})), tuple(found[name])) for name in targets)
 
 
 def _examples(

@@ -12,6 +12,7 @@ from lamina.networks import Informed, Remembering
 from lamina.plan import Plan
 from lamina.steps.learner import Learner, known, loader
 from lamina.steps.prepare import Prepared
+from lamina.tasks import LaidOut
 
 MOST_ROWS = 20_000
 """Rows that are looked at: a few seconds for long texts; more would hardly change what they tell."""
@@ -53,6 +54,9 @@ def pulls(learner: Learner, prepared: Prepared, rows: np.ndarray[tuple[int], np.
     """
     columns = []
     for name, task in learner.tasks.items():
+        if isinstance(task, LaidOut):
+            # No network of vectors, which alone ask for this, answers it.
+            continue
         target = torch.from_numpy(prepared.examples.take([name], rows)[name])
         output = torch.zeros(len(rows), 1, task.width, requires_grad=True)
         losses = torch.nan_to_num(task.loss(output, target, {})) * known(target)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamina.data.examples import BLOCK, at, blocks, room
+from lamina.errors import InputError
 from lamina.learn import augment, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
@@ -22,7 +24,7 @@ from lamina.networks.transfer.freezing import apply_freezing, parameter_groups, 
 from lamina.networks.transfer.weights import load_weights
 from lamina.plan import Plan
 from lamina.steps.prepare import Prepared
-from lamina.tasks import Task
+from lamina.tasks import LaidOut, Layout, Task, layout_of
 
 Array = np.ndarray[Any, Any]
 
@@ -55,9 +57,8 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
     """Assemble networks, method, engine and batches as the plan says; random only through the plan's seed."""
     torch.manual_seed(plan.seed)
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
-    network = build_assembly(
-        plan.network, features, {name: task.width for name, task in prepared.tasks.items()}, base=base
-    )
+    layouts = {name: layout_of(task) for name, task in prepared.tasks.items()}
+    network = build_assembly(plan.network, features, layouts, base=base)
     notes = load_weights(network, plan.network, base)
     network = network.to(device)
     for name, part in plan.network.items():
@@ -73,7 +74,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         network,
         task_loss(prepared, plan),
         optimizers.build(groups, plan.optimizer),
-        prepare=preparation(plan, features),
+        prepare=preparation(plan, features, layouts),
         ema=training.ema,
         thaw=_thaw(network, plan),
     )
@@ -85,7 +86,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         method,
         engine,
         rows_loader(plan, prepared, prepared.split.train, training.batch_size, training.balance == "sampling"),
-        rows_loader(plan, prepared, prepared.split.validation, max(training.batch_size, 256)),
+        loader(plan, prepared, prepared.split.validation),
         prepared.tasks,
         notes,
     )
@@ -118,8 +119,10 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
 
 
 def loader(plan: Plan, prepared: Prepared, rows: Array) -> Loader:
-    """All `rows` in order, for evaluation."""
-    return rows_loader(plan, prepared, rows, max(plan.training.batch_size, 256))
+    """All `rows` in order, for evaluation: as many together as their answers, if they are large, leave room for."""
+    laid_out = sum(task.width for task in prepared.tasks.values() if isinstance(task, LaidOut))
+    together = max(plan.training.batch_size, 256)
+    return rows_loader(plan, prepared, rows, max(1, min(together, BLOCK // (4 * laid_out))) if laid_out else together)
 
 
 def _even_chances(prepared: Prepared, rows: Array) -> Array | None:
@@ -162,31 +165,51 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
 
 
 def known(target: Tensor) -> Tensor:
-    """float32 [row]: 1 where the row's target is known."""
+    """float32 [row]: 1 where the row's target is known, or any part of it."""
     found = ~torch.isnan(target) if target.is_floating_point() else target >= 0
-    return (found if found.ndim == 1 else found.all(dim=1)).float()
+    return (found if found.ndim == 1 else found.flatten(1).any(dim=1)).float()
 
 
 def _class_weights(prepared: Prepared, name: str) -> list[float] | None:
-    labels = prepared.examples.arrays[name][prepared.split.train]
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    """Weights that make every class count alike: of rows, or of the pixels of maps of labels."""
+    labels, layout = prepared.examples.arrays[name], layout_of(prepared.tasks[name])
+    maps = layout.kind == "map" and labels.ndim == 3
+    if not (labels.ndim == 1 or maps) or not np.issubdtype(labels.dtype, np.integer):
         return None
-    counts = np.bincount(labels[labels >= 0], minlength=prepared.tasks[name].width).clip(1)
+    classes = layout.shape[0]
+    counts = np.zeros(classes, np.int64)
+    for part in blocks(labels, len(prepared.split.train)):
+        found = np.asarray(labels[prepared.split.train[part]]).astype(np.int64)
+        counts += np.bincount(found[(found >= 0) & (found < classes)], minlength=classes)
+    counts = counts.clip(1)
     weights = counts.sum() / (len(counts) * counts)
     return [float(value) for value in weights]
 
 
-def preparation(plan: Plan, features: Mapping[str, Feature]) -> Callable[[Batch], Batch] | None:
-    """Augmentation and blending of training batches, or None where there is none."""
+def preparation(
+    plan: Plan, features: Mapping[str, Feature], layouts: Mapping[str, Layout]
+) -> Callable[[Batch], Batch] | None:
+    """Augmentation and blending of training batches, or None where there is none.
+
+    Raises:
+        InputError: blending is asked for, and a target's answer is no vector.
+    """
     training = plan.training
+    for name, layout in layouts.items():
+        if layout.kind != "vector" and (training.mixup or training.cutmix):
+            raise InputError(
+                f"Blending mixes the answers of whole rows; the answer {name!r} has parts that lie in {layout.kind}.",
+                where="training",
+                fix="Set training.mixup=0 and training.cutmix=0.",
+            )
     if not training.augment and not training.mixup and not training.cutmix:
         return None
 
     def prepare(batch: Batch) -> Batch:
-        inputs = dict(batch.inputs)
+        inputs, targets = dict(batch.inputs), dict(batch.targets)
         if training.augment:
-            inputs = augment.augment(inputs, training.augment, features, None)
-        changed = Batch(batch.rows, inputs, batch.targets, batch.weight)
+            inputs, targets = augment.augment_with_targets(inputs, targets, layouts, training.augment, features)
+        changed = Batch(batch.rows, inputs, targets, batch.weight)
         if training.mixup or training.cutmix:
             return augment.blend(changed, features, mixup=training.mixup, cutmix=training.cutmix)
         return changed
@@ -207,15 +230,17 @@ def _thaw(network: Assembly, plan: Plan) -> Callable[[float], None] | None:
 
 
 def answers(network: Assembly, source: Loader, tasks: Mapping[str, Task], engine: Engine) -> dict[str, Array]:
-    """The network's combined outputs for every row of `source`, [row, width] float32 by target."""
-    found: dict[str, list[Array]] = {name: [] for name in tasks}
+    """The network's combined outputs for every row of `source`, [row, width] float32 by target, on disk where large."""
+    found = {name: room((len(source.rows), task.width)) for name, task in tasks.items()}
     network.eval()
+    done = 0
     with torch.inference_mode():
         for batch in source.once():
             outputs = network(batch.to(engine.device).inputs)
             for name, task in tasks.items():
-                found[name].append(task.combine(outputs[name].float()).cpu().numpy())
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+                found[name][done : done + len(batch)] = task.combine(outputs[name].float()).cpu().numpy()
+            done += len(batch)
+    return found
 
 
 def scores(tasks: Mapping[str, Task], outputs: Mapping[str, Array], source: Loader) -> dict[str, float]:
@@ -225,7 +250,7 @@ def scores(tasks: Mapping[str, Task], outputs: Mapping[str, Array], source: Load
     for name, task in tasks.items():
         target = source.examples.arrays[name][source.rows]
         known = known_targets(target)
-        found = task.scores(outputs[name][known], target[known])
+        found = task.scores(at(outputs[name], known), at(target, known))
         first = next(iter(found.values()))
         primary.append(first.value if first.higher_is_better else -first.value)
         prefix = f"{name}." if len(tasks) > 1 else ""
@@ -234,6 +259,11 @@ def scores(tasks: Mapping[str, Task], outputs: Mapping[str, Array], source: Load
 
 
 def known_targets(target: Array) -> Array:
-    """bool [row]: the rows whose encoded target is known."""
-    known = ~np.isnan(target) if np.issubdtype(target.dtype, np.floating) else target >= 0
-    return np.asarray(known if known.ndim == 1 else known.all(axis=1))
+    """bool [row]: the rows whose encoded target is known, or any part of it."""
+    if np.issubdtype(target.dtype, np.unsignedinteger):
+        return np.ones(len(target), dtype=bool)
+    known = np.empty(len(target), dtype=bool)
+    for part in blocks(target):
+        found = ~np.isnan(target[part]) if np.issubdtype(target.dtype, np.floating) else target[part] >= 0
+        known[part] = found.reshape(len(found), -1).any(axis=1)
+    return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,17 @@ from lamina import registry
 from lamina.data import encoding
 from lamina.data.audit import AuditFinding, audit
 from lamina.data.examples import Examples, cache_folder, trim_cache
-from lamina.data.schema import Field, Json, Schema
+from lamina.data.schema import Field, Json, Schema, Values
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
 from lamina.errors import InputError
-from lamina.modalities import Encoder
+from lamina.modalities import Encoded, Encoder
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import question
 from lamina.steps.understand import Understood
-from lamina.tasks import Task
+from lamina.tasks import LaidOut, Task, encode_target
 
 Array = np.ndarray[Any, Any]
 VERSION = 1
@@ -81,6 +82,12 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
         encoders, tasks = _fit(table, schema, plan, parts)
         examples = _encoded(table, schema, encoders, tasks, narrator)
         findings = tuple(audit(table, schema, parts, examples=examples))
+        for field in schema.inputs:
+            if _suited(plan, field) and (frame := getattr(encoders[field.name], "frame", None)) is not None:
+                narrator.say(
+                    f"{field.name}: {frame.height} x {frame.width} pixels ({frame.resize}), large because every part "
+                    f"of an answer has its place there; --set schema.{field.name}.size=SIDE sets another size"
+                )
         document = {
             "version": VERSION,
             "encoders": {name: encoder.state() for name, encoder in encoders.items()},
@@ -170,9 +177,10 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
     encoders: dict[str, Encoder] = {}
     for field in schema.inputs:
         kind = registry.module("modalities", field.modality).Encoder
+        options = {**_suited(plan, field), **field.options}
         encoders[field.name] = _named(
-            field, lambda kind=kind, field=field: kind.fit(
-                encoding.stream(table, field, parts.train), field.options, table.root
+            field, lambda kind=kind, field=field, options=options: kind.fit(
+                encoding.stream(table, field, parts.train), options, table.root
             )
         )  # fmt: skip
     tasks: dict[str, Task] = {}
@@ -182,10 +190,19 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
         module = registry.module("tasks", asked.name)
         tasks[field.name] = _named(
             field, lambda module=module, field=field, asked=asked: module.Task.fit(
-                field, encoding.stream(table, field, parts.train), asked.options
+                field, encoding.stream(table, field, parts.train), asked.options,
+                **({"inputs": encoders, "root": table.root} if hasattr(module.Task, "layout") else {}),
             )
         )  # fmt: skip
     return encoders, tasks
+
+
+def _suited(plan: Plan, field: Field) -> dict[str, Json]:
+    """Options of an input's encoder that the tasks ask for (`INPUTS` of their modules)."""
+    found: dict[str, Json] = {}
+    for asked in plan.task.values():
+        found |= getattr(registry.module("tasks", asked.name), "INPUTS", {}).get(field.modality, {})
+    return found
 
 
 def _named(field: Field, fit: Any) -> Any:
@@ -200,13 +217,54 @@ def _named(field: Field, fit: Any) -> Any:
         ) from None
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A task whose answers lie on the inputs, as what encodes rows: it is handed their raw values besides its own.
+
+    Attributes:
+        task: the task.
+        own: how many columns the target itself has; the others are those of `fields`, in order.
+        fields: the input fields.
+    """
+
+    task: Task
+    own: int
+    fields: tuple[Field, ...]
+
+    def encode(self, values: Values, root: Path | None = None) -> Encoded:
+        """Of values [row, column]."""
+        columns = {place: values[:, place] for place in range(values.shape[1])}
+        target, inputs, start = self._joined(columns, 0, self.own), {}, self.own
+        for field in self.fields:
+            inputs[field.name] = self._joined(columns, start, len(field.columns))
+            start += len(field.columns)
+        return encode_target(self.task, target, inputs, root)
+
+    def state(self) -> dict[str, Json]:
+        """The task's."""
+        return self.task.state()
+
+    @staticmethod
+    def _joined(columns: Mapping[int, Values], start: int, number: int) -> Values:
+        return columns[start] if number == 1 else np.stack([columns[start + more] for more in range(number)], axis=1)
+
+
+def target_part(schema: Schema, name: str, task: Task) -> tuple[Field, Any]:
+    """What a target is encoded from, and by what."""
+    field = schema[name]
+    if not isinstance(task, LaidOut):
+        return field, task
+    columns = (*field.columns, *(column for item in schema.inputs for column in item.columns))
+    return replace(field, columns=columns), Beside(task, len(field.columns), schema.inputs)
+
+
 def _encoded(
     table: Table, schema: Schema, encoders: Mapping[str, Encoder], tasks: Mapping[str, Task], narrator: Narrator
 ) -> Examples:
     """All rows, encoded, from the cache where it has them."""
     folder = cache_folder() / "examples"
     everything: dict[str, tuple[Field, Any]] = {name: (schema[name], part) for name, part in encoders.items()}
-    everything.update({name: (schema[name], part) for name, part in tasks.items()})
+    everything.update({name: target_part(schema, name, part) for name, part in tasks.items()})
     found = encoding.encode(table, everything, folder, lambda done, total: narrator.progress("encoded", done, total))
     trim_cache(folder)
     return found

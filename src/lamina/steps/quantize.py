@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.examples import at, blocks, room
 from lamina.errors import InputError, nearest
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
@@ -23,7 +24,7 @@ from lamina.run import Run
 from lamina.steps.learner import known_targets
 from lamina.steps.prepare import Prepared
 from lamina.steps.test import example_rows
-from lamina.tasks import Answering, Task
+from lamina.tasks import Answering, LaidOut, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -162,12 +163,13 @@ def _judged(prepared: Prepared) -> dict[str, Array]:
 
 def _outputs(model: Model, prepared: Prepared, rows: Array) -> dict[str, Array]:
     """The network's outputs by target, [row, width], from the encoded rows."""
-    parts: list[dict[str, Array]] = [
-        model.outputs(prepared.examples.take(list(model.inputs), rows[start : start + CHUNK]))
-        for start in range(0, len(rows), CHUNK)
-    ]
-    empty = {name: np.zeros((0, task.width), np.float32) for name, task in model.tasks.items()}
-    return {name: np.concatenate([empty[name], *(part[name] for part in parts)]) for name in empty}
+    found = {name: room((len(rows), task.width)) for name, task in model.tasks.items()}
+    together = model.fitting(CHUNK)
+    for start in range(0, len(rows), together):
+        part = slice(start, start + together)
+        for name, output in model.outputs(prepared.examples.take(list(model.inputs), rows[part])).items():
+            found[name][part] = output
+    return found
 
 
 def _calibration(model: Model, prepared: Prepared) -> list[dict[str, Array]]:
@@ -195,7 +197,7 @@ def _compared(
         known = np.flatnonzero(known_targets(target))
         if not len(known):
             continue
-        target, outputs = target[known], [side[part][name][known] for side in (before, after)]
+        target, outputs = at(target, known), [at(side[part][name], known) for side in (before, after)]
         first = next(iter(task.scores(outputs[0], target)))
         one, other = (task.scores(output, target)[first] for output in outputs)
         scorers = {
@@ -208,21 +210,35 @@ def _compared(
 
 
 def _same(tasks: Mapping[str, Answering], before: Mapping[str, Array], after: Mapping[str, Array]) -> float:
-    """The share of rows whose answers are all the same; numbers to a hundredth of their spread."""
+    """The share of rows whose answers are all the same; numbers to a hundredth of their spread; of maps, of pixels."""
     same: Array | None = None
     for name, task in tasks.items():
+        if isinstance(task, LaidOut):
+            equal = _shared(task, before[name], after[name])
+            same = equal if same is None else same * equal
+            continue
         one, other = (task.decode(outputs[name])[""] for outputs in (before, after))
         if one.dtype.kind == "f":
             equal = np.abs(other - one) <= 0.01 * (float(np.std(one)) or 1.0)
         else:
             equal = np.array([first == second for first, second in zip(one, other, strict=True)], dtype=bool)
-        same = equal if same is None else same & equal
+        same = equal if same is None else same * equal
     return 1.0 if same is None or not len(same) else float(np.mean(same))
+
+
+def _shared(task: Answering, before: Array, after: Array) -> Array:
+    """[row] how much of each answer that has many parts is the same."""
+    found = [np.zeros(0)]
+    for part in blocks(before):
+        one, other = (task.decode(outputs[part])[""] for outputs in (before, after))
+        pairs = zip(one, other, strict=True)
+        found.append(np.array([float(np.mean(np.asarray(first == second))) for first, second in pairs]))
+    return np.concatenate(found)
 
 
 def _pace(full: Model, small: Model, prepared: Prepared) -> float:
     """How many times as fast the smaller model is, timed in turn."""
-    rows = prepared.split.test[:TIMED_ROWS]
+    rows = prepared.split.test[: full.fitting(TIMED_ROWS)]
     if not len(rows):
         return 1.0
     arrays = prepared.examples.take(list(full.inputs), rows)

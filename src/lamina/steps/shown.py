@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.examples import at
 from lamina.data.schema import Field, Json, Values
+from lamina.evaluate.results import Exhibit
 from lamina.plan import Plan
-from lamina.steps.learner import Learner
+from lamina.steps.learner import Learner, known_targets
 from lamina.steps.prepare import Prepared
+from lamina.tasks import Shown, Task
 
 Array = np.ndarray[Any, Any]
 LARGEST_SOUND = 300_000
@@ -86,6 +89,10 @@ def _picture(value: Any, root: Path | None) -> str:
         picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
     except (OSError, UnidentifiedImageError, ValueError):
         return ""
+    return _uri(picture)
+
+
+def _uri(picture: Any) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -98,6 +105,38 @@ def _sound(value: Any, root: Path | None) -> str:
     kinds = {b"RIFF": "audio/wav", b"OggS": "audio/ogg", b"fLaC": "audio/flac"}
     kind = kinds.get(content[:4], "audio/mpeg")
     return f"data:{kind};base64," + base64.b64encode(content).decode()
+
+
+def exhibits(prepared: Prepared, tasks: Mapping[str, Task], outputs: Mapping[str, Array]) -> tuple[Exhibit, ...]:
+    """What tasks have to show of the test rows.
+
+    Args:
+        tasks: calibrated.
+        outputs: by target, [row, width] of all test rows.
+    """
+    rows, found = prepared.split.test, list[Exhibit]()
+    for name, task in tasks.items():
+        if not isinstance(task, Shown):
+            continue
+        target = prepared.examples.arrays[name][rows]
+        known = np.flatnonzero(known_targets(target))
+
+        def inputs(chosen: Array, known: Array = known) -> Mapping[str, Array]:
+            return prepared.examples.take(list(prepared.encoders), rows[known[chosen]])
+
+        found += [
+            Exhibit(sight.title, sight.text, tuple(map(picture_uri, sight.pictures)), lines=sight.lines)
+            for sight in task.sights(at(outputs[name], known), at(target, known), inputs)
+        ]
+    return tuple(found)
+
+
+def picture_uri(pixels: Array) -> str:
+    """uint8 [height, width(, 1 or 3)] as the data URI of a PNG."""
+    from PIL import Image
+
+    flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    return _uri(Image.fromarray(flat.astype(np.uint8)))
 
 
 def slice_inputs(prepared: Prepared, rows: Array) -> dict[str, tuple[str, Values]]:

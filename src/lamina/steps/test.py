@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lamina.data.audit_labels import suspect_labels
+from lamina.data.examples import BLOCK, at
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Chunk, Json, Values
 from lamina.evaluate.assess import assess
@@ -27,7 +28,7 @@ from lamina.steps.finish import SHOWN_SCORES, Course, versions_of
 from lamina.steps.learner import Learner, answers, known_targets, loader
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
-from lamina.tasks import Task, classify
+from lamina.tasks import LaidOut, Task, classify
 
 Array = np.ndarray[Any, Any]
 
@@ -59,6 +60,7 @@ def test(
         versions=versions,
         audit=(*prepared.findings, *suspects),
         explanations=explained,
+        exhibits=shown.exhibits(prepared, tasks, outputs),
     )
 
 
@@ -78,7 +80,7 @@ def _calibrated(plan: Plan, prepared: Prepared, learner: Learner) -> tuple[dict[
     for name, task in prepared.tasks.items():
         target = prepared.examples.arrays[name][rows]
         known = known_targets(target)
-        tasks[name] = task.calibrated(outputs[name][known], target[known])
+        tasks[name] = task.calibrated(at(outputs[name], known), at(target, known))
         if isinstance(task, classify.Task):
             probabilities = tasks[name].probabilities(outputs[name][known])  # type: ignore[attr-defined]
             suspects = rows[known][suspect_labels(probabilities, target[known])]
@@ -120,8 +122,8 @@ def _assessed(
         found.append(
             assess(
                 task,
-                outputs[name][known],
-                target[known],
+                at(outputs[name], known),
+                at(target, known),
                 [item.on(known) for item in compared.get(name, ())],
                 seconds,
                 partial(_raw, prepared, rows[known]),
@@ -168,7 +170,9 @@ def _sealed(
 
 def raw_test_rows(prepared: Prepared) -> Iterator[Chunk]:
     """The test rows' raw inputs, streamed in order."""
-    return (chunk for _, chunk in prepared.table.chunks(prepared.split.test, _columns(prepared), 1024))
+    laid_out = sum(task.width for task in prepared.tasks.values() if isinstance(task, LaidOut))
+    together = min(1024, max(1, BLOCK // (4 * laid_out))) if laid_out else 1024
+    return (chunk for _, chunk in prepared.table.chunks(prepared.split.test, _columns(prepared), together))
 
 
 def example_rows(prepared: Prepared) -> tuple[Chunk, Path | None]:

@@ -168,17 +168,18 @@ def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | N
 def summarise(table: Table, schema: Schema) -> dict[str, Mapping[str, Json]]:
     """What is in each field, from a sample of rows."""
     rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
-    found: dict[str, Mapping[str, Json]] = {}
-    media = {"image", "audio"}
-    for field in schema:
-        if field.role == "ignore":
-            continue
-        # Headers of files are read for a summary: a few hundred tell enough.
-        chosen = rows[:: max(1, len(rows) // 300)] if field.modality in media else rows
-        values = field.values(table.take(chosen, list(field.columns)))
-        if field.modality in media and table.root is not None:
-            values = np.array([_absolute(value, table) for value in values], object)
-        found[field.name] = registry.module("modalities", field.modality).describe(values)
+    return {field.name: _described(field, table, rows) for field in schema if field.role != "ignore"}
+
+
+def _described(field: Field, table: Table, rows: np.ndarray[Any, Any]) -> Mapping[str, Json]:
+    """What is in one field at `rows`."""
+    media = field.modality in ("image", "audio")
+    # Headers of files are read for a summary: a few hundred tell enough.
+    chosen = rows[:: max(1, len(rows) // 300)] if media else rows
+    values = field.values(table.take(chosen, list(field.columns)))
+    if media and table.root is not None:
+        values = np.array([_absolute(value, table) for value in values], object)
+    found: Mapping[str, Json] = registry.module("modalities", field.modality).describe(values)
     return found
 
 
@@ -206,10 +207,7 @@ def unlabelled(task: str) -> str:
 
 
 def _suited(field: Field, table: Table) -> tuple[str, str]:
-    rows = np.arange(min(len(table), SAMPLE))
-    description = registry.module("modalities", field.modality).describe(
-        field.values(table.take(rows, list(field.columns)))
-    )
+    description = _described(field, table, np.arange(min(len(table), SAMPLE)))
     suited = []
     for name in registry.names("tasks"):
         recognition = registry.module("tasks", name).suits(field, description)

@@ -10,19 +10,23 @@ A module `lamina/tasks/NAME.py` offers
 
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.
+
+A task whose answer is no vector says in `layout` how its flat outputs lie (`LaidOut`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from lamina.data.schema import Field, Json, Values
 from lamina.modalities import Chunks, Encoded
+from lamina.modalities._frame import Frame
 from lamina.tasks._agreement import Agreement
 
 if TYPE_CHECKING:
@@ -38,6 +42,132 @@ class Score:
     value: float
     higher_is_better: bool
     unit: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one row's outputs lie; wherever rows are handled they are flat: `prod(shape)` numbers, the last axis fastest.
+
+    Attributes:
+        kind: what the axes of `shape` are, and so which head (`lamina.networks.heads`) makes them:
+            "vector" (width): the answer of a task that has no layout;
+            "map"    (channel, height, width): an answer for every pixel of the encoded picture, or a multiple of them;
+            "places" (place, value): an answer for every place of a pyramid's levels, flattened;
+            "steps"  (step, symbol): an answer for every step of a sequence.
+        shape: the axes' lengths.
+        head: options of the head that makes it.
+    """
+
+    kind: Literal["vector", "map", "places", "steps"]
+    shape: tuple[int, ...]
+    head: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many outputs a row has."""
+        return prod(self.shape)
+
+
+@runtime_checkable
+class LaidOut(Protocol):
+    """A task whose answer is no vector; its `width` is `layout.size`.
+
+    What it answers lies on what is put in. So its `fit` takes more than `Task.fit` does: `inputs`, the fitted encoders
+    of the input fields by name, and `root`, the folder that relative paths in the values start from. And its `encode`
+    takes `inputs`, the raw values of the input fields by name, of the same rows (`encode_target`).
+
+    Its encoded targets have any shape, [row, ...]. Those that lie on the pixels of a picture are moved with it when it
+    is turned or shifted in training: of a "map", [row, height, width] labels or [row, height, width, channel] colors.
+    """
+
+    @property
+    def layout(self) -> Layout: ...
+
+
+@runtime_checkable
+class Mapped(LaidOut, Protocol):
+    """A task whose answer lies on a picture, pixel by pixel or a multiple of them.
+
+    Attributes:
+        source: the input field of pictures that it lies on.
+        frame: how they are encoded.
+        window: (height, width) of the usual training picture; much larger ones are answered in parts of this size.
+    """
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def frame(self) -> Frame: ...
+
+    @property
+    def window(self) -> tuple[int, int]: ...
+
+    def averaged(self, output: Array) -> Array:
+        """float32 [row, channel, height, width] from [row, width]: what may be interpolated and averaged."""
+        ...
+
+    def decode_map(self, values: Array) -> dict[str, Any]:
+        """One picture's answers by suffix, from such numbers [channel, height, width] at any size.
+
+        A NumPy array among them is a picture, which `lamina predict` writes as a PNG.
+        """
+        ...
+
+
+def layout_of(task: Answering) -> Layout:
+    """The task's layout; a vector where it has none."""
+    return task.layout if isinstance(task, LaidOut) else Layout("vector", (task.width,))
+
+
+def encode_target(task: Task, values: Values, inputs: Mapping[str, Values], root: Path | None) -> Encoded:
+    """A target's values as the task's loss wants them.
+
+    Args:
+        inputs: raw values of the input fields by name, of the same rows: where answers lie on them.
+        root: the folder that relative paths in the values start from.
+    """
+    encode: Callable[..., Encoded] = task.encode
+    return encode(values, root, inputs) if isinstance(task, LaidOut) else encode(values, root)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Something of a task's answers that is worth seeing in the report.
+
+    Attributes:
+        title, text: for the reader.
+        pictures: uint8 [height, width(, 3)] each, shown side by side.
+        lines: what is listed.
+    """
+
+    title: str
+    text: str = ""
+    pictures: tuple[Array, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Shown(Protocol):
+    """A task whose answers say more to the eye than their scores."""
+
+    def sights(self, output: Array, target: Array, inputs: Callable[[Array], Mapping[str, Array]]) -> tuple[Sight, ...]:
+        """What the report is to show of the test rows.
+
+        Args:
+            output, target: [row, width] and the encoded targets; they may lie on disk.
+            inputs: from positions among the rows to their encoded inputs by field.
+        """
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A task that says in words what was expected of a row and what was answered, for the report's worst rows."""
+
+    def described(self, output: Array, target: Array) -> tuple[str, str]:
+        """(expected, answered) of one row: output [width], target as encoded, without the row axis."""
+        ...
 
 
 class Answering(Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.readers import paired
 from lamina.data.readers.locate import MEDIA, PARQUET, TABLES, file_hash, stem, suffix
 from lamina.data.readers.source import Collection, Part, RowChunk, Source, object_array
 from lamina.errors import InputError
@@ -58,6 +59,9 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
     chosen = _choose_tables(root, tables, folders)
     if chosen:
         return _tables(root, chosen, tables, read_file)
+    pairs = paired.rows_of({folder.name: _entries(root / folder.name) for folder in folders}, SPLITS)
+    if pairs:
+        return _pairs(root, pairs)
     if not labelled:
         return _all_media(root)
     named = {folder.name: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
@@ -65,6 +69,27 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
     if named and _holds_folders(root, named):
         return _split_media(root, named, [folder.name for folder in folders], files)
     return _media(root, files, {folder.name: "" for folder in folders})
+
+
+def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
+    """Pictures with a picture that belongs to each."""
+    files = {file.path: file for file in _walk(root)}
+    rows, unreadable = [], []
+    for pair in pairs:
+        problem = files[pair.path].problem if pair.path in files else ""
+        (unreadable if problem else rows).append(pair)
+    kind = pairs[0].kind
+    columns: dict[str, list[Any]] = {"path": [pair.path for pair in rows], kind: [pair.other for pair in rows]}
+    if len({pair.split for pair in rows}) > 1:
+        columns["split"] = [pair.split for pair in rows]
+    missing = [(pair.path, files[pair.path].problem) for pair in unreadable]
+    used = {pair.path for pair in pairs} | {pair.other for pair in pairs}
+    alone = [path for path, file in files.items() if path not in used and not file.problem]
+    notes = [f"{len(alone)} files belong to no pair, first {alone[0]}: they were left out."] if alone else []
+    source = _path_source(root.name, columns)
+    return Collection(
+        root.name, (Part(source),), root, _fingerprint(list(files.values())), tuple(missing), tuple(notes)
+    )
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -335,11 +360,12 @@ def _check_classes(
             fix="Fill it or remove it.",
         )
     classes = {label for _, label, _ in rows}
-    if "images" in classes and classes & {"masks", "annotations", "labels"}:
+    if "images" in classes and classes & {"annotations", "labels"}:
         raise InputError(
             f"{root.name} has the folders {', '.join(sorted(classes))}: pictures with annotations, not classes.",
             where=str(root),
-            fix="Give a metadata.csv that names the files and their labels, or one folder per class.",
+            fix="Give a metadata.csv that names the files and their labels, one folder per class, or the folders "
+            "images and masks with the same names in both.",
         )
 
 

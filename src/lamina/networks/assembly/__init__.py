@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from lamina import registry
 from lamina.errors import InputError, nearest
 from lamina.modalities import Feature
-from lamina.networks import Network
+from lamina.networks import Network, Pyramidal, Stepwise
 from lamina.networks.assembly.fusion import Fuse, FuseOptions
 from lamina.networks.blocks.options import read_options
-from lamina.networks.heads import head
+from lamina.networks.heads import build_head, reads, source
 from lamina.plan import NetworkPlan
+from lamina.tasks import Layout
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Assembly(nn.Module):
     def __init__(
         self,
         networks: Mapping[str, tuple[Network, tuple[str, ...]]],
-        heads: Mapping[str, int],
+        heads: Mapping[str, int | Layout],
         fuse: FuseOptions,
     ) -> None:
         super().__init__()
@@ -65,17 +66,46 @@ class Assembly(nn.Module):
         self.fuse = Fuse(shapes, fuse) if len(shapes) > 1 else None
         output = self.fuse.output if self.fuse is not None else shapes[0]
         self.output = output
+        layouts = {
+            target: wanted if isinstance(wanted, Layout) else Layout("vector", (wanted,))
+            for target, wanted in heads.items()
+        }
+        self._reads = {target: reads(layout) for target, layout in layouts.items()}
+        parts = {name: part for name, (part, _) in networks.items()}
+        self._sources = {
+            target: source(target, layout, parts)
+            for target, layout in layouts.items()
+            if self._reads[target] != "vector"
+        }
+        top = self.fuse if self.fuse is not None else next(iter(parts.values()))
         self.heads = nn.ModuleDict(
-            {self._head_keys[target]: head(output.members, output.width, width) for target, width in heads.items()}
+            {
+                self._head_keys[target]: build_head(target, layout, parts.get(self._sources.get(target, ""), top))
+                for target, layout in layouts.items()
+            }
         )
+        if heads and "vector" not in self._reads.values():
+            for name in set(self._sources.values()):
+                cast(Pyramidal | Stepwise, parts[name]).without_vector()
         self.frozen: dict[str, frozenset[str]] = {}
         self.adapted: set[str] = set()
         self.pretrained: set[str] = set()
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs by target, [batch, member, width], from the encoded inputs by field name."""
-        values = self.embed(inputs)
-        return {target: self.heads[self._head_keys[target]](values) for target in self.targets}
+        found: dict[tuple[str, str], Any] = {}
+        for target in self.targets:
+            what, name = key = (self._reads[target], self._sources.get(target, ""))
+            if key not in found:
+                found[key] = self.embed(inputs) if what == "vector" else self._given(name, what)(inputs)
+        return {
+            target: self.heads[self._head_keys[target]](found[self._reads[target], self._sources.get(target, "")])
+            for target in self.targets
+        }
+
+    def _given(self, name: str, what: str) -> Callable[[Mapping[str, Tensor]], Any]:
+        """What gives a network's "pyramid" or "sequence"."""
+        return cast(Callable[[Mapping[str, Tensor]], Any], getattr(self.network(name), what))
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, member, width]: the vector that the heads read."""
@@ -175,15 +205,16 @@ def _module(part: Network) -> nn.Module:
 
 def assemble(
     networks: Mapping[str, tuple[Network, tuple[str, ...]]],
-    heads: Mapping[str, int],
+    heads: Mapping[str, int | Layout],
     fuse: FuseOptions | None = None,
 ) -> Assembly:
-    """Networks by name with the fields they read, and a head of some width for each target, as one module.
+    """Networks by name with the fields they read, and a head for each target, as one module.
 
-    One network feeds the heads directly; several are fused first.
+    One network feeds the heads directly; several are fused first. A head is given by its width, or by a layout where
+    the answer is no vector.
 
     Raises:
-        InputError: there is no network or no target.
+        InputError: there is no network or no target, or no network gives what a layout's head reads.
     """
     if not networks or not heads:
         missing = "network" if not networks else "target"
@@ -194,7 +225,7 @@ def assemble(
 def build_assembly(
     plans: Mapping[str, NetworkPlan],
     features: Mapping[str, Feature],
-    widths: Mapping[str, int],
+    heads: Mapping[str, int | Layout],
     fuse: FuseOptions | None = None,
     base: Path | None = None,
 ) -> Assembly:
@@ -205,7 +236,7 @@ def build_assembly(
     Args:
         plans: by network name.
         features: by field name.
-        widths: outputs needed by target.
+        heads: the outputs needed, by target: their number, or how they lie.
         fuse: how several networks are fused.
         base: the folder that relative paths of weights start from.
 
@@ -214,7 +245,7 @@ def build_assembly(
             a kind that the family does not read.
     """
     networks = {name: (build_network(name, plan, features, base), plan.fields) for name, plan in plans.items()}
-    return assemble(networks, widths, fuse)
+    return assemble(networks, heads, fuse)
 
 
 def build_body(plans: Mapping[str, NetworkPlan], features: Mapping[str, Feature], base: Path | None = None) -> Assembly:

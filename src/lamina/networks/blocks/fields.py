@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
+from lamina.networks import Level
 
 
 def only_field(family: str, accepts: Sequence[str], features: Mapping[str, Feature]) -> tuple[str, Feature]:
@@ -61,6 +62,14 @@ class Pixels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         # Permuting a [batch, height, width, channel] array gives PyTorch's channels-last layout without a copy.
         return (images.float() * self.scale + self.shift).permute(0, 3, 1, 2)
+
+
+def levels_of(maps: Sequence[Tensor], feature: Feature) -> tuple[Level, ...]:
+    """The levels of a pyramid from an example of its maps, [batch, channel, height, width] each, of such pictures."""
+    return tuple(
+        Level(int(one.shape[1]), max(1, round(feature.shape[0] / one.shape[2])), int(one.shape[2]), int(one.shape[3]))
+        for one in maps
+    )
 
 
 def lengths(kind: str, values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 from lamina.errors import InputError, nearest
 from lamina.networks.assembly import Assembly
 from lamina.networks.blocks.table import ColumnLinear, PiecewiseLinear
-from lamina.networks.heads import MemberLinear
+from lamina.networks.heads.vector import MemberLinear
 from lamina.networks.transfer.lora import Adapted, add_adapters, merge_adapters
 
 Freezing = Literal["none", "all", "gradual", "lora"]

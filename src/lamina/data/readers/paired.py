@@ -1,0 +1,64 @@
+"""Folders of pictures beside folders of what belongs to each: `images/a.png` and `masks/a.png`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PICTURES = ("images", "imgs", "pictures", "photos")
+OTHERS = {"masks": "mask", "mask": "mask", "segmentations": "mask"}
+"""Names of the second folder, and what the column is then called."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture, and the file of the same name in the other folder; None where there is none.
+
+    Attributes:
+        path, other: relative to the root, with forward slashes.
+        kind: the column of `other`.
+        split: "train", "validation", "test" or "".
+    """
+
+    path: str
+    other: str | None
+    kind: str
+    split: str
+
+
+def rows_of(folders: Mapping[str, Sequence[os.DirEntry[str]]], splits: Mapping[str, str]) -> list[Pair]:
+    """Pairs in `images/` and `masks/`, or in those of `train/` and `test/`; none where the folders are not such.
+
+    Args:
+        folders: the entries of each folder under the root, by name.
+        splits: the part that a folder's name stands for.
+    """
+    found = _pairs("", folders, "")
+    if found or not folders:
+        return found
+    named = {name: splits[name.lower()] for name in folders if name.lower() in splits}
+    order = ("train", "validation", "test")
+    for name, split in sorted(named.items(), key=lambda item: order.index(item[1])):
+        inside = {item.name: _files(item.path) for item in folders[name] if item.is_dir()}
+        found += _pairs(f"{name}/", inside, split)
+    return found
+
+
+def _files(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as items:
+        return [item for item in items if not item.name.startswith(".")]
+
+
+def _pairs(prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], split: str) -> list[Pair]:
+    lower = {name.lower(): name for name in folders}
+    pictures = next((lower[name] for name in PICTURES if name in lower), None)
+    others = next((lower[name] for name in OTHERS if name in lower), None)
+    if pictures is None or others is None:
+        return []
+    kind = OTHERS[others.lower()]
+    # Masks are often stored in another format than their pictures.
+    known = {Path(item.name).stem: f"{prefix}{others}/{item.name}" for item in folders[others] if item.is_file()}
+    names = sorted(item.name for item in folders[pictures] if item.is_file())
+    return [Pair(f"{prefix}{pictures}/{name}", known.get(Path(name).stem), kind, split) for name in names]

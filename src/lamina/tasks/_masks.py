@@ -1,0 +1,144 @@
+"""Masks as people have them: pictures of one channel, arrays, or polygons in JSON; to one number for each pixel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.data.schema import Json
+from lamina.modalities._files import Unreadable, is_missing
+from lamina.modalities._frame import Frame
+from lamina.modalities.image import header, raw_pixels
+
+Array = np.ndarray[Any, Any]
+PLAIN = "object"
+"""What a polygon without a label shows."""
+LARGEST_VALUE = 65_535
+
+
+def polygons(value: Any) -> list[tuple[str, list[tuple[float, float]]]] | None:
+    """(label, points) of each polygon; None where the value is no list of polygons.
+
+    Known are [{"label": "cat", "points": [[x, y], ...]}, ...], with "polygon" for "points", and [[[x, y], ...], ...].
+
+    Raises:
+        Unreadable: it is such a list, but not a sound one.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise Unreadable(f"the polygons are no valid JSON: {error}") from None
+    if not isinstance(value, list):
+        return None
+    return [_polygon(item) for item in value]
+
+
+def _polygon(item: Json) -> tuple[str, list[tuple[float, float]]]:
+    label, points = PLAIN, item
+    if isinstance(item, Mapping):
+        label, points = str(item.get("label", PLAIN)), item.get("points", item.get("polygon"))
+    try:
+        corners = [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError):
+        corners = []
+    if len(corners) < 3 or not np.isfinite(corners).all():
+        raise Unreadable("a polygon is a list of at least three points [x, y] in pixels of the picture")
+    return label, corners
+
+
+def size_of(value: Any, root: Path | None) -> tuple[int, int]:
+    """(height, width) of a picture, upright, from its header.
+
+    Raises:
+        Unreadable: it is no picture, and why.
+    """
+    found = header(value, root)
+    return found.height, found.width
+
+
+def read_mask(
+    value: Any, root: Path | None, size: tuple[int, int] | None, labels: Sequence[str] = (), *, apart: bool = False
+) -> Array:
+    """int32 [height, width]: the mask's values; of polygons the place of the label in `labels`.
+
+    Args:
+        size: (height, width) of the picture that the mask is for; None where that is not known, e.g. of polygons alone.
+        apart: number the polygons 1, 2, ... instead.
+
+    Raises:
+        Unreadable: there is no mask, it cannot be read, or is not as large as its picture.
+    """
+    if is_missing(value):
+        raise Unreadable("there is no mask")
+    drawn = polygons(value)
+    if drawn is not None:
+        return _filled(drawn, size, labels, apart)
+    mask = raw_pixels(value, root)
+    if mask.ndim == 3:
+        if not (mask == mask[:, :, :1]).all():
+            raise Unreadable("the mask has colors: give one number for each pixel (a PNG in grey or with a palette)")
+        mask = mask[:, :, 0]
+    if size is not None and mask.shape != size:
+        raise Unreadable(
+            f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, its picture {size[1]} x {size[0]}: make them equal"
+        )
+    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
+        raise Unreadable("the mask holds something else than finite numbers")
+    whole = mask.astype(np.int32)
+    if (whole != mask).any() or whole.min(initial=0) < 0 or whole.max(initial=0) > LARGEST_VALUE:
+        raise Unreadable(f"a mask holds whole numbers from 0 to {LARGEST_VALUE}")
+    return whole
+
+
+def _filled(
+    drawn: Sequence[tuple[str, list[tuple[float, float]]]],
+    size: tuple[int, int] | None,
+    labels: Sequence[str],
+    apart: bool,
+) -> Array:
+    from PIL import Image, ImageDraw
+
+    if size is None:
+        corners = [corner for _, points in drawn for corner in points]
+        size = (
+            int(max((y for _, y in corners), default=0)) + 1,
+            int(max((x for x, _ in corners), default=0)) + 1,
+        )
+    canvas = Image.new("I", (size[1], size[0]), 0)
+    pen = ImageDraw.Draw(canvas)
+    for number, (label, points) in enumerate(drawn, 1):
+        if not apart and label not in labels:
+            raise Unreadable(f"the polygon's label {label!r} is no class of the training part")
+        pen.polygon(points, fill=number if apart else labels.index(label))
+    return np.asarray(canvas, dtype=np.int32)
+
+
+def laid(mask: Array, frame: Frame, outside: int) -> Array:
+    """[frame.height, frame.width]: a mask as its picture is encoded; `outside` where the picture is padded."""
+    from PIL import Image
+
+    place = frame.place(*mask.shape)
+    found = np.full((frame.height, frame.width), outside, dtype=mask.dtype)
+    if mask.shape == (place.height, place.width):
+        scaled = mask
+    else:
+        picture = Image.fromarray(mask.astype(np.int32), "I")
+        scaled = np.asarray(picture.resize((place.width, place.height), Image.Resampling.NEAREST))
+    place.of(found)[:] = scaled.astype(mask.dtype)
+    return found
+
+
+def resized(maps: Array, height: int, width: int) -> Array:
+    """float32 [channel, height, width] from maps of another size, bilinear."""
+    from PIL import Image
+
+    if maps.shape[1:] == (height, width):
+        return np.asarray(maps, dtype=np.float32)
+    pictures: Iterator[Any] = (Image.fromarray(np.ascontiguousarray(one, dtype=np.float32), "F") for one in maps)
+    bilinear = Image.Resampling.BILINEAR
+    return np.stack([np.asarray(picture.resize((width, height), bilinear)) for picture in pictures])
