@@ -110,8 +110,11 @@ def choose(
     return plan, allowed
 
 
-def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
+def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> Plan:
     """Find what is wrong with the wishes for networks and training before any time is spent on baselines.
+
+    Returns:
+        The plan with everything that needs no measuring.
 
     Raises:
         InputError: a name, option or value that does not exist, or weights that do not fit.
@@ -133,6 +136,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     if prepare is not None:
         _, batch = next(learner.source.batches(0))
         prepare(batch)
+    return decided
 
 
 def _decided(
