@@ -442,6 +442,22 @@ def test_a_try_costs_a_few_steps_only(clock: SimpleNamespace) -> None:
     assert 3000 * 0.1 < status.seconds <= 3000 * 0.1 + tries * (TRY_STEPS + 1) * 1.0
 
 
+def test_cores_lent_to_other_work_are_tried_as_soon_as_it_ends(clock: SimpleNamespace) -> None:
+    """For 130 s the second core is at the baselines: no try in all that time, and one straight after."""
+    clock.threads, tried = 1, []
+
+    def seconds(threads: int, now: float) -> float:
+        if threads == 2:
+            tried.append(now)
+        return {1: 0.1, 2: 0.06}[threads]
+
+    clock.seconds = seconds
+    record, limits = Record(None), Limits(log_steps=20, threads=2, shared=lambda: clock.now < 130)
+    fit(method(), timed(clock), Schedule.over(3000, SchedulePlan()), Engine(CPU), limits=limits, record=record)
+    assert [entry["threads"] for entry in record.of("threads")] == [2]
+    assert 130 <= tried[0] < 130 + 20 * 0.1 + 1e-6
+
+
 def test_threads_stay_where_they_were_asked_for(clock: SimpleNamespace) -> None:
     clock.seconds = lambda threads, now: {1: 0.1, 2: 1.0 if now > 5 else 0.06}[threads]
     record = Record(None)
