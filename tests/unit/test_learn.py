@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -442,9 +444,66 @@ def test_a_try_costs_a_few_steps_only(clock: SimpleNamespace) -> None:
     assert 3000 * 0.1 < status.seconds <= 3000 * 0.1 + tries * (TRY_STEPS + 1) * 1.0
 
 
+def test_cores_lent_to_other_work_are_tried_as_soon_as_it_ends(clock: SimpleNamespace) -> None:
+    """For 130 s the second core is at the baselines: no try in all that time, and one straight after."""
+    clock.threads, tried = 1, []
+
+    def seconds(threads: int, now: float) -> float:
+        if threads == 2:
+            tried.append(now)
+        return {1: 0.1, 2: 0.06}[threads]
+
+    clock.seconds = seconds
+    record, limits = Record(None), Limits(log_steps=20, threads=2, shared=lambda: clock.now < 130)
+    fit(method(), timed(clock), Schedule.over(3000, SchedulePlan()), Engine(CPU), limits=limits, record=record)
+    assert [entry["threads"] for entry in record.of("threads")] == [2]
+    assert 130 <= tried[0] < 130 + 20 * 0.1 + 1e-6
+
+
 def test_threads_stay_where_they_were_asked_for(clock: SimpleNamespace) -> None:
     clock.seconds = lambda threads, now: {1: 0.1, 2: 1.0 if now > 5 else 0.06}[threads]
     record = Record(None)
     fit(method(), timed(clock), Schedule.over(300, SchedulePlan()), Engine(CPU), limits=Limits(), record=record)
     assert clock.threads == 2
     assert not list(record.of("threads"))
+
+
+def test_optimizers_step_save_and_load_without_the_compiler() -> None:
+    """Importing PyTorch's compiler takes as long as importing all else: training must not begin with that."""
+    program = """
+import sys, torch
+from lamina.learn import optimizers
+from lamina.plan import OptimizerPlan
+for name in optimizers.BUILDERS:
+    weight = torch.nn.Parameter(torch.ones(4, 4))
+    (found,) = optimizers.build([{"params": [weight]}], OptimizerPlan(name=name))
+    found.zero_grad()
+    (weight**2).sum().backward()
+    optimizers.take_step(found)
+    assert float(weight.detach().max()) < 1, name
+    found.load_state_dict(found.state_dict())
+assert "torch._dynamo" not in sys.modules
+print("all")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "all\n", done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(optimizers.BUILDERS))
+def test_steps_are_those_of_pytorch(name: str) -> None:
+    weights = [nn.Parameter(torch.linspace(-1, 1, 16).reshape(4, 4)) for _ in range(2)]
+    first, second = (optimizers.build([{"params": [weight]}], OptimizerPlan(name=name))[0] for weight in weights)
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = weight.detach() ** 2
+        optimizers.take_step(first)
+        second.step()
+        assert torch.equal(*weights)
+
+
+def test_hooks_of_a_step_are_called() -> None:
+    weight, called = nn.Parameter(torch.ones(2)), []
+    (optimizer,) = optimizers.build([{"params": [weight]}], OptimizerPlan(name="sgd"))
+    optimizer.register_step_post_hook(lambda *given: called.append(True))
+    optimizers.take_step(optimizer)
+    assert called == [True]

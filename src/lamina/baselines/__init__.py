@@ -5,17 +5,17 @@ A module `lamina/baselines/NAME.py` offers
 - `TITLE`: its name for the reader, e.g. "gradient-boosted trees";
 - `suits(kinds, task, rows) -> bool`: does it make sense for these feature kinds and this task's name?
 - `reads(features) -> bool`, where kinds do not say all: does it make sense for these very features?
-- `fit(train, target, task, *, validation, seed, seconds, threads) -> Baseline`.
+- `fit(train, target, task, *, validation, seed, seconds, threads, clock) -> Baseline`.
 
 A baseline learns from the training part only; the validation part is for early stopping and for choosing
 a strength, as it is for the network. `seconds` is kept approximately: by fewer rows, which `note` says, or
-by fewer rounds. Its answers have the form of the network's outputs for the task, so the same decoding and
-the same scores serve both.
+by fewer rounds, as `clock` tells the time. Its answers have the form of the network's outputs for the task,
+so the same decoding and the same scores serve both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lamina.tasks import Task
 
 Array = np.ndarray[Any, Any]
+Clock = Callable[[], float]
+"""Seconds since some moment: `time.monotonic`, or of work only, `time.thread_time`, where others use the cores too."""
 
 
 @dataclass(frozen=True)

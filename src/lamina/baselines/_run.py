@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lamina.baselines import BaselineAnswers, BaselineFeatures
+from lamina.baselines import BaselineAnswers, BaselineFeatures, Clock
 from lamina.registry import module, names
 from lamina.tasks import Task
 
@@ -28,6 +28,8 @@ SHARES = {
 """How the time is divided; a baseline not listed gets 1."""
 
 
+Kept = Callable[[Sequence[BaselineAnswers], Sequence[str]], None]
+"""Takes the answers so far, and the titles of the baselines that are still to come."""
 ROWS_PER_THREAD = 2_000
 
 
@@ -42,6 +44,16 @@ def reads(name: str, features: BaselineFeatures) -> bool:
     return found is None or bool(found(features))
 
 
+def fitting(task: Task, kinds: set[str], train: BaselineFeatures) -> list[str]:
+    """The names of the baselines that will be fitted, in that order."""
+    return [name for name in suited(kinds, task.task, train.rows) if reads(name, train)]
+
+
+def titles(names: Sequence[str]) -> list[str]:
+    """What the reader knows baselines as."""
+    return [str(module("baselines", name).TITLE) for name in names]
+
+
 def compare(
     task: Task,
     kinds: set[str],
@@ -52,7 +64,9 @@ def compare(
     seed: int = 0,
     seconds: float = 60.0,
     threads: int = 1,
+    clock: Clock = time.monotonic,
     told: Callable[[str], None] = lambda line: None,
+    kept: Kept = lambda answers, to_come: None,
 ) -> tuple[BaselineAnswers, ...]:
     """Fit every suited baseline and answer `asked`, usually the test rows.
 
@@ -60,17 +74,19 @@ def compare(
         kinds: the feature kinds of the inputs.
         train, validation: features and encoded targets; rows without a target are left out.
         seconds: for all of them together, approximately.
+        clock: by which they are told.
         told: gets one line a baseline when it is done.
+        kept: gets what there is when a baseline is done.
     """
-    chosen = [name for name in suited(kinds, task.task, train[0].rows) if reads(name, train[0])]
+    chosen = fitting(task, kinds, train[0])
     total = sum(SHARES.get(name, 1.0) for name in chosen) or 1.0
     answers: list[BaselineAnswers] = []
-    start = time.monotonic()
+    start = clock()
     # With few rows, threads wait for each other longer than they work; on a busy machine many times longer.
     threads = min(threads, max(1, train[0].rows // ROWS_PER_THREAD))
-    for name in chosen:
+    for number, name in enumerate(chosen, 1):
         baseline = module("baselines", name)
-        begin = time.monotonic()
+        begin = clock()
         if begin - start > seconds and SHARES.get(name, 1.0):
             told(f"{baseline.TITLE}: left out, the time for baselines is used up")
             continue
@@ -81,11 +97,13 @@ def compare(
             seed=seed,
             seconds=min(seconds * SHARES.get(name, 1.0) / total, max(seconds - (begin - start), 1.0)),
             threads=threads,
+            clock=clock,
         )
         output = fitted.answer(asked)
-        spent = time.monotonic() - begin
+        spent = clock() - begin
         # The baseline's probabilities are calibrated like the network's: scores compare like with like.
         own = task.uncalibrated().calibrated(fitted.answer(validation[0]), validation[1])
         answers.append(BaselineAnswers(baseline.TITLE, output, spent, own, fitted.note))
+        kept(answers, titles(chosen[number:]))
         told(f"{baseline.TITLE}: {spent:.1f} s" + (f" ({fitted.note})" if fitted.note else ""))
     return tuple(answers)

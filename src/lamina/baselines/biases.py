@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines._interactions import Biases, best_biases, codes, pair_of
 from lamina.baselines._outputs import number_output
 from lamina.tasks import Task
@@ -49,6 +50,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """Fit with several strengths of regularisation and keep the best on the validation part."""
     biases, answers = best_biases(train, target, *validation)

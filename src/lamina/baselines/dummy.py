@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines._outputs import class_output, label_output, number_output
 from lamina.tasks import Task
 
@@ -42,6 +43,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """The training part's frequencies or mean."""
     if task.task == "classify":

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines._matrix import Matrix, for_trees
 from lamina.baselines._outputs import affordable, class_output, joined, number_output
 from lamina.tasks import Task
@@ -62,6 +62,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """Boost until the validation loss has not improved for 60 rounds, or the time is over."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -72,7 +73,7 @@ def fit(
     found, wanted = matrix.of(train)[chosen], target[chosen]
     checked, truth = matrix.of(validation[0]), validation[1]
     with threadpool_limits(max(1, threads)):
-        model, rounds, late = _boost(task, matrix.native, seed, (found, wanted), (checked, truth), seconds)
+        model, rounds, late = _boost(task, matrix.native, seed, (found, wanted), (checked, truth), seconds, clock)
         regress = task.task == "regress" and len(truth)
         residual = truth - _staged(model, task.task, checked, rounds) if regress else np.zeros(0)
     note = joined(note, "boosting was stopped to save time" if late else "")
@@ -86,6 +87,7 @@ def _boost(
     train: tuple[Array, Array],
     validation: tuple[Array, Array],
     seconds: float,
+    clock: Clock,
 ) -> tuple[Any, int, bool]:
     """The model, its best number of rounds, and whether the time stopped it."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -93,7 +95,7 @@ def _boost(
     kind = HistGradientBoostingRegressor if task.task == "regress" else HistGradientBoostingClassifier
     settings: dict[str, Any] = {"learning_rate": 0.06, "max_iter": STEP, "early_stopping": False, "warm_start": True}
     model = kind(categorical_features=native or None, random_state=seed, **settings)
-    begin, best, best_rounds, worse = time.monotonic(), float("inf"), STEP, 0
+    begin, best, best_rounds, worse = clock(), float("inf"), STEP, 0
     for look in range(1, LOOKS + 1):
         model.set_params(max_iter=STEP * look).fit(*train)
         if not len(validation[1]):
@@ -107,7 +109,7 @@ def _boost(
             worse += 1
         if worse == PATIENCE:
             break
-        if (time.monotonic() - begin) * (look + 1) / look > seconds:
+        if (clock() - begin) * (look + 1) / look > seconds:
             return model, best_rounds, look < LOOKS
     return model, best_rounds, False
 

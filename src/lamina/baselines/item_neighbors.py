@@ -6,12 +6,13 @@ similarities that count for less where few users met both items (Koren 2008, "Fa
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines._interactions import Biases, best_biases, codes, pair_of
 from lamina.baselines._outputs import affordable, number_output
 from lamina.tasks import Task
@@ -91,6 +92,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """Fit biases and similarities; number of neighbors and drawing are the best on the validation part.
 

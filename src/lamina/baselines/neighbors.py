@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines._outputs import affordable, class_output, label_output, number_output
 from lamina.tasks import Task
 
@@ -55,6 +56,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """Keep the training rows, and the number of neighbors that serves the validation part best."""
     points = _points(train)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines import _maps as maps
 from lamina.tasks import Task, segment
 
@@ -82,6 +83,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """Boost on pixels drawn at random: as many as the time affords."""
     import lightgbm

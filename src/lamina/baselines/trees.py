@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.baselines import Baseline, BaselineFeatures
+from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.baselines._matrix import Matrix, for_trees
 from lamina.baselines._outputs import affordable, class_output, joined, label_output, number_output
 from lamina.tasks import Task
@@ -67,6 +67,7 @@ def fit(
     seed: int,
     seconds: float,
     threads: int = 1,
+    clock: Clock = time.monotonic,
 ) -> Baseline:
     """Boost until the validation loss has not improved for some rounds, or the time is over."""
     matrix = for_trees(train, seconds, texts=True)
@@ -89,6 +90,7 @@ def fit(
             (checked, known),
             matrix.native,
             seconds / parts,
+            clock,
             PATIENCE_OF_MANY if of_many else PATIENCE,
         )
         boosters.append(booster)
@@ -127,6 +129,7 @@ def _boost(
     validation: tuple[Any, Array],
     native: list[int],
     seconds: float,
+    clock: Clock,
     patience: int,
 ) -> tuple[Any, bool]:
     """A booster, or a constant where the target does not vary, and whether the time stopped it."""
@@ -134,11 +137,11 @@ def _boost(
 
     if len(np.unique(train[1])) < 2:
         return float(np.mean(train[1])), False
-    deadline, late = time.monotonic() + seconds, False
+    deadline, late = clock() + seconds, False
 
     def on_time(environment: Any) -> None:
         nonlocal late
-        if time.monotonic() > deadline:
+        if clock() > deadline:
             late = True
             raise lightgbm.callback.EarlyStopException(environment.iteration, environment.evaluation_result_list or [])
 

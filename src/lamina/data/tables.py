@@ -22,7 +22,7 @@ import numpy as np
 
 from lamina.data.readers.collect import collect, is_unpacked
 from lamina.data.readers.source import Collection, RowChunk, object_array, place
-from lamina.data.schema import Values
+from lamina.data.schema import Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 
 if TYPE_CHECKING:
@@ -134,6 +134,20 @@ class Table:
             return self._pieces[0].take(numbers, wanted)
         return {name: _scattered([(here, values[name]) for here, values in parts], len(numbers)) for name in wanted}
 
+    def places(self) -> dict[str, Json]:
+        """Where the rows lie on disk, for `reopened` in another process of this machine; holds no rows itself."""
+        pieces = [
+            {
+                "path": str(piece.store.path.resolve()),
+                "prefixes": {name: str(root) for name, root in piece.prefixes.items()},
+                "missing": sorted(piece.missing),
+            }
+            for piece in self._pieces
+        ]
+        root = None if self.root is None else str(self.root.resolve())
+        return {"pieces": pieces, "name": self.name, "columns": list(self.columns), "root": root,
+                "fingerprint": self.fingerprint, "boundary": self.boundary}  # fmt: skip
+
     def place(self, row: int) -> str:
         """Where the user finds a row: "loans.csv, line 17", a relative path, "orders table, row 5 (rowid)"."""
         position = int(np.searchsorted(self._starts, row, side="right") - 1)
@@ -189,6 +203,32 @@ def open_table(data: object, cache: Path) -> Table:
         fingerprint=found.fingerprint,
         unreadable=store.listing.unreadable,
         notes=found.notes,
+    )
+
+
+def reopened(places: Mapping[str, Json]) -> Table:
+    """The table whose `places` another process tells; nothing is read, hashed or converted again.
+
+    Raises:
+        InputError: its file in the cache is no more.
+    """
+    from lamina.data.readers.store import reopen
+
+    pieces = [
+        _Piece(
+            reopen(Path(piece["path"])),
+            {name: Path(root) for name, root in piece["prefixes"].items()},
+            frozenset(piece["missing"]),
+        )
+        for piece in places["pieces"]
+    ]
+    return Table(
+        pieces,
+        name=places["name"],
+        columns=tuple(places["columns"]),
+        root=None if places["root"] is None else Path(places["root"]),
+        fingerprint=places["fingerprint"],
+        boundary=places["boundary"],
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lamina.errors import InputError
 from lamina.learn.batch import Batch, Loss
+from lamina.learn.optimizers import take_step
 
 
 class NonFiniteLossError(InputError):
@@ -89,7 +90,7 @@ class Engine:
                 raise NonFiniteLossError("The gradient is not finite", self.step, batch.rows.tolist())
             result["norm"] = norm.detach()
         for optimizer in optimizers:
-            optimizer.step()
+            take_step(optimizer)
         return result
 
     def _fitting(

@@ -60,6 +60,7 @@ class Limits:
         keep_best: end with the weights of the best evaluation rather than the last.
         threads: the most CPU threads. Where there are any, training goes on with fewer while the machine is busy, and
             with more when it is free (`lamina.learn.threads`); 0: with as many as it began.
+        shared: does other work of ours go on beside the training at the moment? Then threads do not become more.
     """
 
     every: int = 0
@@ -72,6 +73,7 @@ class Limits:
     log_steps: int = 20
     keep_best: bool = True
     threads: int = 0
+    shared: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -151,7 +153,8 @@ class _Run:
         if status.step >= schedule.steps or status.stopped == "patience":
             return
         status.stopped, status.planned = "", status.planned or max(schedule.steps, self.limits.most_steps)
-        self._threads = threads(self.limits.threads, torch.get_num_threads(), status.threads)
+        kept = 0 if self.limits.shared() else status.threads
+        self._threads = threads(self.limits.threads, torch.get_num_threads(), kept)
         self._clock = time.monotonic() - status.seconds
         log_from, log_step = status.seconds, status.step
         for step, batch in self.source.batches(status.step):
@@ -175,7 +178,8 @@ class _Run:
                 log_from, log_step = status.seconds, status.step
                 if not self._threads.disturbed:
                     self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
-                if self.limits.threads and self._threads.look(pace, status.step, status.seconds):
+                shared = self.limits.shared()
+                if self.limits.threads and self._threads.look(pace, status.step, status.seconds, shared=shared):
                     self._threads_changed()
                 self._keep_budget(self._pace)
                 last = status.step >= schedule.steps

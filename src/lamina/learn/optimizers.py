@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,37 @@ from lamina.plan import OptimizerPlan
 
 Groups = Sequence[dict[str, Any]]
 """Parameter groups with "params" and, where they differ, "lr" (a factor of the plan's) and "weight_decay"."""
+
+
+MARK = "__dynamo_disable"
+"""Where PyTorch keeps what is called in place of a function that is not to be compiled (`torch._compile`)."""
+
+
+def spare_the_compiler() -> None:
+    """Let optimizers begin without PyTorch's compiler, whose import takes as long as that of all of PyTorch.
+
+    Their bookkeeping asks not to be compiled, and its first call imports the compiler to tell it so. Optimizers are
+    never compiled here: each function is noted to be called as it is. Where a version of PyTorch notes that elsewhere,
+    this changes nothing.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        function = getattr(getattr(Optimizer, name), "__wrapped__", None)
+        if function is not None and not hasattr(function, MARK):
+            setattr(function, MARK, function)
+
+
+def take_step(optimizer: Optimizer) -> None:
+    """`optimizer.step()`, of PyTorch's own optimizers without what is wrapped around it for the compiler.
+
+    The wrapper imports the compiler and sets the gradient mode, which is done here; hooks, which are in it too, and
+    steps that are differentiated themselves keep it.
+    """
+    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    if hooked or optimizer.defaults.get("differentiable") or not type(optimizer).__module__.startswith("torch.optim"):
+        optimizer.step()
+        return
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
 
 
 def _sgd(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
@@ -80,6 +112,7 @@ def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
     Raises:
         InputError: the name is unknown, or the learning rate is not positive.
     """
+    spare_the_compiler()
     if plan.name not in BUILDERS:
         raise InputError(
             f"There is no optimizer called {plan.name!r}.", where="optimizer.name", fix=nearest(plan.name, BUILDERS)

@@ -5,6 +5,7 @@ Threads that wait for each other on cores that are taken can be ten times slower
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,7 @@ class Threads:
     _try: tuple[int, float] | None = None
     """Step and time at which the try that is under way began to count; a time below 0 while it warms up."""
     _disturbed: bool = False
+    _shared: bool = False
 
     def step(self, step: int, seconds: float) -> bool:
         """After every step: end a try that is under way; True if `number` has changed.
@@ -63,18 +65,22 @@ class Threads:
         torch.set_num_threads(self.few)
         return False
 
-    def look(self, pace: float, step: int, seconds: float) -> bool:
+    def look(self, pace: float, step: int, seconds: float, *, shared: bool = False) -> bool:
         """Now and then: fall back, or begin a try; True if `number` has changed.
 
         Args:
             pace: steps a second since the last look.
+            shared: other work of ours is at the rest of the cores: they are left to it, and tried when it has ended.
         """
         disturbed, self._disturbed = self._disturbed or self._try is not None, False
         if self.most <= self.few or disturbed:
             return False
+        ended, self._shared = self._shared and not shared, shared
+        if ended:
+            self._tried_at, self._wait = -math.inf, FIRST_WAIT / 2
         if self.number == self.few:
             self._alone = pace
-            if seconds - self._tried_at > self._wait:
+            if not shared and seconds - self._tried_at > self._wait:
                 self._tried_at, self._wait = seconds, self._wait * 2
                 self._try, self._disturbed = (step, -1.0), True
                 torch.set_num_threads(self.most)

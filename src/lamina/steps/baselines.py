@@ -1,26 +1,30 @@
-"""The classical baselines on the same rows: fitted at the end of step 2, scored in step 5."""
+"""The classical baselines on the same rows: fitted at the end of step 2 or beside step 4, scored in step 5.
+
+This module never imports PyTorch: the process beside the training (`steps/beside.py`) begins so much the sooner.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lamina import registry
-from lamina.baselines import BaselineAnswers, BaselineFeatures, Rows
+from lamina.baselines import BaselineAnswers, BaselineFeatures, Clock, Rows
 from lamina.baselines._features import collect
-from lamina.baselines._run import compare
-from lamina.choose import hardware
+from lamina.baselines._run import compare, fitting, titles
 from lamina.data.examples import IN_MEMORY, blocks, room
 from lamina.files import cannot_write
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.known import question
+from lamina.steps.known import Question, question
 from lamina.steps.prepare import Prepared
 from lamina.tasks import LaidOut
 
@@ -33,33 +37,98 @@ MOST_PLAIN = 500_000
 MOST_MEDIA = 30_000
 """Rows that baselines learn from at most: they hold all of them in memory, which the network does not."""
 FILES = ("baselines.json", "baselines.npz")
+WAITING = "still to come"
+"""Why a baseline has no answers in a file that a fit has not finished."""
+TIME_USED = "the time for baselines was used up"
 Answers = Mapping[str, tuple[BaselineAnswers, ...]]
+LeftOut = Mapping[str, Mapping[str, str]]
+"""Target to baseline to the reason why it was left out."""
 
 
-def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) -> Answers:
-    """Fit every suited baseline of every target and keep its answers to the test rows in the run folder."""
-    asked = question(plan, budget=plan.budget, cores=hardware.detect().cores)
-    if asked.take(run, *FILES) and (known := read_baselines(run, plan)) is not None:
-        narrator.say("baselines, as an earlier run fitted them on the same rows:")
-        for items in known.values():
-            for item in items:
-                narrator.say(f"  {item.name}: {item.seconds:.1f} s{f' ({item.note})' if item.note else ''}")
-        return known
-    features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
-    kinds: set[str] = {feature.kind for feature in features.values()}
-    seconds = (SHARE * plan.budget if plan.budget else SECONDS) / len(prepared.tasks)
+def usual_seconds(plan: Plan) -> float:
+    """What all baselines together may take."""
+    return SHARE * plan.budget if plan.budget else SECONDS
+
+
+def known_baselines(plan: Plan, run: Run, narrator: Narrator, cores: int) -> Answers | None:
+    """What an earlier run fitted on the same rows, now in the run folder; None if none did."""
+    if not _asked(plan, cores).take(run, *FILES) or (known := read_baselines(run, plan)) is None:
+        return None
+    narrator.say("baselines, as an earlier run fitted them on the same rows:")
+    tell(known, left_out(run), narrator)
+    return known
+
+
+def fit_baselines(
+    plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, *, cores: int, seconds: float = 0.0
+) -> Answers:
+    """Fit every suited baseline of every target and keep its answers to the test rows in the run folder.
+
+    Args:
+        cores: that may be used.
+        seconds: for all of them; 0 for the usual ones.
+    """
+    narrator.say("baselines, fitted on the same rows:")
+    found = fit(
+        plan, prepared, run, seconds=seconds or usual_seconds(plan), threads=cores,
+        told=lambda line: narrator.say(f"  {line}"),
+    )  # fmt: skip
+    if not seconds:
+        keep_baselines(plan, run, cores)
+    return found
+
+
+def keep_baselines(plan: Plan, run: Run, cores: int) -> None:
+    """Keep the run's baselines for the next run on the same rows."""
+    _asked(plan, cores).keep(run, *FILES)
+
+
+def tell(found: Answers, missing: LeftOut, narrator: Narrator) -> None:
+    """A line for each baseline."""
+    for name, items in found.items():
+        for item in items:
+            narrator.say(f"  {item.name}: {item.seconds:.1f} s{f' ({item.note})' if item.note else ''}")
+        for title, reason in missing.get(name, {}).items():
+            narrator.say(f"  {title}: left out, {reason}")
+
+
+def _asked(plan: Plan, cores: int) -> Question:
+    return question(plan, budget=plan.budget, cores=cores)
+
+
+def fit(
+    plan: Plan,
+    prepared: Prepared,
+    run: Run,
+    *,
+    seconds: float,
+    threads: int,
+    told: Callable[[str], None] = lambda line: None,
+    clock: Clock = time.monotonic,
+) -> Answers:
+    """Fit the baselines; whenever one is done, the run folder has its answers and says which are still to come.
+
+    Args:
+        seconds: for all of them together, as `clock` tells them.
+    """
+    kinds: set[str] = {encoder.feature.kind for encoder in prepared.encoders.values()}
     parts = prepared.split
     rows = _affordable(parts.train, kinds, plan.seed, _bytes(prepared))
     if len(rows) < len(parts.train):
-        narrator.say(f"baselines learn from {len(rows):,} of the training rows, drawn at random, to save memory")
+        told(f"they learn from {len(rows):,} of the training rows, drawn at random, to save memory")
     train, validation, test = (simple_features(prepared, part) for part in (rows, parts.validation, parts.test))
-    found: dict[str, tuple[BaselineAnswers, ...]] = {}
-    narrator.say("baselines, fitted on the same rows:")
-    for name, task in prepared.tasks.items():
-        if not len(parts.validation):
-            found[name] = ()
-            continue
+    tasks = prepared.tasks if len(parts.validation) else {}
+    wanted = {name: titles(fitting(task, kinds, train)) for name, task in tasks.items()}
+    found: dict[str, tuple[BaselineAnswers, ...]] = dict.fromkeys(prepared.tasks, ())
+    missing = {name: dict.fromkeys(items, WAITING) for name, items in wanted.items()}
+    write_baselines(run, found, missing)
+    for name, task in tasks.items():
         targets = prepared.examples.arrays[name]
+
+        def kept(answers: Sequence[BaselineAnswers], to_come: Sequence[str], name: str = name) -> None:
+            found[name], missing[name] = tuple(answers), dict.fromkeys(to_come, WAITING)
+            write_baselines(run, found, missing)
+
         found[name] = compare(
             task,
             kinds,
@@ -67,12 +136,15 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
             (validation, np.asarray(targets[parts.validation])),
             test,
             seed=plan.seed,
-            seconds=seconds,
-            threads=hardware.detect().cores,
-            told=lambda line: narrator.say(f"  {line}"),
+            seconds=seconds / len(tasks),
+            threads=threads,
+            clock=clock,
+            told=told,
+            kept=kept,
         )
-    _write(run, found)
-    asked.keep(run, *FILES)
+        done = {item.name for item in found[name]}
+        missing[name] = {title: TIME_USED for title in wanted[name] if title not in done}
+    write_baselines(run, found, missing)
     return found
 
 
@@ -107,19 +179,83 @@ def simple_features(prepared: Prepared, rows: Array) -> BaselineFeatures:
     return collect(features, arrays, {name: raw[column] for name, column in columns.items()})
 
 
-def _write(run: Run, found: Answers) -> None:
+def read_baselines(run: Run, plan: Plan) -> Answers | None:
+    """What an earlier process of this run fitted; None where it was stopped before."""
+    found = answers_so_far(run, plan)
+    return None if found is None or _to_come(run) else found
+
+
+def answers_so_far(run: Run, plan: Plan) -> Answers | None:
+    """The answers of the baselines that are done, whether or not others are still to come; None without any files."""
+    try:
+        document = _document(run)
+        with zipfile.ZipFile(run.folder / FILES[1]) as arrays:
+            return {
+                target: tuple(
+                    BaselineAnswers(
+                        item["name"],
+                        _array(arrays, f"{target}/{item['name']}.npy"),
+                        item["seconds"],
+                        None if item["task"] is None else _task(plan, target, item["task"]),
+                        item["note"],
+                    )
+                    for item in items
+                    if "left_out" not in item
+                )
+                for target, items in document.items()
+            }
+    except (OSError, json.JSONDecodeError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def left_out(run: Run) -> LeftOut:
+    """The baselines without answers in the run folder, with the reasons."""
+    try:
+        document = _document(run)
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return {
+        target: {item["name"]: item["left_out"] for item in items if "left_out" in item}
+        for target, items in document.items()
+    }
+
+
+def settled(run: Run, plan: Plan, reason: str) -> tuple[Answers, LeftOut]:
+    """What there is, and what is missing, if nothing more is to come for this `reason`."""
+    found = answers_so_far(run, plan)
+    if found is None:
+        return dict.fromkeys(plan.task, ()), {name: {"all baselines": reason} for name in plan.task}
+    missing = {
+        target: {title: reason if why == WAITING else why for title, why in items.items()}
+        for target, items in left_out(run).items()
+    }
+    return found, missing
+
+
+def write_baselines(run: Run, found: Answers, missing: LeftOut) -> None:
+    """Keep answers, and which are missing why, in the run folder."""
     document = {
         target: [
-            {
-                "name": item.name, "seconds": item.seconds, "note": item.note,
-                "task": None if item.task is None else item.task.state(),
-            }
-            for item in items
+            *(
+                {
+                    "name": item.name, "seconds": item.seconds, "note": item.note,
+                    "task": None if item.task is None else item.task.state(),
+                }
+                for item in items
+            ),
+            *({"name": title, "left_out": reason} for title, reason in missing.get(target, {}).items()),
         ]
         for target, items in found.items()
     }  # fmt: skip
     arrays = {f"{target}/{item.name}": item.output for target, items in found.items() for item in items}
-    beside = run.folder / f".{FILES[1]}.part"
+    # The arrays first: all that the listing names is then there.
+    _write_arrays(run.folder / FILES[1], arrays)
+    run.write_json(run.folder / FILES[0], document)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """An .npz, written beside and renamed."""
+    beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("wb") as file:
             with zipfile.ZipFile(file, "w", compresslevel=1) as archive:
@@ -127,11 +263,10 @@ def _write(run: Run, found: Answers) -> None:
                     _put(archive, f"{name}.npy", array)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(run.folder / FILES[1])
+        beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise cannot_write(run.folder / FILES[1], error) from error
-    run.write_json(run.folder / FILES[0], document)
+        raise cannot_write(path, error) from error
 
 
 def _put(archive: zipfile.ZipFile, name: str, array: Array) -> None:
@@ -147,26 +282,14 @@ def _put(archive: zipfile.ZipFile, name: str, array: Array) -> None:
             file.write(np.ascontiguousarray(array[part], kind).tobytes())
 
 
-def read_baselines(run: Run, plan: Plan) -> Answers | None:
-    """What an earlier process of this run fitted; None where it was stopped before."""
-    try:
-        document = json.loads((run.folder / FILES[0]).read_text(encoding="utf-8"))
-        with zipfile.ZipFile(run.folder / FILES[1]) as arrays:
-            return {
-                target: tuple(
-                    BaselineAnswers(
-                        item["name"],
-                        _array(arrays, f"{target}/{item['name']}.npy"),
-                        item["seconds"],
-                        None if item["task"] is None else _task(plan, target, item["task"]),
-                        item["note"],
-                    )
-                    for item in items
-                )
-                for target, items in document.items()
-            }
-    except (OSError, json.JSONDecodeError, KeyError, ValueError, zipfile.BadZipFile):
-        return None
+def _to_come(run: Run) -> bool:
+    return any(why == WAITING for items in left_out(run).values() for why in items.values())
+
+
+def _document(run: Run) -> dict[str, Any]:
+    document = json.loads((run.folder / FILES[0]).read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    return document
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:

@@ -111,8 +111,11 @@ def choose(
     return plan, allowed
 
 
-def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
+def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> Plan:
     """Find what is wrong with the wishes for networks and training before any time is spent on baselines.
+
+    Returns:
+        The plan with everything that needs no measuring.
 
     Raises:
         InputError: a name, option or value that does not exist, or weights that do not fit.
@@ -135,6 +138,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     if prepare is not None:
         _, batch = next(learner.source.batches(0))
         prepare(batch)
+    return decided
 
 
 def _decided(
@@ -272,13 +276,14 @@ def measure(
     for optimizer in learner.method.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-    threads = plan.training.threads
+    threads, pace = plan.training.threads, 0.0
     if not threads:
         threads, tried = hardware.best_threads(step, machine.cores)
         times = ", ".join(f"{number}: {time * 1000:.0f} ms" for number, time in tried.items())
         reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
+        pace = tried[threads]
     torch.set_num_threads(threads)
-    pace = hardware.seconds_per_call(step, calls=7, most=4.0)
+    pace = pace or hardware.seconds_per_call(step, calls=7, most=4.0)
     precision = plan.training.precision
     if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
         precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)

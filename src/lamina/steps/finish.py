@@ -23,7 +23,6 @@ from lamina.learn.loop import Status
 from lamina.learn.record import Record
 from lamina.narrate import Narrator
 from lamina.plan import Plan
-from lamina.report.write import write_report
 from lamina.run import Run
 
 SHOWN_SCORES = 4
@@ -101,6 +100,9 @@ class Course:
         exhibits: Sequence[Exhibit] = (),
     ) -> Results:
         """The results, kept in the run's folder, and the report drawn from them."""
+        # Not before it is needed: what draws reports takes longer to import than many a table to prepare.
+        from lamina.report.write import write_report
+
         self.clock.lap("test")
         energy, how = self.meter.watt_hours()
         results = Results(

@@ -115,11 +115,18 @@ def _check_unreadable(table: Table, plan: Plan) -> None:
         )
 
 
-def prepared_again(run: Run, plan: Plan, table: Table, boundary: int | None, narrator: Narrator) -> Prepared:
-    """What `prepare` gave when the run was started, from the run folder and the same data."""
+def prepared_again(
+    run: Run, plan: Plan, table: Table, boundary: int | None, narrator: Narrator, *, parts: Split | None = None
+) -> Prepared:
+    """What `prepare` gave when the run was started, from the run folder and the same data.
+
+    Args:
+        parts: the rows of the three parts, where they are at hand: dividing rows anew takes time.
+    """
     schema = Schema(plan.schema)
     encoders, tasks = restored(run, plan, schema)
-    parts = split(table, schema, plan.data, plan.seed, test_from=boundary)
+    if parts is None:
+        parts = split(table, schema, plan.data, plan.seed, test_from=boundary)
     examples = _encoded(table, schema, encoders, tasks, narrator)
     return _finish(table, schema, plan, parts, encoders, tasks, examples, _findings(run), narrator)
 

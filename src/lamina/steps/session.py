@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -23,12 +24,8 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import answered, prepare, understand
 from lamina.steps.choose import Allowance
-from lamina.steps.control import session as control
-from lamina.steps.generate import session as generate
 from lamina.steps.prepare import Prepared
-from lamina.steps.recommend import session as recommend
 from lamina.steps.request import Request, apply_weights, check
-from lamina.steps.unlabelled import session as unlabelled
 
 Ended = tuple[Run, Results, Status]
 """A finished run, what it found out, and where its training ended."""
@@ -65,16 +62,18 @@ def train(request: Request, narrator: Narrator) -> Ended:
     clock, meter = Clock(began), EnergyMeter()
     given = plans.read(Path(request.plan)) if request.plan else None
     if is_environment(request.data):
-        return _closed(control.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+        return _closed(_session("control").train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if request.task == "recommend" or (given is not None and not request.task and _recommends(given)):
-        return _closed(recommend.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+        return _closed(
+            _session("recommend").train(request, narrator, began=began, clock=clock, meter=meter, given=given)
+        )
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
     understood = understand.understand(request, narrator)
     way = _way(understood.plan)
-    if way is generate:
-        understood = generate.readied(understood, narrator)
+    if hasattr(way, "readied"):
+        understood = way.readied(understood, narrator)
     clock.lap("understand")
     fresh = request.out is None or not Path(request.out).exists()
     run = runs.create(request.out, request.name)
@@ -105,10 +104,10 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     plan, status = run.plan(), run.status()
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
-        return _closed(control.resume(run, plan, narrator, clock=clock, meter=meter))
+        return _closed(_session("control").resume(run, plan, narrator, clock=clock, meter=meter))
     table, boundary = data_of(run, plan, data, test)
     if _recommends(plan):
-        return _closed(recommend.resume(run, plan, table, narrator, clock=clock, meter=meter))
+        return _closed(_session("recommend").resume(run, plan, table, narrator, clock=clock, meter=meter))
     narrator.step("Prepare")
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
     allowed = Allowance(**status.get("allowed", {}))
@@ -124,8 +123,13 @@ def _way(plan: Plan) -> ModuleType:
     """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
     names = {part.name for part in plan.task.values()}
     if "generate" in names:
-        return generate
-    return unlabelled if any(map(understand.unlabelled, names)) else answered
+        return _session("generate")
+    return _session("unlabelled") if any(map(understand.unlabelled, names)) else answered
+
+
+def _session(way: str) -> ModuleType:
+    """The module of a way, imported only when it is gone: together they would delay every training."""
+    return importlib.import_module(f"lamina.steps.{way}.session")
 
 
 def _finished(

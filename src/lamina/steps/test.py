@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from lamina.networks.transfer.freezing import merge_lora
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import shown
-from lamina.steps.baselines import Answers
+from lamina.steps.baselines import Answers, LeftOut
 from lamina.steps.explanations import explanations
 from lamina.steps.finish import SHOWN_SCORES, Course, versions_of
 from lamina.steps.learner import Learner, answers, known_targets, loader
@@ -38,13 +39,20 @@ def test(
     prepared: Prepared,
     learner: Learner,
     compared: Answers,
+    left_out: LeftOut,
 ) -> Results:
-    """Calibrate on the validation part, score on the test part, seal, prove, explain, report."""
+    """Calibrate on the validation part, score on the test part, seal, prove, explain, report.
+
+    Args:
+        compared: the baselines' answers to the test rows.
+        left_out: the baselines without any, with the reasons.
+    """
     plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
     tasks, suspects = _calibrated(plan, prepared, learner)
     outputs = _outputs(plan, prepared, learner, prepared.split.test)
     found = _assessed(plan, prepared, tasks, outputs, compared, course.seconds)
+    found = tuple(_openly(result, left_out.get(result.target, {})) for result in found)
     for result in found:
         course.tell(result, named=True, most=SHOWN_SCORES)
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
@@ -134,6 +142,14 @@ def _assessed(
             )
         )
     return tuple(found)
+
+
+def _openly(result: TargetResult, missing: Mapping[str, str]) -> TargetResult:
+    """The result whose verdict says what it was not compared with."""
+    if not missing:
+        return result
+    named = ", ".join(f"{title} ({reason})" for title, reason in missing.items())
+    return replace(result, verdict=f"{result.verdict} Not compared with {named}.")
 
 
 def _raw(prepared: Prepared, rows: Array, chosen: Array) -> Mapping[str, tuple[str, Values]]:

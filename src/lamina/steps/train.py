@@ -28,28 +28,61 @@ PLACES = 8
 """Rows of a batch that an error names."""
 
 
+class Company(Protocol):
+    """Work that goes on beside the training, on `cores` of the machine's."""
+
+    @property
+    def cores(self) -> int: ...
+
+    def running(self) -> bool: ...
+
+
 def train(
-    plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, *, allowed: Allowance, base: Path
+    plan: Plan,
+    prepared: Prepared,
+    run: Run,
+    narrator: Narrator,
+    *,
+    allowed: Allowance,
+    base: Path,
+    company: Company | None = None,
 ) -> tuple[Learner, Status, Record]:
     """Train as planned, or go on from the newest checkpoint in the run folder.
 
     Args:
         allowed: time for training, counted over all its processes.
         base: the folder that relative paths in the plan start from.
+        company: what else is done meanwhile; the threads of the training leave it its cores, unless they were given.
 
     Returns:
         The learner with its best weights, where training ended, and the log.
     """
     narrator.step("Train")
     hardware.keep_freed_memory()
-    torch.set_num_threads(plan.training.threads or hardware.detect().cores)
-    learner = build(plan, prepared, hardware.detect().device, base)
+    machine = hardware.detect()
+    threads = plan.training.threads or machine.cores
+    if company is not None and company.running() and _measured(plan):
+        threads = max(1, min(threads, machine.cores - company.cores))
+    torch.set_num_threads(threads)
+    learner = build(plan, prepared, machine.device, base)
     if not newest_step(run):
         inform(learner, plan, prepared)
     status, record = carry_out(
-        learner, plan, run, narrator, allowed, scored=bool(len(prepared.split.validation)), place=prepared.table.place
+        learner,
+        plan,
+        run,
+        narrator,
+        allowed,
+        scored=bool(len(prepared.split.validation)),
+        place=prepared.table.place,
+        company=company,
     )
     return learner, status, record
+
+
+def _measured(plan: Plan) -> bool:
+    """Was the number of threads found by measuring, so that it may change?"""
+    return "measured" in plan.reasons.get("training.threads", "")
 
 
 class Trainable(Protocol):
@@ -77,12 +110,14 @@ def carry_out(
     *,
     scored: bool,
     place: Callable[[int], str] | None = None,
+    company: Company | None = None,
 ) -> tuple[Status, Record]:
     """The plan's epochs, from the newest checkpoint on; the weights that are kept are written into the run's folder.
 
     Args:
         scored: whether there is anything to validate on.
         place: of a row, as the user knows it; None where batches are not of the table's rows.
+        company: what else is done meanwhile.
 
     Returns:
         Where training ended, and the log; the learner has its best weights.
@@ -98,7 +133,8 @@ def carry_out(
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),
         keep_best=plan.training.keep == "best",
-        threads=hardware.detect().cores if "measured" in plan.reasons.get("training.threads", "") else 0,
+        threads=hardware.detect().cores if _measured(plan) else 0,
+        shared=(lambda: False) if company is None else company.running,
     )
     record = Record(run.log, narrator, start=newest_step(run))
     torch.manual_seed(plan.seed + 1)

@@ -73,6 +73,18 @@ def stored(collection: Collection, cache: Path) -> Store:
     return Store(path, listing)
 
 
+def reopen(path: Path) -> Store:
+    """What `stored` has written.
+
+    Raises:
+        InputError: it is no more.
+    """
+    listing = _read_listing(path)
+    if listing is None:
+        raise InputError(f"The converted data {path} is no more.", fix="Give the raw data again.")
+    return Store(path, listing)
+
+
 def _key(text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=12).hexdigest()
 
