@@ -29,6 +29,7 @@ from lamina.steps.prepare import Prepared
 from lamina.steps.recommend import session as recommend
 from lamina.steps.request import Request, apply_weights, check
 from lamina.steps.unlabelled import session as unlabelled
+from lamina.steps.written import session as written
 
 Ended = tuple[Run, Results, Status]
 """A finished run, what it found out, and where its training ended."""
@@ -68,6 +69,8 @@ def train(request: Request, narrator: Narrator) -> Ended:
         return _closed(control.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if request.task == "recommend" or (given is not None and not request.task and _recommends(given)):
         return _closed(recommend.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+    if request.task in written.TASKS or (given is not None and not request.task and _written(given)):
+        return _closed(written.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
@@ -106,6 +109,9 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
         return _closed(control.resume(run, plan, narrator, clock=clock, meter=meter))
+    if _written(plan):
+        again = _given_again(run, plan, data, test)
+        return _closed(written.resume(run, plan, *again, narrator, clock=clock, meter=meter))
     table, boundary = data_of(run, plan, data, test)
     if _recommends(plan):
         return _closed(recommend.resume(run, plan, table, narrator, clock=clock, meter=meter))
@@ -118,6 +124,10 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
 
 def _recommends(plan: Plan) -> bool:
     return any(part.name == "recommend" for part in plan.task.values())
+
+
+def _written(plan: Plan) -> bool:
+    return any(part.name in written.TASKS for part in plan.task.values())
 
 
 def _way(plan: Plan) -> ModuleType:
@@ -162,6 +172,17 @@ def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | No
     Raises:
         InputError: it was a data frame and is not given, it is other data, or an environment.
     """
+    table, boundary = understand.open_data(*_given_again(run, plan, data, test))
+    runs.check_same(run, plan, table.fingerprint)
+    return table, boundary
+
+
+def _given_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Any, Any]:
+    """(Data, test data or None) as they are opened.
+
+    Raises:
+        InputError: it was a data frame and is not given, or it is an environment.
+    """
     if is_environment(plan.data.train):
         raise InputError(
             f"The run {run.folder} learned in an environment: there are no rows to look at.",
@@ -176,13 +197,7 @@ def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | No
             )
     train = data if data is not None else _from_base(plan.data.train, base)
     held_out = test if test is not None else _from_base(plan.data.test, base)
-    table, boundary = understand.open_data(train, held_out or None if isinstance(held_out, str) else held_out)
-    if table.fingerprint != plan.data.fingerprint:
-        raise InputError(
-            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
-            fix="Put the old data back, or start a new run with `lamina train`.",
-        )
-    return table, boundary
+    return train, held_out or None if isinstance(held_out, str) else held_out
 
 
 def _from_base(place: str, base: Path) -> str:
