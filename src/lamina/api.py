@@ -313,8 +313,8 @@ def few_shot(
 def network(folder: str | Path) -> Assembly | nn.Module:
     """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
 
-    Of a run in an environment it is the policy, of interactions the recommender, of pictures to be made the generator, of
-    texts to be written the writer.
+    Of a run in an environment it is the policy, of interactions the recommender, of pictures to be made the generator,
+    of texts to be written the writer.
 
     Raises:
         InputError: there is no run, or it has not been trained to the end.

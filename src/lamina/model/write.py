@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamina.errors import InputError
-from lamina.model.decoding import drawn
 from lamina.modalities.text import Encoder
+from lamina.model.decoding import drawn
 from lamina.tasks.write import Task
 
 if TYPE_CHECKING:

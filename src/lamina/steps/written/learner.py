@@ -106,6 +106,11 @@ class Learner:
             place.write_text(self.material.sample(self), encoding="utf-8")
         return {"score": -bits, "bits_per_byte": bits}
 
+    def bound(self, network: Any, source: Array) -> tuple[Tensor, ...]:
+        """What steps of the network need of texts that are read: (memory, source)."""
+        tokens = torch.from_numpy(np.ascontiguousarray(source)).to(self.engine.device)
+        return network.read(tokens), tokens
+
     def nats(self, part: str) -> Iterator[tuple[Batch, Array]]:
         """(Batch, float32 [row, step] cross-entropies, 0 where nothing is asked) of a part."""
         with self.method.evaluating() as network:

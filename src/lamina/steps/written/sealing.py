@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
 from lamina.data.schema import Chunk, Json
 from lamina.errors import LaminaError
 from lamina.evaluate.results import Seal, TargetResult
@@ -95,8 +96,7 @@ def prove(writer: Writer, learner: Learner) -> Proof:
     own = written(step, prompt, most, context, BOUNDARY)
     seconds = max(time.perf_counter() - begin, 1e-9)
     with learner.method.evaluating() as network:
-        moved = batch.to(learner.engine.device)
-        bound: tuple[Any, ...] = (network.read(moved.inputs[SOURCE]), moved.inputs[SOURCE]) if read else ()  # type: ignore[operator]
+        bound = learner.bound(network, read[SOURCE]) if read else ()
         theirs = written(
             TorchSteps(network, len(prompt), learner.engine.device, bound), prompt, most, context, BOUNDARY
         )

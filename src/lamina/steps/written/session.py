@@ -22,7 +22,7 @@ from lamina.steps.choose import Allowance
 from lamina.steps.finish import Clock, Course
 from lamina.steps.request import Request
 from lamina.steps.train import carry_out
-from lamina.steps.written import choose, judge_texts, texts
+from lamina.steps.written import choose, judge_pairs, judge_texts, pairs, texts
 from lamina.steps.written.choose import Extent
 from lamina.steps.written.learner import Learner, Material, build
 
@@ -51,6 +51,7 @@ class Way:
 
 WAYS = {
     "write": Way(texts.understand, texts.again, texts.prepare, texts.extent, judge_texts.test),
+    "translate": Way(pairs.understand, pairs.again, pairs.prepare, pairs.extent, judge_pairs.test),
 }
 
 
