@@ -113,7 +113,7 @@ def divide(texts: Texts, share: float) -> tuple[Texts, Texts]:
     lengths = np.cumsum([len(one) for one in reversed(texts)])
     number = int(np.searchsorted(lengths, wanted))
     if len(texts) >= MANY:
-        held = min(max(1, number), len(texts) - 1)
+        held = min(number + 1, len(texts) - 1)
         return texts[:-held], texts[-held:]
     last = texts[len(texts) - 1 - number]
     at = len(last) - int(wanted - (lengths[number - 1] if number else 0))
