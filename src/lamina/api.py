@@ -313,7 +313,8 @@ def few_shot(
 def network(folder: str | Path) -> Assembly | nn.Module:
     """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
 
-    Of a run in an environment it is the policy, of interactions the recommender, of pictures to be made the generator.
+    Of a run in an environment it is the policy, of interactions the recommender, of pictures to be made the generator,
+    of texts to be written the writer.
 
     Raises:
         InputError: there is no run, or it has not been trained to the end.
@@ -334,6 +335,10 @@ def network(folder: str | Path) -> Assembly | nn.Module:
         from lamina.steps.recommend.learner import trained as trained_recommender
 
         return trained_recommender(run, plan, _final_weights(run))
+    if any(part.name in ("write", "translate") for part in plan.task.values()):
+        from lamina.steps.written.learner import trained as trained_writer
+
+        return trained_writer(run, plan, _final_weights(run))
     if any(part.name == "generate" for part in plan.task.values()):
         from lamina.steps.generate.learner import trained as trained_generator
 

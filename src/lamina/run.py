@@ -161,6 +161,19 @@ def find(path: str | Path) -> Run:
     raise InputError(f"There is no run in {path}.", fix=f"Give a run folder; {nearest(str(path), beside)}.")
 
 
+def check_same(run: Run, plan: Plan, fingerprint: str) -> None:
+    """Refuse to go on with other data than a run was started with.
+
+    Raises:
+        InputError: the fingerprint of the data is another one.
+    """
+    if fingerprint != plan.data.fingerprint:
+        raise InputError(
+            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
+            fix="Put the old data back, or start a new run with `lamina train`.",
+        )
+
+
 def all_runs(folder: Path) -> list[Run]:
     """Every run directly in `folder`, the newest first."""
     found = [Run(item.parent) for item in folder.glob("*/plan.toml")]

@@ -110,3 +110,37 @@ def table(rows: int = 40, seed: int = 1) -> Chunk:
 def table_model(seed: int = 0) -> tuple[Sealed, nn.Module]:
     """Two inputs, two targets."""
     return seal(table(), {"age": "number", "color": "category"}, {"bought": "classify", "price": "regress"}, seed)
+
+
+def writing_model(reads: bool, **task: Any) -> tuple[Sealed, nn.Module]:
+    """An untrained network that writes, or one that translates, with the tokens of a few sentences."""
+    from lamina.modalities.text import Encoder as Text
+    from lamina.model.export_writer import export_writer
+    from lamina.networks.writers import decoder, encoder_decoder
+    from lamina.steps.written.tokens import trained
+
+    json = trained(["the cat sat on the mat and the dog ran to the cat " * 5], 300)
+    torch.manual_seed(0)
+    size = {"width": 16, "depth": 2, "heads": 2, "dropout": 0.0}
+    name, vocabulary = ("translate" if reads else "write"), len(Text("exact", 8, json).feature.details["spellings"])
+    if reads:
+        state = {"name": "answer", "tokenizer": json, "width": 12, "beams": 3, "penalty": 1.0, **task}
+        network: nn.Module = encoder_decoder.build(vocabulary, 12, 16, encoder_decoder.Options(**size))
+        tokens = Text("exact", 16, json, unknown=2, cut="end")
+    else:
+        state = {"name": "answer", "tokenizer": json, "context": 12, "width": 6, **task}
+        network, tokens = (
+            decoder.build(vocabulary, 12, 0, decoder.Options(**size)),
+            Text("exact", 12, json, cut="start"),
+        )
+    first, second = export_writer(network.eval(), reads)
+    return Sealed(
+        network=first,
+        inputs={"prompt": "source" if reads else "tokens"},
+        outputs={"answer": "memory" if reads else "logits"},
+        encoders={
+            "prompt": {"field": asdict(Field("prompt", "text")), "modality": "text", "state": tokens.state()},
+        },
+        tasks={"answer": {"task": name, "state": state}},
+        decoder=second,
+    ), network

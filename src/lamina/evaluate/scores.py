@@ -47,6 +47,10 @@ TITLES: Mapping[str, str] = {
     "accuracy_from_real": "accuracy learned from real pictures",
     "ari": "adjusted Rand index",
     "nmi": "normalised mutual information",
+    "bits_per_byte": "bits per byte",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "memorised": "strings learned by heart",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""

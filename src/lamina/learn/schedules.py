@@ -131,8 +131,8 @@ class Schedule:
         """What the highest learning rate is multiplied by at `step`."""
         progress, warmup = self.progress(step), self.plan.warmup
         if progress < warmup:
-            # Begin above zero: a first step of size zero would be wasted.
-            return max(progress, 1.0 / max(self.steps, 1)) / warmup * self.lowered
+            # Begin above zero: a first step of size zero would be wasted. A warm-up shorter than a step is none.
+            return min(max(progress, 1.0 / max(self.steps, 1)) / warmup, 1.0) * self.lowered
         rest = (progress - warmup) / (1.0 - warmup) if warmup < 1 else 1.0
         return self._curve(rest, self.plan.final, self.plan.options) * self.lowered
 

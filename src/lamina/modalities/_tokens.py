@@ -46,16 +46,17 @@ def library() -> Any:
     return tokenizers
 
 
-def train(texts: Iterable[str], vocabulary: int, lowercase: bool) -> str:
+def train(texts: Iterable[str], vocabulary: int, lowercase: bool, exact: bool = False) -> str:
     """JSON of a byte-level BPE tokenizer (Sennrich et al. 2016; Radford et al. 2019) trained on `texts`.
 
-    Every text can be written with it: its alphabet is the 256 bytes. Text is normalised first (NFKC).
+    Every text can be written with it: its alphabet is the 256 bytes. Text is normalised first (NFKC), unless it is to
+    be `exact`: then tokens give back every byte of it.
     """
     parts = library()
     tokenizer = parts.Tokenizer(parts.models.BPE(unk_token=SPECIALS[UNKNOWN]))
-    steps = [parts.normalizers.NFKC(), *([parts.normalizers.Lowercase()] if lowercase else [])]
+    steps = [*([] if exact else [parts.normalizers.NFKC()]), *([parts.normalizers.Lowercase()] if lowercase else [])]
     tokenizer.normalizer = parts.normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = parts.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = parts.pre_tokenizers.ByteLevel(add_prefix_space=not exact)
     tokenizer.decoder = parts.decoders.ByteLevel()
     trainer = parts.trainers.BpeTrainer(
         vocab_size=vocabulary,

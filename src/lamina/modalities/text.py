@@ -39,6 +39,8 @@ DEFAULTS: dict[str, Json] = {
     "start": False,
 }
 
+KINDS, CUTS = ("bpe", "exact", "huggingface"), ("middle", "start", "end")
+
 COUNTED = 2_000_000
 """Characters whose words are counted for a summary; more take seconds and tell no more."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -139,6 +141,9 @@ class Encoder:
         lowercase: fold letter case (default true; the BPE only).
         start: begin every text with token 2 (default false; the BPE only).
 
+    For texts that are written rather than read (`lamina.steps.written`) the kind is "exact", whose tokens give back
+    every byte, and `cut` says what a longer text loses: its "middle", its "start" or its "end".
+
     Own ids: 0 padding, 1 unknown, 2 start. A missing or empty text is one unknown token (with a Hugging Face
     tokenizer: what that makes of an empty text).
     """
@@ -150,6 +155,11 @@ class Encoder:
     padding: int = _tokens.PADDING
     unknown: int = _tokens.UNKNOWN
     start: bool = False
+    cut: str = "middle"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.cut not in CUTS:
+            raise ValueError(f"a tokenizer of kind {self.kind!r} that cuts the {self.cut!r}")
 
     @property
     def feature(self) -> Feature:
@@ -166,7 +176,8 @@ class Encoder:
 
     @cached_property
     def _special(self) -> list[int]:
-        return list(range(len(_tokens.SPECIALS))) if self.kind == "bpe" else _tokens.special_ids(self.tokenizer)
+        own = self.kind != "huggingface"
+        return list(range(len(_tokens.SPECIALS))) if own else _tokens.special_ids(self.tokenizer)
 
     @cached_property
     def _spellings(self) -> list[str]:
@@ -228,7 +239,7 @@ class Encoder:
     def decode(self, array: Array) -> Values:
         """The texts, normalised and without what was cut off or unknown."""
         rows = [[int(number) for number in row if number != self.padding] for row in array]
-        if self.kind == "bpe":
+        if self.kind != "huggingface":
             rows = [[number for number in row if number >= len(_tokens.SPECIALS)] for row in rows]
         texts = self._tokenizer.decode_batch(rows, skip_special_tokens=True)
         return objects([text.removeprefix(" ") if self.kind == "bpe" else text for text in texts])
@@ -249,7 +260,7 @@ class Encoder:
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
         """The ids that come before and after the content of every text."""
-        if self.kind == "bpe":
+        if self.kind != "huggingface":
             return [_tokens.START] * self.start, []
         around = self._tokenizer.encode("").ids
         # What stands around a text is found by putting one between.
@@ -265,7 +276,7 @@ class Encoder:
         """At most `length` ids of each text, at least one."""
         before, after = self._frame
         room = self.length - len(before) - len(after)
-        head = ceil(room * HEAD_SHARE)
+        head = {"middle": ceil(room * HEAD_SHARE), "start": 0, "end": room}[self.cut]
         for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
             ids = encoding.ids
             if len(ids) > room:
@@ -277,7 +288,7 @@ class Encoder:
         limit = max(LONG_TEXT, 32 * self.length)
         if len(text) <= limit:
             return text
-        head = int(limit * HEAD_SHARE)
+        head = {"middle": int(limit * HEAD_SHARE), "start": 0, "end": limit}[self.cut]
         return text[:head] + text[len(text) - (limit - head) :]
 
     def _usual_length(self, chunks: Chunks, total: int) -> int:

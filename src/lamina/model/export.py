@@ -44,7 +44,6 @@ def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[
     Raises:
         LaminaError: the network cannot be exported, or fixes the batch size.
     """
-    import onnx
     import torch
 
     inputs = {name: _safe("input", number, name) for number, name in enumerate(features)}
@@ -54,26 +53,56 @@ def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[
     examples = tuple(
         torch.zeros((2, *feature.shape), dtype=getattr(torch, feature.dtype)) for feature in features.values()
     )
-    options: dict[str, Any] = {
-        "dynamo": True,
-        "opset_version": OPSET,
-        "input_names": list(inputs.values()),
-        "output_names": list(outputs.values()),
-        "optimize": True,
-        "verbose": False,
-        "external_data": False,
-    }
-    refused = (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError)
     free = tuple(name for name, feature in features.items() if feature.kind == "tokens")
+    arguments = (examples, tuple(inputs.values()), tuple(outputs.values()))
+    try:
+        model = _exported(network, free_axes(features, free), *arguments)
+    except LaminaError:
+        if not free:
+            raise
+        # A network that counts on the full length is exported with it.
+        model = _exported(network, free_axes(features), *arguments)
+    _check_axes(model, inputs, outputs)
+    return Exported(_checked(model), inputs, outputs)
+
+
+def graph_of(
+    module: nn.Module,
+    examples: tuple[Tensor, ...],
+    axes: tuple[Mapping[int, Any], ...],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> bytes:
+    """Any module as ONNX bytes, for graphs that do not go from encoded inputs to answers.
+
+    Args:
+        examples: its positional inputs.
+        axes: of each input, those that may have any length.
+        inputs, outputs: names.
+
+    Raises:
+        LaminaError: the module cannot be exported.
+    """
+    return _checked(_exported(module, axes, examples, inputs, outputs))
+
+
+def _exported(
+    module: nn.Module,
+    axes: tuple[Mapping[int, Any], ...],
+    examples: tuple[Tensor, ...],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> onnx.ModelProto:
+    """Arguments as of `graph_of`."""
+    import torch
+
+    refused = (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError)
     with _quiet(), torch.no_grad():
         try:
-            try:
-                program = torch.onnx.export(network, examples, dynamic_shapes=(free_axes(features, free),), **options)
-            except refused:
-                if not free:
-                    raise
-                # A network that counts on the full length is exported with it.
-                program = torch.onnx.export(network, examples, dynamic_shapes=(free_axes(features),), **options)
+            program = torch.onnx.export(
+                module, examples, dynamic_shapes=(axes,), dynamo=True, opset_version=OPSET, input_names=list(inputs),
+                output_names=list(outputs), optimize=True, verbose=False, external_data=False,
+            )  # fmt: skip
         except refused as error:
             raise LaminaError(
                 f"The network cannot be exported to ONNX: {_first_line(error)}",
@@ -82,11 +111,17 @@ def export(assembly: nn.Module, features: Mapping[str, Feature], tasks: Mapping[
     assert program is not None
     model = program.model_proto
     _clean(model)
-    _check_axes(model, inputs, outputs)
+    return model
+
+
+def _checked(model: onnx.ModelProto) -> bytes:
+    """The bytes of a graph that ONNX's checker and ours accept."""
+    import onnx
+
     onnx.checker.check_model(model)
-    network_bytes: bytes = model.SerializeToString(deterministic=True)
-    graph.check(network_bytes, "the exported network")
-    return Exported(network_bytes, inputs, outputs)
+    content: bytes = model.SerializeToString(deterministic=True)
+    graph.check(content, "the exported network")
+    return content
 
 
 def free_axes(features: Mapping[str, Feature], free: tuple[str, ...] = ()) -> tuple[dict[int, Any], ...]:

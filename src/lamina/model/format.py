@@ -1,8 +1,9 @@
 """The sealed file NAME.lamina: a ZIP of JSON and ONNX, written the same way every time and read with suspicion.
 
 Entries: manifest.json (format, versions, sizes and SHA-256 of the others, the network's input and output
-names), network.onnx, encoders.json, tasks.json, card.json, golden.json. There is no pickle, and nothing
-in the file names another file.
+names), network.onnx, encoders.json, tasks.json, card.json, golden.json; from version 2 on perhaps decoder.onnx, the
+graph that writes on from what the network has read. A file without it has version 1. There is no pickle, and nothing in
+the file names another file.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from lamina.errors import InputError, nearest
 from lamina.files import write_bytes
 from lamina.model import graph
 
-VERSION = 1
+VERSION = 2
 FORMAT = "lamina model"
 NETWORK, MANIFEST = "network.onnx", "manifest.json"
 JSON_PARTS = ("encoders", "tasks", "card", "golden")
 ENTRIES = (MANIFEST, NETWORK, *(f"{part}.json" for part in JSON_PARTS))
+DECODER = "decoder.onnx"
+"""An entry that only some files have."""
+GRAPHS = (NETWORK, DECODER)
 
 LARGEST_JSON = 128 << 20
 LARGEST_MANIFEST = 1 << 20
@@ -55,6 +59,7 @@ class Sealed:
         tasks: {target: {"task": name, "state": task.state()}}.
         card: what a person should know before using the model.
         golden: raw examples with the expected answers (see `lamina.model.golden`).
+        decoder: ONNX bytes of the graph that writes, where the network only reads (see `lamina.model.writer`).
         lamina: the version that sealed it.
     """
 
@@ -65,6 +70,7 @@ class Sealed:
     tasks: Mapping[str, Json]
     card: Mapping[str, Json] = field(default_factory=dict)
     golden: Mapping[str, Json] = field(default_factory=dict)
+    decoder: bytes = b""
     lamina: str = lamina.__version__
 
 
@@ -81,12 +87,12 @@ def write(path: Path, sealed: Sealed) -> int:
 
 def to_bytes(sealed: Sealed) -> bytes:
     """The sealed file's bytes."""
-    entries = {NETWORK: sealed.network}
+    entries = {NETWORK: sealed.network, **({DECODER: sealed.decoder} if sealed.decoder else {})}
     for part in JSON_PARTS:
         entries[f"{part}.json"] = _to_json(getattr(sealed, part))
     manifest = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if sealed.decoder else 1,
         "lamina": sealed.lamina,
         "entries": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -98,7 +104,7 @@ def to_bytes(sealed: Sealed) -> bytes:
     entries[MANIFEST] = _to_json(manifest)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        for name in ENTRIES:
+        for name in (*ENTRIES, DECODER)[: len(entries)]:
             # The earliest time that ZIP knows: the bytes must not depend on the clock.
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
@@ -109,7 +115,7 @@ def to_bytes(sealed: Sealed) -> bytes:
 
 def _worth_packing(name: str, content: bytes) -> bool:
     """Weights hardly shrink; and what shrinks like a bomb (blank pictures) would be refused as one."""
-    return name != NETWORK and len(content) <= LARGEST_RATIO / 2 * len(zlib.compress(content))
+    return name not in GRAPHS and len(content) <= LARGEST_RATIO / 2 * len(zlib.compress(content))
 
 
 def read(source: str | os.PathLike[str] | bytes) -> Sealed:
@@ -162,7 +168,7 @@ def _check_directory(file: BinaryIO, where: str) -> None:
     if len(tail) < _END_RECORD.size or not tail.startswith(b"PK\x05\x06"):
         raise graph.damaged("The model file is truncated: its end is missing.", where)
     _, disk, directory_disk, here, entries, directory, offset, comment = _END_RECORD.unpack(tail)
-    if entries > len(ENTRIES) or here != entries or directory > _LARGEST_DIRECTORY:
+    if entries > len(ENTRIES) + 1 or here != entries or directory > _LARGEST_DIRECTORY:
         raise InputError(
             f"The archive has {entries} entries; a sealed model has {len(ENTRIES)}.",
             where=where,
@@ -177,7 +183,7 @@ def _read_archive(archive: zipfile.ZipFile, where: str) -> Sealed:
     infos = archive.infolist()
     names = [info.filename for info in infos]
     for name in names:
-        if name not in ENTRIES:
+        if name not in (*ENTRIES, DECODER):
             raise InputError(
                 f"The archive holds {name[:100]!r}, which is no part of a sealed model.",
                 where=where,
@@ -191,27 +197,31 @@ def _read_archive(archive: zipfile.ZipFile, where: str) -> Sealed:
     for info in infos:
         _check_size(info, where)
     manifest = _from_json(_entry(archive, MANIFEST, where), MANIFEST, where)
-    listed = _check_manifest(manifest, where)
-    content = {name: _verified(archive, name, listed, where) for name in ENTRIES if name != MANIFEST}
+    listed = _check_manifest(manifest, set(names) - {MANIFEST}, where)
+    content = {name: _verified(archive, name, listed, where) for name in names if name != MANIFEST}
     parts = {part: _from_json(content[f"{part}.json"], f"{part}.json", where) for part in JSON_PARTS}
-    graph.check(content[NETWORK], where)
+    decoder = content.get(DECODER, b"")
+    for name in set(GRAPHS) & set(content):
+        graph.check(content[name], where)
     return Sealed(
         network=content[NETWORK],
         inputs=manifest["inputs"],
         outputs=manifest["outputs"],
+        decoder=decoder,
         lamina=str(manifest.get("lamina", "")),
         **parts,
     )
 
 
 def _check_size(info: zipfile.ZipInfo, where: str) -> None:
-    largest = {NETWORK: LARGEST_NETWORK, MANIFEST: LARGEST_MANIFEST}.get(info.filename, LARGEST_JSON)
+    sizes = {**dict.fromkeys(GRAPHS, LARGEST_NETWORK), MANIFEST: LARGEST_MANIFEST}
+    largest = sizes.get(info.filename, LARGEST_JSON)
     if info.file_size > largest:
         raise graph.damaged(f"{info.filename} is {info.file_size:,} bytes; at most {largest:,} are allowed.", where)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise graph.damaged(f"{info.filename} is packed in a way that sealed models do not use.", where)
-    if info.filename == NETWORK and info.compress_type != zipfile.ZIP_STORED:
-        raise graph.damaged("network.onnx is compressed, which sealed models do not do.", where)
+    if info.filename in GRAPHS and info.compress_type != zipfile.ZIP_STORED:
+        raise graph.damaged(f"{info.filename} is compressed, which sealed models do not do.", where)
     if info.file_size > 4096 and info.file_size > LARGEST_RATIO * max(info.compress_size, 1):
         raise graph.damaged(f"{info.filename} would grow more than {LARGEST_RATIO}-fold when unpacked.", where)
 
@@ -226,7 +236,7 @@ def _entry(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
     return content
 
 
-def _check_manifest(manifest: Mapping[str, Json], where: str) -> Mapping[str, Json]:
+def _check_manifest(manifest: Mapping[str, Json], present: set[str], where: str) -> Mapping[str, Json]:
     if manifest.get("format") != FORMAT:
         raise InputError(
             "The file is not a sealed model.", where=where, fix="Give a .lamina file that lamina train made."
@@ -246,7 +256,9 @@ def _check_manifest(manifest: Mapping[str, Json], where: str) -> Mapping[str, Js
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise graph.damaged(f"The manifest's {part} are no table of names.", where)
     listed = manifest.get("entries")
-    if not isinstance(listed, dict) or set(listed) != set(ENTRIES) - {MANIFEST}:
+    if DECODER in present and version < 2:
+        raise graph.damaged(f"A model of format version {version} has no {DECODER}.", where)
+    if not isinstance(listed, dict) or set(listed) != present:
         raise graph.damaged("The manifest does not list the file's entries.", where)
     return listed
 

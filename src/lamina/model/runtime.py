@@ -19,7 +19,8 @@ from lamina.model import golden, graph, lengths, stitch
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows, open_rows
-from lamina.tasks import Answering, LaidOut, Mapped, Task
+from lamina.model.writer import Writer
+from lamina.tasks import Answering, LaidOut, Mapped, Task, Writing
 
 Array = np.ndarray[Any, Any]
 
@@ -73,6 +74,7 @@ class Model:
         tasks: target name to its task.
         card: what a person should know before using the model.
         sealed: the file's parts.
+        writer: writes the answers of a model that answers with texts; else None.
     """
 
     def __init__(self, sealed: Sealed, *, threads: int = 0, where: str = "the model") -> None:
@@ -82,12 +84,14 @@ class Model:
         self.tasks: Mapping[str, Answering] = {name: _task(name, part, where) for name, part in sealed.tasks.items()}
         self._session = _session(sealed.network, threads, where)
         self._errors = _runtime_errors()
-        self._check_graph()
+        self.writer = self._as_writer(threads)
+        if self.writer is None:
+            self._check_graph()
         axes = {item.name: item.shape[1:] for item in self._session.get_inputs()}
         self._free = {
             name: int(item.encoder.feature.details.get("padding", 0))
             for name, item in self.inputs.items()
-            if _is_free(item.encoder, axes[sealed.inputs[name]])
+            if self.writer is None and _is_free(item.encoder, axes[sealed.inputs[name]])
         }
 
     def __repr__(self) -> str:
@@ -164,6 +168,9 @@ class Model:
     def outputs(self, encoded: Mapping[str, Array], batch: int = BATCH) -> dict[str, Array]:
         """The network's outputs by target, float32 [row, width], from encoded arrays by field."""
         rows = len(next(iter(encoded.values())))
+        if self.writer is not None:
+            (name,), (array,) = self.tasks, encoded.values()
+            return {name: self.writer.outputs(array)}
         found = {name: np.zeros((rows, task.width), dtype=np.float32) for name, task in self.tasks.items()}
         for numbers, arrays in lengths.batches(encoded, self._free, self.fitting(batch)):
             for name, values in self._run(arrays).items():
@@ -212,6 +219,18 @@ class Model:
                 f"The sealed network failed: {str(error)[:300]}", where=self.where, fix="Check it with lamina doctor."
             ) from None
         return dict(zip(self.tasks, found, strict=True))
+
+    def _as_writer(self, threads: int) -> Writer | None:
+        """What writes, where the model's task is to write."""
+        writing = [task for task in self.tasks.values() if isinstance(task, Writing)]
+        fits = len(self.tasks) == len(self.inputs) == 1 and next(iter(self.inputs.values())).encoder.modality == "text"
+        if not writing or not fits:
+            if writing or self.sealed.decoder:
+                raise graph.damaged("The model does not fit together: it does not write from one text.", self.where)
+            return None
+        decoder = _session(self.sealed.decoder, threads, self.where) if self.sealed.decoder else None
+        source = self.sealed.inputs.get(next(iter(self.inputs)), "")
+        return Writer(self._session, decoder, writing[0], source, self._errors, self.where)
 
     def _check_graph(self) -> None:
         """The graph reads what the encoders give and gives what the tasks read."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lamina import plan as plans
+from lamina import registry
 from lamina import run as runs
 from lamina.data.tables import Table
 from lamina.environments import is_environment
@@ -61,12 +62,9 @@ def train(request: Request, narrator: Narrator) -> Ended:
     runs.check_out(request.out)
     clock, meter = Clock(began), EnergyMeter()
     given = plans.read(Path(request.plan)) if request.plan else None
-    if is_environment(request.data):
-        return _closed(_session("control").train(request, narrator, began=began, clock=clock, meter=meter, given=given))
-    if request.task == "recommend" or (given is not None and not request.task and _recommends(given)):
-        return _closed(
-            _session("recommend").train(request, narrator, began=began, clock=clock, meter=meter, given=given)
-        )
+    if apart := "control" if is_environment(request.data) else _apart(_asked(request, given)):
+        way = _session(apart)
+        return _closed(way.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
@@ -105,9 +103,10 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
         return _closed(_session("control").resume(run, plan, narrator, clock=clock, meter=meter))
+    if apart := _apart(part.name for part in plan.task.values()):
+        again = _given_again(run, plan, data, test)
+        return _closed(_session(apart).resume(run, plan, *again, narrator, clock=clock, meter=meter))
     table, boundary = data_of(run, plan, data, test)
-    if _recommends(plan):
-        return _closed(_session("recommend").resume(run, plan, table, narrator, clock=clock, meter=meter))
     narrator.step("Prepare")
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
     allowed = Allowance(**status.get("allowed", {}))
@@ -115,8 +114,17 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     return _finished(_way(plan), run, plan, prepared, narrator, clock, meter, allowed, base)
 
 
-def _recommends(plan: Plan) -> bool:
-    return any(part.name == "recommend" for part in plan.task.values())
+def _asked(request: Request, given: Plan | None) -> list[str]:
+    """The tasks that are wanted by name, or by a plan that is followed."""
+    if request.task:
+        return [request.task]
+    return [part.name for part in given.task.values()] if given is not None else []
+
+
+def _apart(tasks: Iterable[str]) -> str:
+    """The way that one of the tasks has all five steps for itself in (its module's WAY), or ""."""
+    found = (str(getattr(registry.module("tasks", name), "WAY", "")) for name in tasks)
+    return next(filter(None, found), "")
 
 
 def _way(plan: Plan) -> ModuleType:
@@ -166,6 +174,15 @@ def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | No
     Raises:
         InputError: it was a data frame and is not given, it is other data, or an environment.
     """
+    return understand.opened_again(run, plan, *_given_again(run, plan, data, test))
+
+
+def _given_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Any, Any]:
+    """(Data, test data or None) as they are opened.
+
+    Raises:
+        InputError: it was a data frame and is not given, or it is an environment.
+    """
     if is_environment(plan.data.train):
         raise InputError(
             f"The run {run.folder} learned in an environment: there are no rows to look at.",
@@ -180,13 +197,7 @@ def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | No
             )
     train = data if data is not None else _from_base(plan.data.train, base)
     held_out = test if test is not None else _from_base(plan.data.test, base)
-    table, boundary = understand.open_data(train, held_out or None if isinstance(held_out, str) else held_out)
-    if table.fingerprint != plan.data.fingerprint:
-        raise InputError(
-            f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
-            fix="Put the old data back, or start a new run with `lamina train`.",
-        )
-    return table, boundary
+    return train, held_out or None if isinstance(held_out, str) else held_out
 
 
 def _from_base(place: str, base: Path) -> str:

@@ -18,6 +18,7 @@ from lamina.data.tables import Table, concatenate, open_table
 from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
+from lamina.run import Run, check_same
 from lamina.steps.known import Question, question_of
 from lamina.steps.request import Request
 
@@ -55,6 +56,17 @@ def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
         return table, None
     held_out = open_table(test, cache)
     return concatenate(table, held_out), len(table)
+
+
+def opened_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | None]:
+    """As `open_data`, for a run that is gone on with.
+
+    Raises:
+        InputError: it is other data than the run was started with.
+    """
+    table, boundary = open_data(data, test)
+    check_same(run, plan, table.fingerprint)
+    return table, boundary
 
 
 IN_MEMORY = "in memory: "

@@ -4,9 +4,12 @@ A module `lamina/tasks/NAME.py` offers
 
 - `suits(field, description) -> Recognition | None`: is this the task that a target of this modality asks for?
 - `Task`: a frozen dataclass, one per target, that keeps the protocol `Task` below; or, where what is asked for is in
-  no column of a table, `Answering` and `Comparable`. The module then says in `ENVIRONMENT` (a task for environments) or
-  `UNLABELLED` (for rows without answers) what its own answer is called; or in `ADAPTED`, which command puts it on top
-  of a model that is sealed already, as no training asks for it.
+  no column of a table, `Answering` and `Comparable`; or, where the answer is a text, `Writing`. The module then says in
+  `ENVIRONMENT` (a task for environments) or `UNLABELLED` (for rows without answers) what its own answer is called; or
+  in `ADAPTED`, which command puts it on top of a model that is sealed already, as no training asks for it.
+
+Where rows are read in a way of their own (as windows of series, histories, texts), `WAY` names the folder of
+`lamina/steps/` that has all five steps.
 
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.
@@ -209,6 +212,44 @@ class Comparable(Protocol):
 
     def agreement(self, before: Array, after: Array) -> Agreement:
         """Compare two networks' outputs, [row, width] each."""
+        ...
+
+
+@runtime_checkable
+class Writing(Protocol):
+    """A task whose answer is written token by token, on the graphs of `lamina.model.writer`.
+
+    There is no head and no output to combine: `output` is tokens [row, width], padded with 0, as float32.
+    """
+
+    @property
+    def reads(self) -> bool:
+        """Is another text read than the one that is written?"""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens that the network sees at most of what it writes."""
+        ...
+
+    @property
+    def beams(self) -> int:
+        """Beginnings that the search keeps, where a text is read."""
+        ...
+
+    @property
+    def penalty(self) -> float:
+        """How much the search prefers longer texts."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Tokens that are written for a row, at most."""
+        ...
+
+    @property
+    def tokens(self) -> Any:
+        """The tokenizer."""
         ...
 
 

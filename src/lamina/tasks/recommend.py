@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+WAY = "recommend"
+"""All five steps are in `lamina/steps/recommend/`: the rows are read in a way of their own."""
 UNLABELLED = "recommended"
 """The task needs no target: rows say who had what. Its answer is called so."""
 MOST = 100

@@ -10,7 +10,10 @@ from lamina.networks.blocks.depth import StochasticDepth
 
 
 class Rotary(nn.Module):
-    """Rotary positions (Su et al. 2021): queries and keys [batch, head, step, width] turned by their position."""
+    """Rotary positions (Su et al. 2021): queries and keys [batch, head, step, width] turned by their position.
+
+    The first of them stands at position `start`.
+    """
 
     cosine: Tensor
     sine: Tensor
@@ -22,9 +25,9 @@ class Rotary(nn.Module):
         self.register_buffer("cosine", angle.cos(), persistent=False)
         self.register_buffer("sine", angle.sin(), persistent=False)
 
-    def forward(self, values: Tensor) -> Tensor:
-        steps = values.shape[2]
-        cosine, sine = self.cosine[:steps], self.sine[:steps]
+    def forward(self, values: Tensor, start: int = 0) -> Tensor:
+        end = start + values.shape[2]
+        cosine, sine = self.cosine[start:end], self.sine[start:end]
         first, second = values.chunk(2, dim=3)
         return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=3)
 

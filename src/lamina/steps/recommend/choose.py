@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +10,14 @@ import torch
 
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
-from lamina.learn import checkpoint
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.networks.recommenders._recommender import HISTORY
 from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
-from lamina.steps.choose import Allowance, available
+from lamina.steps.choose import Allowance
+from lamina.steps.pace import measured
 from lamina.steps.recommend.interactions import TRAIN
-from lamina.steps.recommend.learner import Learner, build
+from lamina.steps.recommend.learner import build
 from lamina.steps.recommend.prepare import Prepared
 from lamina.steps.recommend.simple import POPULAR, POPULAR_NOW
 from lamina.steps.request import Request
@@ -69,7 +67,10 @@ def choose(
     plan = decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | ({"training.epochs"} if given else set())
-    plan, reasons, allowed = _measured(plan, learner, machine, fixed, began)
+    each = 1 / max(len(prepared.validation), 1)
+    # The fifth step answers the test part here and in the sealed model, and by the simpler recommenders.
+    asked = each * len(prepared.test) * (3 + len(prepared.simpler))
+    plan, reasons, allowed = measured(plan, learner, machine, fixed, began, lambda scoring: scoring * asked)
     plan = replace(plan, reasons={**plan.reasons, **reasons})
     for key in (
         f"network.{HISTORY}.name",
@@ -173,61 +174,3 @@ def _half_life(prepared: Prepared) -> float:
     each = {one.name: one.each for one in prepared.simpler}
     gain = each[POPULAR_NOW] - each[POPULAR]
     return HALF_LIFE if gain.mean() > CLEARLY * gain.std() / math.sqrt(len(gain)) else 0.0
-
-
-def _measured(
-    plan: Plan, learner: Learner, machine: hardware.Hardware, fixed: Collection[str], began: float
-) -> tuple[Plan, dict[str, str], Allowance]:
-    """(Plan with threads and epochs, reasons, time for training), from steps really taken; all is put back."""
-    reasons: dict[str, str] = {}
-    saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
-    step = _stepping(learner)
-    for optimizer in learner.method.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0
-    threads = plan.training.threads
-    if not threads:
-        threads, tried = hardware.best_threads(step, machine.cores)
-        times = ", ".join(f"{number}: {seconds * 1000:.0f} ms" for number, seconds in tried.items())
-        reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
-    torch.set_num_threads(threads)
-    pace = hardware.seconds_per_call(step, calls=5, most=4.0)
-    scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
-    state = checkpoint.unpack(*saved)
-    learner.method.restore(state["method"])
-    checkpoint.restore_random_state(state["random"])
-    each = scoring / max(len(learner.prepared.validation), 1)
-    # The fifth step answers the test part here and in the sealed model, and by the simpler recommenders.
-    after = each * len(learner.prepared.test) * (3 + len(learner.prepared.simpler))
-    seconds = available(plan.budget, time.monotonic() - began, after)
-    training = replace(plan.training, threads=threads)
-    if "training.epochs" not in fixed:
-        training, reasons["training.epochs"] = _epochs(training, learner, pace, scoring, seconds)
-    return replace(plan, training=training), reasons, Allowance(seconds, after, scoring)
-
-
-def _stepping(learner: Learner) -> Callable[[], None]:
-    batches = learner.source.batches(0)
-
-    def step() -> None:
-        _, batch = next(batches)
-        learner.method.update(batch, learner.engine)
-
-    return step
-
-
-def _epochs(
-    training: TrainingPlan, learner: Learner, pace: float, scoring: float, seconds: float
-) -> tuple[TrainingPlan, str]:
-    """As many passes as there is time for, at most those wanted; a tenth is kept back, for a pace that changes."""
-    time_left = 0.9 * (seconds or DEFAULT_SECONDS)
-    epoch = learner.source.steps * pace
-    evaluations = max(1, min(training.evaluations, int(0.25 * time_left / max(scoring, 1e-9))))
-    possible = max(time_left - evaluations * scoring, 0.1 * time_left) / epoch
-    training = replace(training, evaluations=evaluations, most_epochs=training.epochs)
-    if training.epochs <= possible:
-        return training, f"{training.epochs:g}: they take about {training.epochs * epoch:.0f} s at the measured pace"
-    epochs = round(max(possible, 1 / learner.source.steps), 2)
-    return replace(training, epochs=epochs), (
-        f"{epochs:g} are what fits into {time_left:.0f} s at the measured pace ({training.epochs:g} would be of use)"
-    )

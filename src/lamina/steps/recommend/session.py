@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lamina import run as runs
 from lamina.choose import hardware
-from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results
 from lamina.learn.loop import Status
@@ -25,6 +25,7 @@ from lamina.steps.recommend.prepare import Prepared
 from lamina.steps.recommend.test import test
 from lamina.steps.request import Request
 from lamina.steps.train import carry_out
+from lamina.steps.understand import opened_again
 
 Ended = tuple[Run, Results, Status]
 
@@ -70,8 +71,15 @@ def _following(request: Request, given: Plan) -> Request:
     )
 
 
-def resume(run: Run, plan: Plan, table: Table, narrator: Narrator, *, clock: Clock, meter: EnergyMeter) -> Ended:
-    """Go on with a run from its newest checkpoint, with the data it was started with."""
+def resume(
+    run: Run, plan: Plan, data: Any, test: Any, narrator: Narrator, *, clock: Clock, meter: EnergyMeter
+) -> Ended:
+    """Go on with a run from its newest checkpoint, with the data it was started with.
+
+    Raises:
+        InputError: the data has changed.
+    """
+    table, _ = opened_again(run, plan, data, test)
     prepared = prepare.prepare(table, plan, run, narrator)
     allowed = Allowance(**run.status().get("allowed", {}))
     return _learn_and_test(run, plan, prepared, narrator, clock, meter, allowed)

@@ -1,0 +1,106 @@
+"""Batches of windows of one long text: every epoch cut at other places, a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamina.learn.batch import Batch
+
+Array = np.ndarray[Any, Any]
+TEXT, NEXT = "text", "next"
+FRESH = 4
+"""Of a window that is scored, one part in so many is only read: every token is told from some that stand before it."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tokens above 0 in order, whose next one is to be told at every position.
+
+    A batch's input is "text" int32 [row, length], its target "next" of the same shape: the token that follows each.
+    An epoch begins at a place drawn at random, so that windows are never cut twice at the same places.
+
+    Attributes:
+        tokens: int32 [token].
+        length: of a window.
+        batch_size: windows a batch.
+        seed: of cutting and shuffling.
+    """
+
+    tokens: Array
+    length: int
+    batch_size: int
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return max(1, self._windows // self.batch_size)
+
+    @property
+    def _windows(self) -> int:
+        # One window less than there would be room for: what is left is the range that an epoch can begin in.
+        return max(1, (len(self.tokens) - 1) // self.length - 1)
+
+    def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) from `start`, for ever; the same from any start."""
+        step = start
+        while True:
+            epoch, position = divmod(step, self.steps)
+            places = self._places(epoch)
+            for number in range(position, self.steps):
+                yield step, self._batch(places[number * self.batch_size : (number + 1) * self.batch_size])
+                step += 1
+
+    def _places(self, epoch: int) -> Array:
+        """int64 [window]: where each begins, shuffled."""
+        generator = np.random.default_rng([self.seed, epoch])
+        room = len(self.tokens) - 1 - self._windows * self.length
+        first = int(generator.integers(0, max(room, 0) + 1))
+        places = first + self.length * generator.permutation(self._windows)
+        return np.resize(places, max(len(places), self.batch_size))
+
+    def _batch(self, places: Array) -> Batch:
+        windows = self.tokens[places[:, None] + np.arange(self.length + 1)]
+        return batch_of(places, windows[:, :-1], windows[:, 1:])
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: every batch follows from the seed and the step."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        return None
+
+
+def scored(tokens: Array, length: int, batch_size: int) -> Iterator[Batch]:
+    """Windows in order that ask for every token but the first once; where "next" is 0 nothing is asked.
+
+    A window overlaps the one before it by what is only read; a batch's rows are the places of the first tokens that
+    are asked for.
+    """
+    wanted = len(tokens) - 1
+    first = np.arange(0, wanted, max(1, length - length // FRESH))
+    begin = np.maximum(0, np.minimum(first - length // FRESH, wanted - length))
+    places = begin[:, None] + np.arange(length)
+    inside = places < wanted
+    safe = np.where(inside, places, 0)
+    end = np.append(first[1:], wanted)
+    asked = inside & (places >= first[:, None]) & (places < end[:, None])
+    text, following = np.where(inside, tokens[safe], 0), np.where(asked, tokens[np.where(inside, places + 1, 0)], 0)
+    for start in range(0, len(first), batch_size):
+        part = slice(start, start + batch_size)
+        yield batch_of(first[part], text[part], following[part])
+
+
+def batch_of(rows: Array, text: Array, following: Array, **more: Array) -> Batch:
+    """A batch of texts [row, step] and of what comes next, and of more inputs."""
+    arrays = {TEXT: text, **more}
+    return Batch(
+        rows=torch.from_numpy(np.asarray(rows, np.int64)),
+        inputs={name: torch.from_numpy(np.ascontiguousarray(array, np.int32)) for name, array in arrays.items()},
+        targets={NEXT: torch.from_numpy(np.ascontiguousarray(following, np.int32))},
+    )

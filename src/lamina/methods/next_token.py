@@ -1,0 +1,62 @@
+"""Learns which token comes next: cross-entropy at every position of a text (Bengio et al. 2003), smoothed if wanted.
+
+Label smoothing spreads a share of the wanted probability over all tokens (Szegedy et al. 2016), which makes
+translations better and probabilities worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from lamina.learn import optimizers
+from lamina.learn.batch import Batch, Loss
+from lamina.learn.stream import NEXT
+from lamina.methods.next_item import groups
+from lamina.methods.supervised import Supervised
+from lamina.networks.blocks.options import share
+from lamina.plan import OptimizerPlan
+
+GIVES = ("write", "translate")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of learning which token comes next.
+
+    Attributes:
+        smoothing: share of the wanted probability that is spread over all tokens.
+    """
+
+    smoothing: float = share(0.0)
+
+
+def build(network: nn.Module, options: Options, optimizer: OptimizerPlan, ema: float = 0.0) -> Supervised:
+    """The method, over a writer with fresh weights.
+
+    A batch's target "next" is [row, step], 0 where nothing is asked; it may be longer than what the network is shown.
+    """
+
+    def loss(logits: Tensor | Mapping[str, Tensor], batch: Batch) -> Loss:
+        assert isinstance(logits, Tensor)
+        each = losses(logits, batch.targets[NEXT], options.smoothing)
+        return Loss(each.sum(), (batch.targets[NEXT][:, : each.shape[1]] > 0).sum())
+
+    return Supervised(network, loss, optimizers.build(groups(network, optimizer.weight_decay), optimizer), ema=ema)  # type: ignore[arg-type]
+
+
+def losses(logits: Tensor, following: Tensor, smoothing: float = 0.0) -> Tensor:
+    """[row, step] cross-entropies in nats, 0 where nothing is asked.
+
+    Args:
+        logits: [row, step, token].
+        following: int [row, step or more], the token that came next, or 0.
+    """
+    wanted = following[:, : logits.shape[1]].long()
+    found = functional.cross_entropy(
+        logits.float().flatten(0, 1), wanted.flatten(), ignore_index=0, reduction="none", label_smoothing=smoothing
+    )
+    return found.reshape(wanted.shape)

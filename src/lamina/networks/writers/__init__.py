@@ -1,0 +1,20 @@
+"""The contract of a writer: a network that says after every token how likely each is to come next; one file here.
+
+A module `lamina/networks/writers/NAME.py` offers
+
+- `READS`: whether it reads another text besides the one that it writes;
+- `Options`: a frozen dataclass of its sizes with defaults, among them `width` and `dropout`;
+- `build(vocabulary, context, source, options) -> nn.Module`: writes texts of at most `context` tokens, and reads those
+  of at most `source` tokens (0 where it reads none). Of the module
+
+  - `forward(inputs)` gives log-odds [row, step, token] from "text" [row, step] and, where it reads, "source"
+    [row, place], padded with 0: all steps at once, each without a look at those after it;
+  - `step(tokens, cache, *read)` gives the same for the next tokens only, and the cache for those after them;
+  - `read(source)`, where it reads, gives what `step` needs of the source: a memory [row, 2 * layer, head, place, each];
+  - `cache_shape` is (2 * layers, heads, width of a head).
+
+These are no families of `lamina.networks`: those give one vector for one field.
+"""
+
+TEXT, SOURCE = "text", "source"
+"""What the inputs are called: what is being written, and what is read."""

@@ -1,0 +1,112 @@
+"""An encoder that reads a text and a decoder that writes another one, looking at it (Vaswani et al. 2017).
+
+Both share one table of embeddings. The encoder is the one that classifiers of texts use; the decoder is that of
+`lamina.networks.writers.decoder` with attention to what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lamina.networks.blocks.attention import EncoderLayer, Rotary
+from lamina.networks.blocks.options import share, whole
+from lamina.networks.blocks.writing import CrossAttention, RootMeanSquareNorm, Trunk, WritingLayer
+from lamina.networks.writers import SOURCE, TEXT
+
+READS = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes of an encoder and a decoder.
+
+    Attributes:
+        width: of the vectors of tokens and of the layers.
+        depth: layers, of the encoder and of the decoder each.
+        heads: of attention.
+        expansion: width of the feed-forward layers as a multiple.
+        dropout: chance of a number in the embedded texts and in the layers to be left out.
+    """
+
+    width: int = whole(128)
+    depth: int = whole(3)
+    heads: int = whole(4)
+    expansion: int = whole(4)
+    dropout: float = share(0.1)
+
+
+class EncoderDecoder(nn.Module):
+    """See the module."""
+
+    def __init__(self, vocabulary: int, context: int, source: int, options: Options) -> None:
+        super().__init__()
+        width, heads, dropout = options.width, options.heads, options.dropout
+        self.trunk = Trunk(vocabulary, context, width, options.depth, heads, options.expansion, dropout, reads=True)
+        self.rotary = Rotary(source, width // heads)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, heads, options.expansion, True, dropout, 0.0) for _ in range(options.depth)
+        )
+        self.norm = RootMeanSquareNorm(width)
+
+    @property
+    def cache_shape(self) -> tuple[int, int, int]:
+        return 2 * self.trunk.depth, self.trunk.heads, self.trunk.each
+
+    def read(self, source: Tensor) -> Tensor:
+        """Keys and values [row, 2 * layer, head, place, each] of a text [row, place], padded with 0."""
+        visible = source > 0
+        values = self.dropout(self.trunk.embedding(source.long()))
+        for layer in self.layers:
+            values = layer(values, visible, self.rotary)
+        values = self.norm(values)
+        return torch.cat([cross.memory(values) for cross in self._crosses()], dim=1)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Log-odds [row, step, token] of what comes next in the text that is written."""
+        source = inputs[SOURCE]
+        logits: Tensor = self.trunk(inputs[TEXT], None, self.read(source), source > 0)[0]
+        return logits
+
+    def step(self, tokens: Tensor, cache: Tensor, memory: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """(Log-odds [row, step, token], cache) of tokens that come after those in the cache.
+
+        Args:
+            memory: as `read` gives it of `source`.
+        """
+        found: tuple[Tensor, Tensor] = self.trunk(tokens, cache, memory, source > 0)
+        return found
+
+    def attention(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[row, step, place]: how much each token of "text" looks at each token of "source", in the mean of all layers
+        and heads."""
+        source = inputs[SOURCE]
+        memory, visible, found = self.read(source), source > 0, []
+        values = self.trunk.embedding(inputs[TEXT].long())
+        for number, layer in enumerate(cast(list[WritingLayer], list(self.trunk.layers))):
+            read = memory[:, 2 * number : 2 * number + 2]
+            assert layer.cross is not None
+            assert layer.cross_norm is not None
+            before = values + layer.attention(layer.attention_norm(values), self.trunk.rotary, None)[0]
+            found.append(layer.cross.weights(layer.cross_norm(before), read, visible))
+            values, _ = layer(values, self.trunk.rotary, None, read, visible)
+        return torch.stack(found).mean(dim=0)
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """Its parts from input to output."""
+        reading = [(f"reading{number}", layer) for number, layer in enumerate(self.layers, 1)]
+        writing = [(f"writing{number}", layer) for number, layer in enumerate(self.trunk.layers, 1)]
+        return [("embedding", self.trunk.embedding), *reading, ("read", self.norm), *writing, ("norm", self.trunk.norm)]
+
+    def _crosses(self) -> list[CrossAttention]:
+        return [cast(CrossAttention, layer.cross) for layer in self.trunk.layers]
+
+
+def build(vocabulary: int, context: int, source: int, options: Options) -> EncoderDecoder:
+    """The encoder and the decoder with fresh weights."""
+    return EncoderDecoder(vocabulary, context, source, options)

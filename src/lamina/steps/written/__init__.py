@@ -1,0 +1,1 @@
+"""The five steps where texts are written: the tasks "write" and "translate"."""

@@ -1,0 +1,248 @@
+"""Texts to learn to write from: a file, a folder of files or a column of a table; and which of them train and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.data.column_roles import parts_of, split_reason
+from lamina.data.readers.locate import TABLES, suffix
+from lamina.data.tables import Table
+from lamina.errors import InputError, nearest
+from lamina.modalities import text
+from lamina.modalities._files import Unreadable
+from lamina.plan import DataPlan
+from lamina.steps.understand import check_columns, open_data
+
+Texts = tuple[str, ...]
+
+FEWEST = 2_000
+"""Bytes of training text that a run needs, at least."""
+SURE = 0.4
+"""How sure it must be that a column holds texts, to be taken for one unasked."""
+MANY = 20
+"""From so many texts on, whole texts are held out; of fewer, the ends."""
+PARTS = {
+    "train": "train", "training": "train", "valid": "validation", "validation": "validation", "val": "validation",
+    "dev": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
+"""Names of files in a folder that say which part they are."""
+SAMPLE = 2_000
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts in order.
+
+    Attributes:
+        train, validation, test: the texts of each part; a text that is cut in two begins anew where it is cut.
+        fingerprint: hash of the raw data.
+        column: of a table that holds the texts; "" where files do.
+        how: how the parts were chosen, for the user to read.
+        places: how many files or rows.
+        dropped: (row, reason) of rows without a text.
+    """
+
+    train: Texts
+    validation: Texts
+    test: Texts
+    fingerprint: str
+    column: str
+    how: str
+    places: int
+    dropped: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Texts with the part that each says it belongs to, "" where it says nothing."""
+
+    texts: Texts
+    parts: tuple[str, ...]
+    fingerprint: str
+    column: str = ""
+    dropped: tuple[tuple[int, str], ...] = ()
+
+
+def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpus:
+    """All texts, divided.
+
+    Args:
+        data, test: a text file, a folder of .txt files, or a table; None is no test data of its own.
+        plan: how much is held out, where the data does not say so itself.
+        column: of a table, that holds the texts; "" to look for it.
+        split: the column that says which part a row belongs to; "" for none.
+
+    Raises:
+        InputError: no text, another encoding than UTF-8, no or several columns of texts, or too little text.
+    """
+    found = _read(data, column, split)
+    digest, how, held = found.fingerprint, "", tuple[str, ...]()
+    train = tuple(one for one, part in zip(found.texts, found.parts, strict=True) if part in ("", "train"))
+    validation = tuple(one for one, part in zip(found.texts, found.parts, strict=True) if part == "validation")
+    if test is not None and test != "":
+        other = _read(test, found.column, "")
+        digest = hashlib.blake2b(f"{digest} {other.fingerprint}".encode(), digest_size=16).hexdigest()
+        held, how = other.texts, "the test texts were given"
+    elif "test" in found.parts:
+        held = tuple(one for one, part in zip(found.texts, found.parts, strict=True) if part == "test")
+        how = "the data says which texts are for testing"
+    if sum(len(one.encode()) for one in train) < FEWEST:
+        size = sum(len(one.encode()) for one in train)
+        raise InputError(
+            f"There are {size:,} bytes of text to learn from; that is too little to learn to write.",
+            where=str(data) if isinstance(data, str | Path) else None,
+            fix=f"Give at least {FEWEST:,} bytes; a novel has some 500,000.",
+        )
+    if not held:
+        train, held = divide(train, plan.test_share)
+        how = f"the last {plan.test_share:.0%} of the text tests, what stands before it validates"
+    if not validation:
+        train, validation = divide(train, plan.validation_share)
+    return Corpus(train, validation, held, digest, found.column, how, len(found.texts), found.dropped)
+
+
+def divide(texts: Texts, share: float) -> tuple[Texts, Texts]:
+    """(The beginning, the last `share` by characters): whole texts where there are many, else cut at an end of line."""
+    wanted = share * sum(map(len, texts))
+    lengths = np.cumsum([len(one) for one in reversed(texts)])
+    number = int(np.searchsorted(lengths, wanted))
+    if len(texts) >= MANY:
+        held = min(number + 1, len(texts) - 1)
+        return texts[:-held], texts[-held:]
+    last = texts[len(texts) - 1 - number]
+    at = len(last) - int(wanted - (lengths[number - 1] if number else 0))
+    line = last.rfind("\n", 0, at) + 1
+    # A text without lines is cut where the share says.
+    at = line if line > at - len(last) // 20 and line else at
+    head, tail = texts[: len(texts) - 1 - number], texts[len(texts) - number :]
+    return tuple(one for one in (*head, last[:at]) if one), tuple(one for one in (last[at:], *tail) if one)
+
+
+def is_text_file(data: Any) -> bool:
+    """Is it the path of a file that is no table?"""
+    return isinstance(data, str | Path) and "://" not in str(data) and suffix(Path(data)) not in (*TABLES, "")
+
+
+def _read(data: Any, column: str, split: str) -> _Found:
+    path = Path(data) if isinstance(data, str | Path) and "://" not in str(data) else None
+    if path is not None and path.is_dir() and (files := _text_files(path)):
+        return _of_files(files, path)
+    if path is not None and (is_text_file(path) or (path.is_file() and not suffix(path))):
+        return _of_files([path], path.parent)
+    table, _ = open_data(data, None)
+    return _of_table(table, column, split)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    files = [file for file in sorted(folder.rglob("*.txt")) if file.is_file()]
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+
+
+def _of_files(files: Sequence[Path], folder: Path) -> _Found:
+    texts, parts, digest = [], [], hashlib.blake2b(digest_size=16)
+    for file in files:
+        content = _content(file)
+        digest.update(f"{file.relative_to(folder)} {len(content)} ".encode() + content)
+        texts.append(_decoded(content, file))
+        parts.append(PARTS.get(file.stem.lower(), ""))
+    # A single file may be called anything.
+    marked = parts if len(set(parts)) > 1 and "test" in parts else [""] * len(parts)
+    kept = [(one, part) for one, part in zip(texts, marked, strict=True) if one.strip()]
+    if not kept:
+        raise InputError(f"{files[0]} is empty.", where=str(files[0]), fix="Give a file with text in it.")
+    return _Found(tuple(one for one, _ in kept), tuple(part for _, part in kept), digest.hexdigest())
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        beside = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise InputError(f"There is no file {file}.", fix=nearest(file.name, beside)) from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.", fix="Give a file that can be read.") from None
+
+
+def _decoded(content: bytes, file: Path) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        InputError: it is no text, or in another encoding.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(
+            f"{file} is not in UTF-8: it begins as UTF-16 does.",
+            where=str(file),
+            fix=f"Convert it: iconv -f UTF-16 -t UTF-8 {file} > utf8.txt",
+        )
+    if b"\0" in content:
+        raise InputError(
+            f"{file} is no text: it has bytes of zero.", where=str(file), fix="Give a text file, or a table of texts."
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file} is not in UTF-8: {error.reason} at byte {error.start:,}.",
+            where=str(file),
+            fix=f"Convert it: iconv -f LATIN1 -t UTF-8 {file} > utf8.txt (if that is what it is in).",
+        ) from None
+
+
+def _of_table(table: Table, column: str, split: str) -> _Found:
+    check_columns([column] if column else [], table.columns, "task.options.column")
+    check_columns([split] if split else [], table.columns, "--split")
+    sample = table.take(np.arange(min(len(table), SAMPLE)))
+    column = column or text_columns(table, sample, "task.column")
+    marks = split or next((name for name in table.columns if split_reason(name, sample[name])), "")
+    texts, parts, dropped = [], [], []
+    for rows, values in table.chunks(columns=[column, *([marks] if marks else [])]):
+        told = parts_of(marks, values[marks]) if marks else [""] * len(rows)
+        for row, value, part in zip(rows.tolist(), values[column], told, strict=True):
+            try:
+                found = text.as_text(value)
+            except Unreadable as error:
+                dropped.append((row, str(error)))
+                continue
+            if found is None or not found.strip():
+                dropped.append((row, "no text"))
+            elif part not in ("", "train", "validation", "test"):
+                dropped.append((row, f"no part is called {part!r}"))
+            else:
+                texts.append(found)
+                parts.append(part or "")
+    if not texts:
+        raise InputError(
+            f"The column {column!r} has no text.", where=column, fix="Name another with --set task.column=NAME."
+        )
+    return _Found(tuple(texts), tuple(parts), table.fingerprint, column, tuple(dropped))
+
+
+def text_columns(table: Table, sample: dict[str, Any], option: str, without: Sequence[str] = ()) -> str:
+    """The only column that holds texts.
+
+    Args:
+        without: columns that are something else.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    sure = {}
+    for name in table.columns:
+        recognised = None if name in without else text.recognise(sample[name], name)
+        if recognised is not None and recognised.confidence >= SURE:
+            sure[name] = recognised.confidence
+    if len(sure) == 1:
+        return next(iter(sure))
+    known = ", ".join(sure or table.columns)
+    raise InputError(
+        f"Several columns hold texts: {known}." if sure else "No column holds texts.",
+        where=table.name,
+        fix=f"Name one with --set {option}=COLUMN. There are: {known}",
+    )

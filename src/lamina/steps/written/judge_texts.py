@@ -1,0 +1,200 @@
+"""Step 5 of "write": how many bits a byte of the test text takes, what is written, and how much of it is by heart."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.memorised import LENGTH, share_in
+from lamina.evaluate.results import BaselineResult, Exhibit, Interval, Results, TargetResult
+from lamina.evaluate.verdict import verdict
+from lamina.learn.stream import NEXT
+from lamina.model.decoding import drawn
+from lamina.model.writer import Writer
+from lamina.run import Run
+from lamina.steps.finish import Course, versions_of
+from lamina.steps.written.learner import TEST, VALIDATION, Learner, network_document
+from lamina.steps.written.sealing import prove, seal, sealed_parts, writer_of
+from lamina.steps.written.texts import (
+    PROMPT_TOKENS,
+    TEMPERATURE,
+    TOP_P,
+    Material,
+    data_document,
+    findings,
+)
+from lamina.tasks.write import UNLABELLED
+
+Array = np.ndarray[Any, Any]
+
+BITS = "bits_per_byte"
+BLOCK = 512
+"""Tokens that are resampled together, for neighbours are alike; fewer where the test text is short."""
+FEWEST_BLOCKS = 40
+SAMPLES, SAMPLE_TOKENS = 12, 160
+STAGES = 6
+"""Moments of the training that are shown."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Consecutive parts of the test text: their bytes, and whose nats they cost."""
+
+    bounds: Array
+    sizes: Array
+
+    def bits(self, nats: Array) -> Callable[[Array], Array]:
+        """From how often each block counts, [replicate, block], to bits per byte."""
+        each = np.add.reduceat(nats, self.bounds) / math.log(2)
+        return lambda weights: np.asarray(weights @ each / np.maximum(weights @ self.sizes, 1e-9))
+
+
+def blocks_of(sizes: Array) -> Blocks:
+    """Blocks of a text whose tokens, all but the first, have these sizes in bytes."""
+    length = max(1, min(BLOCK, len(sizes) // FEWEST_BLOCKS))
+    bounds = np.arange(0, len(sizes), length)
+    return Blocks(bounds, np.add.reduceat(sizes, bounds).astype(np.float64))
+
+
+def test(course: Course, material: Material, learner: Learner) -> Results:
+    """Score, compare, seal, prove, write, report."""
+    plan, run, narrator = course.plan, course.run, course.narrator
+    narrator.step("Test")
+    nats = own_nats(learner)
+    result = assessed(material, nats, course.seconds, plan.seed)
+    sealed = sealed_parts(learner)
+    writer = writer_of(sealed)
+    proof = prove(writer, learner)
+    made = samples(writer, material)
+    result, told = with_memorised(result, made, material)
+    course.tell(result)
+    narrator.say(told)
+    data, versions = data_document(plan, material), versions_of(plan, run)
+    prompts = {material.field.name: np.array(material.prompts, object)}
+    done = seal(course, learner, sealed, result, proof, data, prompts)
+    course.tell_seal(done, "test texts told and written again")
+    return course.finish(
+        (result,),
+        done,
+        data=data,
+        network=network_document(learner),
+        versions=versions,
+        audit=findings(material.corpus),
+        exhibits=(*exhibits(made, told), *while_learning(run)),
+    )
+
+
+def own_nats(learner: Learner) -> Array:
+    """float64 [token - 1]: what every token of the test part but the first costs the network."""
+    found = [each[batch.targets[NEXT].numpy() > 0] for batch, each in learner.nats(TEST)]
+    return np.concatenate(found).astype(np.float64)
+
+
+def assessed(material: Material, nats: Array, seconds: float, seed: int) -> TargetResult:
+    """Bits per byte with an interval over blocks of the text, beside simpler tools on the same blocks."""
+    blocks = blocks_of(material.sizes[material.parts[TEST][1:]])
+    rows = len(blocks.sizes)
+    weights = np.concatenate(list(resampled(rows, replicates(rows), seed)))
+    own = blocks.bits(nats)
+    value, draws = float(own(np.ones((1, rows)))[0]), own(weights)
+    baselines = []
+    for one in material.simpler:
+        if one.nats is None:
+            figure, difference = _figure(one.bits), None
+        else:
+            theirs = blocks.bits(one.nats)
+            other, other_draws = float(theirs(np.ones((1, rows)))[0]), theirs(weights)
+            figure = _figure(other, *percentile(other, other_draws))
+            low, high = percentile(other - value, other_draws - draws)
+            difference = Interval(other - value, low, high, True, "bits")
+        baselines.append(BaselineResult(one.name, {BITS: figure}, one.seconds, difference, one.note))
+    scores = {BITS: _figure(value, *percentile(value, draws))}
+    scores["perplexity"] = Interval(float(np.exp(nats.mean())), math.nan, math.nan, False, "")
+    kind, text = verdict(BITS, scores[BITS], seconds, baselines, len(nats))
+    counted = material.bytes_in(TEST)
+    text += f" {counted:,} bytes of test text were told token by token, in {rows} blocks; xz is there for comparison."
+    return TargetResult(UNLABELLED, "write", scores, text, kind, tuple(baselines))
+
+
+def _figure(value: float, low: float = math.nan, high: float = math.nan) -> Interval:
+    return Interval(value, low, high, False, "bits")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written on from beginnings of the validation part.
+
+    Attributes:
+        prompts, texts: [sample], the beginnings and what was written.
+        seconds: that it took, for all of them together.
+    """
+
+    prompts: tuple[str, ...]
+    texts: tuple[str, ...]
+    seconds: float
+
+
+def samples(writer: Writer, material: Material) -> Made:
+    """Texts drawn at random, the same for the same model."""
+    held = material.parts[VALIDATION]
+    length = min(PROMPT_TOKENS, len(held))
+    places = np.linspace(0, len(held) - length, SAMPLES).astype(np.int64)
+    prompts = held[places[:, None] + np.arange(length)]
+    begin = time.perf_counter()
+    pick = drawn(TEMPERATURE, TOP_P, np.random.default_rng(0))
+    found = material.task.decode(writer.write(prompts, SAMPLE_TOKENS, pick))[""]
+    seconds = time.perf_counter() - begin
+    beginnings = material.task.decode(prompts)[""]
+    return Made(tuple(beginnings.tolist()), tuple(found.tolist()), seconds)
+
+
+def with_memorised(result: TargetResult, made: Made, material: Material) -> tuple[TargetResult, str]:
+    """(The result with the share of what was written that is by heart, a sentence about it)."""
+    known = "".join(material.corpus.train).encode()
+    share, strings = share_in([one.encode() for one in made.texts], known)
+    held = "".join(material.corpus.test).encode()[: max(strings, 1) + LENGTH]
+    usual, _ = share_in([held], known)
+    told = (
+        f"{share:.1%} of {strings:,} strings of {LENGTH} bytes in what it wrote stand literally in the training text "
+        f"(of the test text itself: {usual:.1%})"
+        if strings
+        else "too little was written to say how much of it is by heart"
+    )
+    memorised = Interval(share, math.nan, math.nan, False, "")
+    return replace(result, scores={**result.scores, "memorised": memorised}), told
+
+
+def exhibits(made: Made, told: str) -> tuple[Exhibit, ...]:
+    """What was written, none of it chosen."""
+    pairs = list(zip(made.prompts, made.texts, strict=True))[: SAMPLES // 2]
+    lines = tuple(shown(f"{prompt} ▸ {text}") for prompt, text in pairs)
+    words = sum(len(text.encode()) for text in made.texts) / max(made.seconds, 1e-9)
+    return (
+        Exhibit(
+            "Written",
+            f"After ▸ is what the sealed model wrote (temperature {TEMPERATURE:g}, top-p {TOP_P:g}), "
+            f"{words:,.0f} bytes a second; none of it was chosen. {told[:1].upper()}{told[1:]}.",
+            lines=lines,
+        ),
+    )
+
+
+def while_learning(run: Run) -> tuple[Exhibit, ...]:
+    """What was written on from the same beginning, with the same draws, as the training went on."""
+    files = sorted((run.folder / "samples").glob("*.txt"))
+    if len(files) < 2:
+        return ()
+    chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, STAGES).astype(int))]
+    lines = tuple(shown(f"step {int(file.stem):,}: {file.read_text(encoding='utf-8')}") for file in chosen)
+    return (Exhibit("While it learned", "The same beginning, written on after more and more steps.", lines=lines),)
+
+
+def shown(text: str) -> str:
+    """A text on one line."""
+    return text.replace("\r", "").replace("\n", " ⏎ ")

@@ -1,0 +1,228 @@
+"""Steps 1 and 2 of "write": texts to tokens, in three parts, with what counting tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lamina.data.findings import AuditFinding
+from lamina.data.schema import Field, Json
+from lamina.errors import InputError
+from lamina.learn.batch import Batch
+from lamina.learn.stream import Stream, scored
+from lamina.modalities import _tokens
+from lamina.modalities.text import Encoder
+from lamina.model.decoding import drawn, written
+from lamina.narrate import Narrator
+from lamina.plan import DataPlan, Plan, TaskPlan
+from lamina.run import Run
+from lamina.steps.request import Request
+from lamina.steps.understand import place_of
+from lamina.steps.written import tokens as tokenising
+from lamina.steps.written.choose import Extent
+from lamina.steps.written.corpus import Corpus, read
+from lamina.steps.written.learner import TEST, VALIDATION, Learner, TorchSteps
+from lamina.steps.written.simple import Counted, count
+from lamina.tasks._written import BOUNDARY
+from lamina.tasks.write import UNLABELLED, Task, check_options
+
+Array = np.ndarray[Any, Any]
+
+VERSION = 1
+PROMPT = "prompt"
+"""The sealed model's input where files hold the texts; of a table it is the column."""
+HELD_OUT = {"test_share": 0.1, "validation_share": 0.05}
+"""Shares of a text that are enough to judge by: unlike rows, its bytes are many."""
+CONTEXT, LEAST_CONTEXT, SHORT = 256, 16, 60
+"""Tokens that the network sees: usually, at least, and as a share of a short text, one part in so many."""
+PROMPT_TOKENS, SAMPLE_TOKENS = 8, 120
+TEMPERATURE, TOP_P = 0.8, 0.95
+ENOUGH = {VALIDATION: 32_768, TEST: 1_000_000}
+"""Tokens of a held-out part that are scored, at most: the first ones."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Prepared texts (`lamina.steps.written.learner.Material`).
+
+    Attributes:
+        parts: int32 [token] of each part, by name.
+        sizes: int64 [token], bytes of each.
+        simpler: what counting says of the test part.
+    """
+
+    task: Task
+    encoder: Encoder
+    field: Field
+    corpus: Corpus
+    parts: Mapping[str, Array]
+    sizes: Array
+    simpler: tuple[Counted, ...] = ()
+
+    def batches(self, batch_size: int, seed: int) -> Stream:
+        """Windows of the training part."""
+        return Stream(self.parts["train"], self.task.context, batch_size, seed)
+
+    def held_out(self, part: str, batch_size: int) -> Iterator[Batch]:
+        """Every token of a part but the first, once."""
+        return scored(self.parts[part], self.task.context, batch_size)
+
+    def bytes_in(self, part: str) -> int:
+        """Bytes of a part's text."""
+        return int(self.sizes[self.parts[part]].sum())
+
+    @cached_property
+    def prompts(self) -> tuple[str, ...]:
+        """Beginnings from the validation part, the same in every run with the same data."""
+        held = self.parts[VALIDATION]
+        places = np.linspace(0, max(0, len(held) - PROMPT_TOKENS - 1), 3).astype(np.int64)
+        return tuple(self.task.tokens.decode(held[place : place + PROMPT_TOKENS].tolist()) for place in places)
+
+    def sample(self, learner: Learner) -> str:
+        """What the network writes on from the first prompt, with a draw of its own that nothing else depends on."""
+        prompt = self.encoder.encode(np.array([self.prompts[0]], object)).array
+        prompt = prompt[:, : max(1, int((prompt > 0).sum()))]
+        pick = drawn(TEMPERATURE, TOP_P, np.random.default_rng(0))
+        with learner.method.evaluating() as network:
+            step = TorchSteps(network, 1, learner.engine.device)
+            found, _ = written(step, prompt, SAMPLE_TOKENS, self.task.context, BOUNDARY, pick)
+        return self.prompts[0] + str(self.task.decode(found)[""][0])
+
+
+def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
+    """Read the texts; the plan has data, schema and task decided.
+
+    Raises:
+        InputError: the wishes make no sense for texts, or there is no text.
+    """
+    narrator.step("Understand")
+    _check(request)
+    sets = [item for item in request.sets if item.split(".")[0] in ("data", "task", "seed")]
+    plan = Plan(
+        name=request.name, seed=request.seed, budget=request.budget, data=DataPlan(**HELD_OUT),
+        task={UNLABELLED: TaskPlan("write")}, reasons={f"task.{UNLABELLED}": "write: you asked for it"},
+    ).with_set(sets)  # fmt: skip
+    options = plan.task[UNLABELLED].options
+    check_options(options)
+    corpus = read(request.data, request.test, plan.data, str(options.get("column", "")), request.split)
+    data = replace(
+        plan.data, train=place_of(request.data), test="" if request.test is None else place_of(request.test),
+        split="given" if request.test is not None else "column" if request.split else "time",
+        column=request.split, fingerprint=corpus.fingerprint,
+    )  # fmt: skip
+    name = corpus.column or PROMPT
+    field = Field(name, "text", "input", reason=f"{corpus.places:,} {'rows' if corpus.column else 'files'} of text")
+    narrator.say(f"{request.name}: {corpus.places:,} {'texts' if corpus.places > 1 else 'text'}; {corpus.how}")
+    options = {**options, **({"column": corpus.column} if corpus.column else {})}
+    return replace(plan, data=data, schema=(field,), task={UNLABELLED: TaskPlan("write", options)}), corpus
+
+
+def again(plan: Plan, data: Any, test: Any) -> Corpus:
+    """The texts of a run that is gone on with."""
+    options = plan.task[UNLABELLED].options
+    return read(data, test, plan.data, str(options.get("column", "")), plan.data.column)
+
+
+def _check(request: Request) -> None:
+    fixes = {
+        "--target": (request.targets, "Leave it out: what comes next in a text is in the text."),
+        "--weights": (request.weights, "Leave it out: writers start from scratch."),
+    }
+    for option, (given, fix) in fixes.items():
+        if given:
+            raise InputError(f"The task 'write' takes no {option}.", where=option, fix=fix)
+
+
+def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokenizer: str = "") -> Material:
+    """Train a tokenizer on the training part, turn all parts into tokens, count n-grams.
+
+    Args:
+        tokenizer: of a run that is gone on with.
+    """
+    narrator.step("Prepare")
+    options = plan.task[UNLABELLED].options
+    size = sum(len(one.encode()) for one in corpus.train)
+    json = tokenizer or tokenising.trained(
+        corpus.train, int(options.get("vocabulary", tokenising.usual_vocabulary(size)))
+    )
+    vocabulary = _tokens.load(json)
+    parts = {
+        "train": tokenising.stream(vocabulary, corpus.train),
+        VALIDATION: tokenising.stream(vocabulary, corpus.validation)[: ENOUGH[VALIDATION]],
+        TEST: tokenising.stream(vocabulary, corpus.test)[: ENOUGH[TEST]],
+    }
+    context = int(options.get("context", max(LEAST_CONTEXT, min(CONTEXT, len(parts["train"]) // SHORT))))
+    _check_lengths(parts, context)
+    task = Task(UNLABELLED, json, context, int(options.get("tokens", 64)))
+    name = corpus.column or PROMPT
+    # A prompt of a collection of texts begins one; that of a single text stands somewhere in it.
+    encoder = Encoder("exact", context, json, unknown=BOUNDARY, start=corpus.places > 1, cut="start")
+    sizes = tokenising.bytes_of_tokens(vocabulary)
+    narrator.say(
+        f"{len(sizes):,} tokens of a byte-level BPE, trained on the training part: {len(parts['train']):,} to train, "
+        f"{len(parts[VALIDATION]):,} to validate, {len(parts[TEST]):,} to test; "
+        f"{sizes[parts['train']].sum() / max(len(parts['train']), 1):.1f} bytes each"
+    )
+    counted = count(parts["train"], parts[TEST], sizes, corpus)
+    for one in counted:
+        narrator.say(f"{one.name}: {one.bits:.3f} bits per byte of the test part")
+    run.write_json(run.prepared, {
+        "version": VERSION,
+        "encoders": {name: encoder.state()},
+        "tasks": {UNLABELLED: task.state()},
+        "findings": [],
+    })  # fmt: skip
+    return Material(task, encoder, Field(name, "text"), corpus, parts, sizes, counted)
+
+
+def _check_lengths(parts: Mapping[str, Array], context: int) -> None:
+    for name, tokens in parts.items():
+        least = 2 * context if name == "train" else 2
+        if len(tokens) < least:
+            raise InputError(
+                f"The {name} part has {len(tokens):,} tokens, too few for a context of {context}.",
+                where="task.options.context",
+                fix="Give more text, or a smaller context: --set task.context=16",
+            )
+
+
+def extent(material: Material) -> Extent:
+    """How much there is to learn."""
+    tokens, context = len(material.parts["train"]), material.task.context
+    # Besides scoring the test part, the fifth step writes samples and proves what is sealed.
+    return Extent(tokens, 0.0, context, tokens // context, 4, 0.0, 1.0)
+
+
+def findings(corpus: Corpus) -> tuple[AuditFinding, ...]:
+    """What the user should know of the texts."""
+    if not corpus.dropped:
+        return ()
+    return (AuditFinding(
+        "rows without a text", "note", f"{len(corpus.dropped):,} rows have no text, and are left out.",
+        len(corpus.dropped), tuple(f"row {row}: {reason}" for row, reason in corpus.dropped[:20]), "",
+    ),)  # fmt: skip
+
+
+def data_document(plan: Plan, material: Material) -> dict[str, Json]:
+    """The `data` part of the results; its rows are tokens."""
+    corpus, parts = material.corpus, material.parts
+    return {
+        "rows": sum(map(len, parts.values())),
+        "train": len(parts["train"]), "validation": len(parts[VALIDATION]), "test": len(parts[TEST]),
+        "texts": corpus.places, "counted in": "tokens",
+        "bytes": {name: material.bytes_in(name) for name in parts},
+        "split": corpus.how,
+        "dropped": [{"row": row, "place": f"row {row}", "reason": reason} for row, reason in corpus.dropped[:200]],
+        "dropped_count": len(corpus.dropped),
+        "unreadable": [],
+        "fields": [
+            {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
+            for field in plan.schema
+        ],
+        "fingerprint": plan.data.fingerprint,
+        "source": plan.data.train,
+    }  # fmt: skip

@@ -1,0 +1,74 @@
+"""From texts to tokens, all of whose bytes come back, and to the sizes in bytes that figures are divided by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lamina.modalities import _tokens
+from lamina.modalities.text import LARGEST_VOCABULARY, TRAINING_CHARACTERS
+from lamina.tasks._written import BOUNDARY
+
+Array = np.ndarray[Any, Any]
+
+PIECE = 20_000
+"""Characters that are tokenised at a time: one long text takes far longer than its parts."""
+
+
+def usual_vocabulary(size: int) -> int:
+    """As many tokens as suit so many bytes of text: about their square root, a power of two.
+
+    >>> usual_vocabulary(4_200_000)
+    2048
+    """
+    power = 2 ** round(math.log2(math.sqrt(max(size, 1))))
+    return int(min(max(power, _tokens.SMALLEST_VOCABULARY), LARGEST_VOCABULARY))
+
+
+def trained(texts: Iterable[str], vocabulary: int) -> str:
+    """JSON of a tokenizer trained on texts (`lamina.modalities._tokens.train`, exact), of at most 100 million
+    characters of them."""
+    return _tokens.train(_limited(piece for one in texts for piece in pieces(one)), vocabulary, False, exact=True)
+
+
+def _limited(parts: Iterable[str]) -> Iterator[str]:
+    left = TRAINING_CHARACTERS
+    for part in parts:
+        if left <= 0:
+            return
+        yield part
+        left -= len(part)
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text in parts of about `PIECE` characters, cut before a space or an end of line where there is one."""
+    start = 0
+    while start < len(text):
+        end = start + PIECE
+        if end < len(text):
+            end = max(text.rfind("\n", start + 1, end), text.rfind(" ", start + 1, end), start + 1)
+            end = end if end > start + 1 else start + PIECE
+        yield text[start:end]
+        start = end
+
+
+def stream(tokenizer: Any, texts: Iterable[str]) -> Array:
+    """int32 [token]: all texts, one after the other, with the boundary before each."""
+    found: list[Array] = []
+    for one in texts:
+        found.append(np.array([BOUNDARY], np.int32))
+        encodings = tokenizer.encode_batch_fast(list(pieces(one)), add_special_tokens=False)
+        found += [np.array(encoding.ids, np.int32) for encoding in encodings]
+    return np.concatenate(found) if found else np.zeros(0, np.int32)
+
+
+def bytes_of_tokens(tokenizer: Any) -> Array:
+    """int64 [token]: how many bytes of text each stands for; 0 for those that stand for none."""
+    sizes = np.zeros(int(tokenizer.get_vocab_size()), np.int64)
+    for token, number in tokenizer.get_vocab().items():
+        # In the byte-level alphabet every byte is one letter.
+        sizes[number] = 0 if number < len(_tokens.SPECIALS) else len(token)
+    return sizes
