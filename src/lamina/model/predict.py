@@ -16,8 +16,8 @@ import numpy as np
 from lamina.errors import InputError, MissingDependencyError, nearest
 from lamina.files import FIXES
 from lamina.model.answers import ERROR, PATH, Part, row_of
-from lamina.model.rows import open_rows
 from lamina.model.runtime import BATCH, Model
+from lamina.model.steps import opened
 
 
 class Writer(Protocol):
@@ -50,7 +50,7 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
         )
     if not to_screen:
         check_place(path, data)
-    rows = open_rows(data, model, batch)
+    rows = opened(data, model, batch)
     columns = ((PATH,) if rows.named_by_path else ()) + model.answer_columns + (ERROR,)
     counts = {"rows": 0, "errors": 0}
     kinds = _kinds(model, columns)

@@ -48,7 +48,9 @@ def k_means(sets: Array, number: int, random: np.random.Generator, starts: int) 
     middles = sets.mean(axis=1, keepdims=True, dtype=np.float64)
     # Around their middle, or a set far from the origin would lose its digits.
     points = np.asarray(sets - middles, np.float32)
-    found = [_fit(points[part], number, random, starts) for part in _chunks(len(points), starts * number * sets.shape[1])]
+    found = [
+        _fit(points[part], number, random, starts) for part in _chunks(len(points), starts * number * sets.shape[1])
+    ]
     best, inertia = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Fit(best.astype(np.float64) + middles, inertia)
 
