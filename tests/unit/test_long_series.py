@@ -1,4 +1,4 @@
-"""One long series as windows: how it is recognised, cut, divided, and put together again; by hand and by brute force."""
+"""One long series as windows: recognised, cut, divided, and put together again; by hand and by brute force."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def _pairs(counts: Array) -> float:
 
 def centroids(points: Array, number: int, random: np.random.Generator) -> Array:
     """[cluster, size]: of the best of many starts."""
-    return k_means(points[None], number, random, FINAL_STARTS).centroids[0]
+    return np.asarray(k_means(points[None], number, random, FINAL_STARTS).centroids[0])
 
 
 def members_of(vectors: Array, reduced: Array, number: int, seed: int) -> Array:

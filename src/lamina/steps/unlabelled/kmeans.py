@@ -144,11 +144,11 @@ def _apart(points: Array, squares: Array, others: Array) -> Array:
     products *= -2
     products += squares
     products += np.square(others).sum(axis=2, keepdims=True)
-    return np.maximum(products, 0.0, out=products)
+    return np.asarray(np.maximum(products, 0.0, out=products))
 
 
 def _places(ends: Array, drawn: Array) -> Array:
     """int64 [set, start, try]: in which of the intervals that end there, [set, start, row], each drawn number lies."""
     flat = zip(ends.reshape(-1, ends.shape[-1]), drawn.reshape(-1, drawn.shape[-1]), strict=True)
     found = np.stack([np.searchsorted(one, other, side="right") for one, other in flat])
-    return np.minimum(found, ends.shape[-1] - 1).reshape(drawn.shape)
+    return np.asarray(np.minimum(found, ends.shape[-1] - 1)).reshape(drawn.shape)

@@ -27,10 +27,20 @@ STRETCHES = 20
 class Scored(Protocol):
     """How the network's scores of table rows become those that are judged."""
 
-    noun: str
-    block: int
-    """How many in a row are drawn together where intervals are made."""
-    cut: Cut | None
+    @property
+    def noun(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def block(self) -> int:
+        """How many in a row are drawn together where intervals are made."""
+        ...
+
+    @property
+    def cut(self) -> Cut | None:
+        """How a long series is cut; None where rows are rows."""
+        ...
 
     def of(self, rows: Array, scores: Array) -> Array:
         """The scores that are judged, of scores [row] of some rows of the table."""
