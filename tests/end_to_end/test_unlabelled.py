@@ -441,3 +441,22 @@ def test_a_finished_series_is_tested_again_from_its_plan(along: Path) -> None:
     before = json.loads((along / "run" / "results.json").read_text())["targets"]
     assert main(["resume", str(along / "run")]) == 0
     assert json.loads((along / "run" / "results.json").read_text())["targets"][0]["scores"] == before[0]["scores"]
+
+
+def test_pictures_that_a_generator_cannot_make_raise_the_score(tmp_path: Path, cache: Path) -> None:
+    """First the game, then the encoder, sealed with the generator and proven; the answer needs neither PyTorch."""
+    small = ["network.width=8", "network.stages=2", "method.noise=8", "method.width=4", "method.critic=8"]
+    line = ["train", str(pictures(tmp_path, 60)), "--task", "anomaly", "--quiet", "--out", str(tmp_path / "run")]
+    more = ["method.name=anogan", "task.normal=across", "training.epochs=60", "training.batch_size=16"]
+    assert main([*line, "--set", *SETS, *small, *more]) == 0
+    target = json.loads((tmp_path / "run" / "results.json").read_text())["targets"][0]
+    assert target["scores"]["auc"]["value"] > 0.8
+    losses = [entry for entry in jsonl(tmp_path / "run" / "log.jsonl") if "loss" in entry]
+    assert losses
+    model = lamina.load(tmp_path / "run")
+    folder = tmp_path / "stripes"
+    usual, strange = (
+        np.median([row["anomaly.score"] for row in model.predict(folder / name)]) for name in ("across", "down")
+    )
+    assert usual < strange
+    assert model.check_golden()["sound"]
