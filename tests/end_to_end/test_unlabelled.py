@@ -367,3 +367,96 @@ def test_a_model_without_embeddings_cannot_be_searched_by(strange: Path) -> None
 
     with pytest.raises(InputError, match="no embeddings"):
         index(lamina.load(strange), [{"x": 1.0, "y": 2.0, "color": "red"}])
+
+
+def series(folder: Path, name: str, steps: int, odd: range) -> Path:
+    """A wave in time order, upside down for some steps."""
+    random = np.random.default_rng(steps)
+    value = np.sin(2 * np.pi * np.arange(steps) / 20) + random.normal(0, 0.05, steps)
+    value[list(odd)] *= -1
+    lines = [f"{step},{number:.4f},{int(step in odd)}" for step, number in enumerate(value)]
+    path = folder / f"{name}.csv"
+    path.write_text("\n".join(["when,flow,odd", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def along(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run on one long series, and what it was tested on."""
+    folder = tmp_path_factory.mktemp("along")
+    train, test = series(folder, "train", 700, range(0)), series(folder, "test", 300, range(150, 170))
+    line = ["train", str(train), "--test", str(test), "--task", "anomaly", "--target", "odd", "--quiet"]
+    more = ["task.normal=0", "training.epochs=4", "optimizer.learning_rate=0.003"]
+    assert main([*line, "--out", str(folder / "run"), "--set", *SETS, *more]) == 0
+    return folder
+
+
+def test_one_long_series_is_cut_into_windows_and_every_step_scored(along: Path) -> None:
+    result = json.loads((along / "run" / "results.json").read_text())
+    (target,) = result["targets"]
+    assert target["scores"]["auc"]["value"] > 0.85
+    assert target["scores"]["located"]["value"] == 1
+    assert {item["name"] for item in target["baselines"]} == {"an isolation forest", "nearest neighbors"}
+    curve = result["exhibits"][0]
+    assert curve["title"] == "Scores over time"
+    assert any("test.csv, line 152 to line 171" in line for line in curve["lines"])
+    assert "window = 20" in (along / "run" / "plan.toml").read_text()
+    assert "threshold" in (along / "run" / "report.html").read_text()
+
+
+def test_the_sealed_model_answers_a_series_step_by_step_as_it_was_judged(along: Path) -> None:
+    model = lamina.load(along / "run")
+    answers = model.predict(along / "test.csv")
+    assert len(answers) == 300
+    assert not answers.errors
+    scores = np.array([answer["anomaly.score"] for answer in answers])
+    target = json.loads((along / "run" / "results.json").read_text())["targets"][0]
+    truth = np.isin(np.arange(300), range(150, 170))
+    area = (scores[truth][:, None] > scores[~truth]).mean()
+    assert area == pytest.approx(target["scores"]["auc"]["value"], abs=1e-3)
+    alarms = np.array([answer["anomaly"] for answer in answers])
+    assert alarms[truth].mean() == pytest.approx(target["scores"]["found"]["value"])
+    rows = [{"flow": float(line.split(",")[1])} for line in (along / "test.csv").read_text().splitlines()[1:]]
+    again = [answer["anomaly.score"] for answer in model.predict(rows, batch=7)]
+    np.testing.assert_allclose(again, scores, atol=1e-4)
+    assert main(["predict", str(along / "run"), str(along / "test.csv"), "--out", str(along / "answers.csv")]) == 0
+    assert len((along / "answers.csv").read_text().splitlines()) == 301
+    assert model.check_golden()["sound"]
+
+
+def test_a_step_that_cannot_be_read_has_an_error_of_its_own_and_a_short_series_names_the_fix(along: Path) -> None:
+    lines = (along / "test.csv").read_text().splitlines()
+    lines[100] = "99,broken,0"
+    (along / "damaged.csv").write_text("\n".join(lines) + "\n")
+    model = lamina.load(along / "run")
+    answers = model.predict(along / "damaged.csv")
+    assert list(answers.errors) == [99]
+    assert "broken" in answers.errors[99]
+    with pytest.raises(InputError) as caught:
+        model.predict([{"flow": 1.0}] * 19)
+    assert "20 consecutive rows" in caught.value.fix
+
+
+def test_a_finished_series_is_tested_again_from_its_plan(along: Path) -> None:
+    before = json.loads((along / "run" / "results.json").read_text())["targets"]
+    assert main(["resume", str(along / "run")]) == 0
+    assert json.loads((along / "run" / "results.json").read_text())["targets"][0]["scores"] == before[0]["scores"]
+
+
+def test_pictures_that_a_generator_cannot_make_raise_the_score(tmp_path: Path, cache: Path) -> None:
+    """First the game, then the encoder, sealed with the generator and proven; the answer needs neither PyTorch."""
+    small = ["network.width=8", "network.stages=2", "method.noise=8", "method.width=4", "method.critic=8"]
+    line = ["train", str(pictures(tmp_path, 60)), "--task", "anomaly", "--quiet", "--out", str(tmp_path / "run")]
+    more = ["method.name=anogan", "task.normal=across", "training.epochs=60", "training.batch_size=16"]
+    assert main([*line, "--set", *SETS, *small, *more]) == 0
+    target = json.loads((tmp_path / "run" / "results.json").read_text())["targets"][0]
+    assert target["scores"]["auc"]["value"] > 0.8
+    losses = [entry for entry in jsonl(tmp_path / "run" / "log.jsonl") if "loss" in entry]
+    assert losses
+    model = lamina.load(tmp_path / "run")
+    folder = tmp_path / "stripes"
+    usual, strange = (
+        np.median([row["anomaly.score"] for row in model.predict(folder / name)]) for name in ("across", "down")
+    )
+    assert usual < strange
+    assert model.check_golden()["sound"]

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from lamina.errors import InputError
 from lamina.steps.unlabelled import group, grouping, judge
 from lamina.steps.unlabelled.differences import Trait, difference, sets_apart
-from lamina.steps.unlabelled.grouping import Grouping, chosen_number, firmness, grouped, nearest
+from lamina.steps.unlabelled.grouping import Grouping, chosen_number, firmness, grouped, rand_index
+from lamina.steps.unlabelled.kmeans import k_means, nearest
 from lamina.tasks import cluster
 
 Array = np.ndarray[Any, Any]
@@ -209,6 +211,51 @@ def test_the_principal_directions_keep_what_k_means_sees() -> None:
     np.testing.assert_allclose(np.linalg.norm(reduced, axis=0), singular, rtol=1e-4)
     middles = np.stack([reduced[truth == number].mean(axis=0) for number in range(3)])
     assert nearest(reduced, middles).tolist() == truth.tolist()
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+def test_many_sets_are_clustered_at_once_as_scikit_learn_clusters_each(far: float) -> None:
+    random = np.random.default_rng(7)
+    middles = random.normal(0, 2, (5, 6, 3))
+    # Single precision: far from the origin points would run together if they were not brought back first.
+    sets = np.stack([some[random.integers(0, 6, 300)] for some in middles]) + random.normal(0, 0.3, (5, 300, 3)) + far
+    found = k_means(sets, 6, random, starts=5)
+    for points, centroids, inertia in zip(sets, found.centroids, found.inertia, strict=True):
+        known = KMeans(6, n_init=10, random_state=0).fit(points)
+        assert inertia == pytest.approx(known.inertia_, rel=0.002)
+        by_hand = np.square(points[:, None] - centroids).sum(axis=2).min(axis=1).sum()
+        assert by_hand == pytest.approx(inertia, rel=1e-3)
+        assert adjusted_rand_score(known.labels_, nearest(points, centroids)) > 0.99
+
+
+def test_a_set_is_clustered_in_pieces_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(8).normal(size=(1, 500, 4))
+    whole = k_means(points, 7, np.random.default_rng(0), starts=3)
+    monkeypatch.setattr("lamina.steps.unlabelled.kmeans.TOGETHER", 2000)
+    again = k_means(points, 7, np.random.default_rng(0), starts=3)
+    assert again.inertia == pytest.approx(whole.inertia, rel=1e-3)
+
+
+def test_centroids_are_means_of_their_points_even_where_two_are_as_near() -> None:
+    # 1 lies as near to 0 as to 2: it must not count in both.
+    found = k_means(np.array([[[0.0], [0.0], [2.0], [2.0], [1.0]]]), 2, np.random.default_rng(0), starts=4)
+    ends = sorted(found.centroids[0, :, 0].tolist())
+    assert ends in (pytest.approx([0, 5 / 3]), pytest.approx([1 / 3, 2]))
+    assert found.inertia[0] == pytest.approx(2 / 3)
+
+
+def test_fewer_different_points_than_clusters_are_all_centroids() -> None:
+    found = k_means(np.array([[[0.0], [3.0]] * 10]), 4, np.random.default_rng(0), starts=2)
+    assert set(found.centroids[0, :, 0].tolist()) == {0.0, 3.0}
+    assert found.inertia[0] == pytest.approx(0, abs=1e-9)
+
+
+def test_agreement_is_scikit_learn_s_adjusted_rand_index() -> None:
+    random = np.random.default_rng(9)
+    one = random.integers(0, 5, 400)
+    for other in (one, (one + 1) % 5, random.integers(0, 3, 400), np.where(random.random(400) < 0.7, one, 0), one * 0):
+        assert rand_index(one, other) == pytest.approx(adjusted_rand_score(one, other))
+    assert rand_index(one * 0, one * 0) == 1
 
 
 def test_partitions_are_scored_as_scikit_learn_does() -> None:

@@ -23,7 +23,7 @@ from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
 from lamina.learn.loop import fit
 from lamina.learn.schedules import Schedule
-from lamina.methods import autoencoder, contrastive, masked, one_class, transformations
+from lamina.methods import anogan, autoencoder, contrastive, masked, one_class, transformations
 from lamina.methods._unlabelled import Setting
 from lamina.methods._unlabelled_corruption import corrupt, swap
 from lamina.methods._unlabelled_learner import Unlabelled, deviation
@@ -308,6 +308,8 @@ SEALED = [
     (masked, {}, {name: FEATURES[name] for name in ("tiny", "number")}),
     (transformations, {}, {"tiny": FEATURES["tiny"]}),
     (transformations, {}, {"image": FEATURES["image"]}),
+    (anogan, {"game": 0.5, "width": 4, "critic": 4}, {"tiny": FEATURES["tiny"]}),
+    (anogan, {"width": 4, "critic": 4}, {"image": FEATURES["image"]}),
 ]
 
 
@@ -589,3 +591,61 @@ def test_pictures_of_another_kind_are_strange_to_who_tells_how_they_are_turned()
     scores = [sealed(method, {"x": pictures}) for pictures in (one, other)]
     assert scores[0].shape == (96, 1)
     assert float((scores[0] < scores[1].T).float().mean()) > 0.95
+
+
+@pytest.fixture(scope="module")
+def mapped() -> anogan.AnoGan:
+    """Has learned dark pictures with a light corner, at the top left or at the bottom right."""
+    random = np.random.default_rng(0)
+    usual = random.integers(0, 20, (64, 12, 12, 1))
+    usual[:32, :6, :6] += 200
+    usual[32:, 6:, 6:] += 200
+    feature = Feature("image", (12, 12, 1), "uint8")
+    options = anogan.Options(noise=4, width=4, critic=8, rate=0.003)
+    method = anogan.build(setting_of({"x": feature}, rate=0.005, ema=0.5), options)
+    trained(method, {"x": torch.from_numpy(usual.astype(np.uint8))}, 240, 32)
+    return method
+
+
+def test_what_the_generator_cannot_make_is_strange_and_placed(mapped: anogan.AnoGan) -> None:
+    random = np.random.default_rng(1)
+    fine = random.integers(0, 20, (32, 12, 12, 1))
+    fine[:16, :6, :6] += 200
+    fine[16:, 6:, 6:] += 200
+    faulty = fine.copy()
+    faulty[:, 0:3, 9:12] += 200
+    one, other = (sealed(mapped, {"x": torch.from_numpy(part.astype(np.uint8))}) for part in (fine, faulty))
+    assert mapped.places == {"x": (8, 8)}
+    assert one.shape == (32, 65)
+    assert float((one[:, 0] < other[:, :1]).float().mean()) > 0.95
+    rise = (other - one)[:, 1:].mean(dim=0).reshape(8, 8)
+    place = divmod(int(rise.argmax()), 8)
+    assert place[0] <= 2
+    assert place[1] >= 5, "the top right"
+
+
+def test_the_generator_stands_still_while_the_encoder_learns(mapped: anogan.AnoGan) -> None:
+    before = {name: value.clone() for name, value in mapped.weights().items()}
+    pictures = torch.from_numpy(np.random.default_rng(2).integers(0, 255, (8, 12, 12, 1)).astype(np.uint8))
+    engine = Engine(CPU, progress=0.9)
+    mapped.update(batch_of({"x": pictures}), engine)
+    changed = {
+        name.partition(".")[0] for name, value in mapped.weights().items() if not torch.equal(value, before[name])
+    }
+    assert changed == {"body", "head", "surprise"}
+    mapped.update(batch_of({"x": pictures}), Engine(CPU, progress=0.1))
+    game = mapped.game.average
+    assert all(torch.equal(value, mapped.weights()[f"generator.{name}"]) for name, value in game.items())
+
+
+def test_its_loss_is_that_of_pixels_and_of_what_the_critic_sees(mapped: anogan.AnoGan) -> None:
+    pictures = torch.from_numpy(np.random.default_rng(3).integers(0, 255, (3, 12, 12, 1)).astype(np.uint8))
+    with mapped.evaluating() as network:
+        made = network.outputs({"x": pictures})["made"]  # type: ignore[operator]
+        each, _ = network.losses({"made": made}, network.prepare(batch_of({"x": pictures})))  # type: ignore[operator]
+        real = (pictures.double() / 127.5 - 1).permute(0, 3, 1, 2)
+        for row in range(3):
+            known, found = (network.critic(part[row : row + 1].float()).flatten() for part in (real, made))
+            pixels = float((made[row].double() - real[row]).square().mean())
+            seen = float((known - found).square().mean() / known.square().mean())
+            assert float(each[row]) == pytest.approx(pixels + seen, rel=1e-4)

@@ -141,6 +141,8 @@ class Exhibit:
         pictures: data URIs, shown side by side.
         points: figures in order, drawn as one curve.
         lines: what is listed.
+        level: drawn across the curve, where there is one.
+        every: rows from one point to the next.
     """
 
     title: str
@@ -148,6 +150,8 @@ class Exhibit:
     pictures: tuple[str, ...] = ()
     points: tuple[float, ...] = ()
     lines: tuple[str, ...] = ()
+    level: float | None = None
+    every: int = 1
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ TITLES: Mapping[str, str] = {
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""
-RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "false_alarms", "alarms"))
+RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms"))
 """Shares of rows that methods without answers are judged by."""
 AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))
 """Scores of lists of recommendations."""

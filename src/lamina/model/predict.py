@@ -17,8 +17,8 @@ from lamina.errors import InputError, MissingDependencyError, nearest
 from lamina.files import FIXES
 from lamina.model import pictures
 from lamina.model.answers import ERROR, PATH, Part, row_of
-from lamina.model.rows import open_rows
 from lamina.model.runtime import BATCH, Model
+from lamina.model.steps import opened
 from lamina.tasks import Mapped
 
 
@@ -56,7 +56,7 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
         )
     if not to_screen:
         check_place(path, data)
-    rows = open_rows(data, model, batch)
+    rows = opened(data, model, batch)
     columns = ((PATH,) if rows.named_by_path else ()) + model.answer_columns + (ERROR,)
     counts = {"rows": 0, "errors": 0}
     kinds = _kinds(model, columns)

@@ -76,7 +76,7 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None, *, 
         raise InputError(f"The batch size is {batch}.", fix="Give at least 1.")
     size = model.fitting(batch)
     if isinstance(data, str) and data.lstrip().startswith("{"):
-        data = [_row_of_json(data)]
+        data = [row_of_json(data)]
     if isinstance(data, Mapping) and not _is_columns(data, model):
         data = [data]
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
@@ -108,7 +108,12 @@ def _may_be_a_file(text: str) -> bool:
         return False
 
 
-def _row_of_json(text: str) -> dict[str, Any]:
+def row_of_json(text: str) -> dict[str, Any]:
+    """One row, as a person wrote it.
+
+    Raises:
+        InputError: it is no JSON.
+    """
     try:
         row: dict[str, Any] = json.loads(text)
     except ValueError as error:

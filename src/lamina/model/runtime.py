@@ -15,10 +15,10 @@ from lamina import registry
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 from lamina.modalities import Encoder
-from lamina.model import golden, graph, lengths, stitch
+from lamina.model import golden, graph, lengths, steps, stitch
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
-from lamina.model.rows import Rows, open_rows
+from lamina.model.rows import Rows
 from lamina.model.writer import Writer
 from lamina.tasks import Answering, LaidOut, Mapped, Task, Writing
 
@@ -127,6 +127,8 @@ class Model:
     def predict(self, data: Any, batch: int = BATCH, root: str | os.PathLike[str] | None = None) -> Answers:
         """Answer every row, in input order; a row that cannot be read gets an `error` instead of answers.
 
+        A model of windows answers every step of a long series (`lamina.model.steps`).
+
         Args:
             data: one row as a dict, a list of such rows, a dict of columns, a data frame, or the path of a
                 table, a folder, or one picture or sound.
@@ -136,11 +138,14 @@ class Model:
         Raises:
             InputError: the data cannot be read, or lacks a column that the model needs.
         """
-        rows = open_rows(data, self, batch, None if root is None else Path(root))
+        rows = steps.opened(data, self, batch, None if root is None else Path(root))
         return Answers(self.answer_columns, list(self.stream(rows)), named_by_path=rows.named_by_path)
 
     def stream(self, rows: Rows) -> Iterator[Part]:
         """Answer chunk after chunk; while the network runs on one, the next is being encoded."""
+        if isinstance(rows, steps.Steps) and rows.cut is not None:
+            yield from steps.answered(self, rows, rows.cut)
+            return
         for chunk, arrays, errors in _one_ahead(rows, lambda chunk: self._encoded(chunk.values, chunk.errors, rows)):
             outputs = self.outputs(arrays, batch=max(len(chunk), 1))
             if any(isinstance(task, Mapped) for task in self.tasks.values()):

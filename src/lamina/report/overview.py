@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lamina.data.schema import Json
-from lamina.evaluate.results import Cost, Interval, Results, Seal, TargetResult
+from lamina.evaluate.results import Cost, Exhibit, Interval, Results, Seal, TargetResult
 from lamina.evaluate.scores import title
 from lamina.report import charts, wording
 from lamina.report.axes import is_finite
@@ -120,14 +120,19 @@ def exhibits(results: Results) -> list[View]:
             "text": item.text,
             "lines": list(item.lines),
             "pictures": [Markup(picture) for picture in item.pictures if is_picture(picture)],
-            "chart": Markup(
-                charts.line_chart([Line("", list(enumerate(item.points, 1)))], "place", "value", item.title)
-                if item.points
-                else ""
-            ),
+            "chart": Markup(charts.line_chart(_lines(item), "place", "value", item.title) if item.points else ""),
         }
         for item in results.exhibits
     ]
+
+
+def _lines(item: Exhibit) -> list[Line]:
+    """An exhibit's curve, and its level."""
+    points = [(float(1 + place * item.every), value) for place, value in enumerate(item.points)]
+    found = [Line("", points)]
+    if item.level is not None:
+        found.append(Line("threshold", [(points[0][0], item.level), (points[-1][0], item.level)], "reference"))
+    return found
 
 
 def data(found: Mapping[str, Json]) -> View:

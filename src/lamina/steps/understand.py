@@ -12,6 +12,7 @@ import numpy as np
 
 from lamina import registry
 from lamina.data.examples import cache_folder
+from lamina.data.long_series import WindowTable
 from lamina.data.recognise import recognise
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.tables import Table, concatenate, open_table
@@ -19,6 +20,7 @@ from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
 from lamina.run import Run, check_same
+from lamina.steps import long
 from lamina.steps.known import Question, question_of
 from lamina.steps.request import Request
 
@@ -64,7 +66,7 @@ def opened_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int
     Raises:
         InputError: it is other data than the run was started with.
     """
-    table, boundary = open_data(data, test)
+    table, boundary = long.again(plan, *open_data(data, test))
     check_same(run, plan, table.fingerprint)
     return table, boundary
 
@@ -97,9 +99,15 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
     check_columns([request.split] if request.split else [], table.columns, "--split")
+    cut = long.read(request, table, boundary)
+    if cut is not None:
+        (request, table, why), boundary = cut, None
+        narrator.say(f"{why}; {len(table):,} of them")
     plan, summaries = _known(request, table, boundary) or _found(request, table, boundary)
     plan = replace(plan, name=request.name, seed=request.seed, budget=request.budget)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
+    if isinstance(table, WindowTable) and cut is not None:
+        plan = long.planned(plan, table, why)
     if plan.data.column:
         check_columns([plan.data.column], [field.name for field in plan.schema], "data.column")
     _tell(narrator, plan, summaries)

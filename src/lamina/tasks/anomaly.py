@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from lamina.data.schema import Field, Json, Values
+from lamina.data.windows import LONGEST, Cut
 from lamina.errors import InputError
 from lamina.modalities import Recognition
 from lamina.tasks._agreement import Agreement, agreement
@@ -22,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 UNLABELLED = "anomaly"
 """The task needs no target; its answer is called so."""
-OPTIONS = ("rate", "normal")
+OPTIONS = ("rate", "normal", "window", "stride", "series")
 LEVELS = 201
 """Quantiles of ordinary scores that are kept, to say how rare a score is."""
 SHOWN = 12
@@ -35,7 +36,7 @@ def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
 
 
 def check_options(options: Mapping[str, Json]) -> None:
-    """Raises InputError for an unknown option, or a rate of alarms that is none."""
+    """Raises InputError for an unknown option, a rate of alarms that is none, or windows that are none."""
     check_names(options, OPTIONS, UNLABELLED)
     rate = options.get("rate", 0.01)
     if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate < 1:
@@ -43,6 +44,22 @@ def check_options(options: Mapping[str, Json]) -> None:
             f"The rate of alarms is {rate!r}.",
             where="task.options.rate",
             fix="Give the share of ordinary rows that may raise an alarm, between 0 and 1, e.g. 0.01.",
+        )
+    for name, least in (("window", 0), ("stride", 1)):
+        steps = options.get(name, least)
+        if not isinstance(steps, int) or isinstance(steps, bool) or not least <= steps <= LONGEST:
+            raise InputError(
+                f"The {name} of a long series is {steps!r}.",
+                where=f"task.options.{name}",
+                fix=f"Give a whole number of steps up to {LONGEST:,}"
+                + ("; 0 takes rows as they are." if name == "window" else "."),
+            )
+    columns = options.get("series", ["x"])
+    if not isinstance(columns, list) or not columns or not all(isinstance(name, str) for name in columns):
+        raise InputError(
+            f"The columns of a long series are {columns!r}.",
+            where="task.options.series",
+            fix='Give their names, e.g. --set \'task.series=["pressure", "flow"]\'',
         )
 
 
@@ -55,6 +72,7 @@ class Task:
         places: (field, grid) in the order of the outputs: () for one place, (rows, columns) of a picture, ...
         rate: the share of ordinary rows that may raise an alarm.
         levels: `LEVELS` quantiles of ordinary rows' scores (validation part), ascending; empty before calibration.
+        cut: how rows are cut from one long series; the scores that `levels` are of are then those of its steps.
     """
 
     task: ClassVar[str] = "anomaly"
@@ -63,6 +81,7 @@ class Task:
     places: tuple[tuple[str, tuple[int, ...]], ...] = ()
     rate: float = 0.01
     levels: tuple[float, ...] = ()
+    cut: Cut | None = None
 
     @property
     def width(self) -> int:
@@ -130,4 +149,5 @@ class Task:
         if any(size < 1 or size > 4096 for _, grid in places for size in grid):
             raise ValueError("a place of no size")
         levels = tuple(float(level) for level in state["levels"])
-        return cls(str(state["name"]), places, float(state["rate"]), levels)
+        cut = None if state.get("cut") is None else Cut.restore(state["cut"])
+        return cls(str(state["name"]), places, float(state["rate"]), levels, cut)

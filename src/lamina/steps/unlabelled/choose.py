@@ -25,7 +25,14 @@ METHODS = {
     "masked": "hidden fields are guessed from the others",
     "autoencoder": "what cannot be put together again from a narrow description is strange",
 }
-EPOCHS = {"contrastive": 200.0, "masked": 200.0, "autoencoder": 100.0, "one_class": 60.0, "transformations": 100.0}
+EPOCHS = {
+    "contrastive": 200.0,
+    "masked": 200.0,
+    "autoencoder": 100.0,
+    "one_class": 60.0,
+    "transformations": 100.0,
+    "anogan": 200.0,
+}
 """Passes over the rows that a method profits from, where there is time."""
 MOST_SEEN = 5e6
 LEAST_BATCH = 64

@@ -14,8 +14,9 @@ from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
 from lamina.steps.prepare import Prepared
 from lamina.steps.unlabelled import judge, simple
-from lamina.steps.unlabelled.labels import of_ordinary, usual
+from lamina.steps.unlabelled.labels import of_ordinary
 from lamina.steps.unlabelled.looks import SHOWN, looks
+from lamina.steps.unlabelled.scored import Scored, scored
 from lamina.steps.unlabelled.trained import NO_LABELS, Effort, Tested, Trained, plain_figure
 from lamina.tasks import anomaly
 
@@ -42,64 +43,72 @@ def tested(trained: Trained) -> Tested:
     parts, learner = trained.prepared.split, trained.learner
     ordinary_rows, validation = of_ordinary(parts, trained.labels, trained.ordinary)
     places = tuple((field, tuple(grid)) for field, grid in learner.method.places.items())
-    task = anomaly.Task(trained.name, places, float(trained.options.get("rate", 0.01)))
-    task = task.calibrated(trained.outputs(task, validation))
+    view = scored(trained.prepared, trained.labels)
+    task = anomaly.Task(trained.name, places, float(trained.options.get("rate", 0.01)), cut=view.cut)
+    task = task.calibrated(view.of(validation, trained.outputs(task, validation)[:, 0])[:, None])
     answered = trained.outputs(task, parts.test)
-    result = _judged(trained, task, answered, ordinary_rows)
-    return Tested(task, answered, result, _strangest(trained.prepared, task, answered))
+    scores, strange = view.of(parts.test, answered[:, 0]), None
+    if trained.labels is not None:
+        values = view.labels(parts.test)
+        strange = (values != None) & (values != (trained.ordinary or view.ordinary(parts.train)))  # noqa: E711
+    result = _judged(trained, task, scores, view, ordinary_rows)
+    exhibits = _strangest(trained.prepared, answered[:, 0])
+    return Tested(task, answered, result, (*view.exhibits(task, parts.test, scores, strange), *exhibits))
 
 
-def _judged(trained: Trained, task: anomaly.Task, answered: Array, ordinary_rows: Array) -> TargetResult:
-    """How well strange rows are told from ordinary ones, where labels say which they are."""
-    parts, labels, alarms = trained.prepared.split, trained.labels, answered[:, 0] > task.threshold
+def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored, ordinary_rows: Array) -> TargetResult:
+    """How well the strange is told from the ordinary, where labels say which is which."""
+    parts, noun, alarms = trained.prepared.split, view.noun, answered > task.threshold
     figures = {"alarms": plain_figure(float(alarms.mean()), higher_is_better=False)}
-    if labels is None:
+    if trained.labels is None:
         text = (
             f"{NO_LABELS}. "
-            f"{alarms.mean():.1%} of the test rows raise an alarm; {task.rate:.1%} of ordinary rows were to."
+            f"{alarms.mean():.1%} of the test {noun}s raise an alarm; {task.rate:.1%} of ordinary {noun}s were to."
         )
         return TargetResult(task.name, "anomaly", figures, text, "even")
-    label = trained.ordinary or usual(labels, parts.train)
-    values = labels.values[parts.test]
+    label = trained.ordinary or view.ordinary(parts.train)
+    values = view.labels(parts.test)
     kept = np.flatnonzero(values != None)  # noqa: E711  (element by element)
     strange = values[kept] != label
     if not strange.any() or strange.all():
-        text = f"The labels cannot judge: {'all' if strange.all() else 'none'} of the test rows are strange by them."
+        share = "all" if strange.all() else "none"
+        text = f"The labels cannot judge: {share} of the test {noun}s are strange by them."
         return TargetResult(task.name, "anomaly", figures, text, "even")
-    scores, compared = _compared(trained, answered, ordinary_rows, kept, strange)
+    scores, compared = _compared(trained, answered, view, ordinary_rows, kept, strange)
     primary = next(iter(scores))
     kind, text = verdict(primary, scores[primary], trained.seconds, compared, len(kept))
     found, false = float(alarms[kept][strange].mean()), float(alarms[kept][~strange].mean())
     scores |= {"found": plain_figure(found), "false_alarms": plain_figure(false, higher_is_better=False)}
+    scores |= view.figures(alarms[kept], strange, answered[kept])
     text = (
-        f"{text} At its threshold it finds {found:.0%} of the strange rows (not {label}) and raises a false alarm for "
-        f"{false:.1%} of the ordinary ones."
+        f"{text} At its threshold it finds {found:.0%} of the strange {noun}s (not {label}) and raises a false alarm "
+        f"for {false:.1%} of the ordinary ones."
     )
     return TargetResult(task.name, "anomaly", scores, text, kind, compared)
 
 
-def _compared(trained: Trained, answered: Array, ordinary_rows: Array, kept: Array, strange: Array) -> tuple[Any, Any]:
-    """(Scores on the test rows `kept`, the simpler tools compared)."""
+def _compared(
+    trained: Trained, answered: Array, view: Scored, ordinary_rows: Array, kept: Array, strange: Array
+) -> tuple[Any, Any]:
+    """(Scores on those `kept` of the test part, the simpler tools compared)."""
     parts, seed = trained.prepared.split, trained.plan.seed
-    own = judge.detections("", answered[kept, 0], strange, trained.seconds)
+    own = judge.detections("", answered[kept], strange, trained.seconds)
     plain, tested_on, _ = simple.vectors(trained.prepared, ordinary_rows, parts.test, seed)
     others = []
     for name, (score, took) in (
         ("an isolation forest", simple.isolation(plain, tested_on, seed)),
         ("nearest neighbors", simple.nearest(plain, tested_on)),
     ):
-        others.append(judge.detections(name, score[kept], strange, took))
-    return judge.compared(own, others, len(kept), seed)
+        others.append(judge.detections(name, view.of(parts.test, score)[kept], strange, took))
+    return judge.compared(own, others, len(kept), seed, block=view.block)
 
 
-def _strangest(prepared: Prepared, task: anomaly.Task, answered: Array) -> tuple[Exhibit, ...]:
-    """The strangest and the most ordinary test rows, and all scores in order."""
-    scores, rows = answered[:, 0], prepared.split.test
+def _strangest(prepared: Prepared, scores: Array) -> tuple[Exhibit, ...]:
+    """The strangest and the most ordinary test rows."""
+    rows = prepared.split.test
     order = np.argsort(-scores, kind="stable")
     found = []
     for title, places in (("The strangest test rows", order[:SHOWN]), ("The most ordinary ones", order[::-1][:SHOWN])):
         pictures, lines = looks(prepared, rows[places], [f"score {scores[place]:.3g}" for place in places])
         found.append(Exhibit(title, "The strangest first." if title.startswith("The s") else "", pictures, (), lines))
-    text = f"Every test row's score, the highest first; an alarm is raised from {task.threshold:.4g} on."
-    found.append(Exhibit("Scores of the test rows", text, (), tuple(map(float, np.sort(scores)[::-1]))))
     return tuple(found)

@@ -17,6 +17,7 @@ from lamina.evaluate.verdict import verdict
 from lamina.steps.unlabelled import differences, grouping, judge, simple
 from lamina.steps.unlabelled.describe import fallen, method, spread_of
 from lamina.steps.unlabelled.grouping import Grouping
+from lamina.steps.unlabelled.kmeans import nearest
 from lamina.steps.unlabelled.learner import untrained, width_of
 from lamina.steps.unlabelled.looks import SHOWN, looks
 from lamina.steps.unlabelled.trained import NO_LABELS, Effort, Tested, Trained, plain_figure
@@ -199,7 +200,7 @@ def _others(trained: Trained, task: cluster.Task) -> list[tuple[str, Array, floa
 
     def members(train: Array, test: Array) -> Array:
         random = np.random.default_rng(seed)
-        return grouping.nearest(test, grouping.centroids(train, len(task.centroids), random, grouping.FINAL_STARTS))
+        return nearest(test, grouping.centroids(train, len(task.centroids), random))
 
     begin = time.monotonic()
     fresh = untrained(trained.plan, trained.prepared, hardware.detect().device, trained.base)

@@ -19,12 +19,13 @@ and as four, and four say more.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from lamina.steps.unlabelled.kmeans import k_means, nearest
 
 Array = np.ndarray[Any, Any]
 
@@ -41,6 +42,8 @@ FIRMEST = 0.98
 ROWS_EACH = 10
 """Rows there must be for each cluster that is tried."""
 STARTS, FINAL_STARTS = 3, 10
+MEASURED = 8
+"""Halves that are fitted to say how long all of them will take."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,14 @@ def seconds(rows: int, most: int, *, asked: bool = False) -> float:
     if not tried or half < most:
         return 0.0
     random = np.random.default_rng(0)
-    points = random.normal(size=(half, most))
-    # The first fit also imports scikit-learn and starts its threads.
-    centroids(points[:most], 1, random, 1)
+    number = most if asked else max(most // 2, 1)
+    halves = random.normal(size=(MEASURED, half, most))
+    k_means(halves[:1], 1, random, 1)
     begin = time.monotonic()
-    centroids(points, most if asked else max(most // 2, 1), random, STARTS)
-    return (time.monotonic() - begin) * 2 * (PAIRS + 2 * REFERENCES) * tried
+    k_means(halves, number, random, STARTS)
+    each = (time.monotonic() - begin) * 2 * (PAIRS + 2 * REFERENCES) / MEASURED
+    # The last fit has all rows and more starts.
+    return each * tried + each * rows / half
 
 
 def numbers(rows: int, most: int) -> range:
@@ -170,46 +175,46 @@ def principal(vectors: Array, most: int) -> Array:
 def _stabilities(points: Array, number: int, seed: int) -> tuple[float, float]:
     """(Stability of so many clusters, that of clouds without groups)."""
     random = np.random.default_rng([seed, number])
-    own = [_agreement(_drawn(points, random), number, random) for _ in range(PAIRS)]
-    rows, spread = min(len(points), 2 * HALF), points.std(axis=0)
+    rows, size = min(len(points), 2 * HALF) // 2 * 2, points.shape[1]
     low, high = points.min(axis=0), points.max(axis=0)
-    round_clouds = [
-        _agreement(random.normal(size=(rows, points.shape[1])) * spread, number, random) for _ in range(REFERENCES)
-    ]
-    boxes = [_agreement(random.uniform(low, high, (rows, points.shape[1])), number, random) for _ in range(REFERENCES)]
-    return float(np.mean(own)), float(max(np.mean(round_clouds), np.mean(boxes)))
+    own = [points[random.permutation(len(points))[:rows]] for _ in range(PAIRS)]
+    round_clouds = [random.normal(size=(rows, size)) * points.std(axis=0) for _ in range(REFERENCES)]
+    boxes = [random.uniform(low, high, (rows, size)) for _ in range(REFERENCES)]
+    agreed = _agreements(np.stack([*own, *round_clouds, *boxes]), number, random)
+    reference = max(agreed[PAIRS : PAIRS + REFERENCES].mean(), agreed[PAIRS + REFERENCES :].mean())
+    return float(agreed[:PAIRS].mean()), float(reference)
 
 
-def _drawn(points: Array, random: np.random.Generator) -> Array:
-    """As many of the points as two halves take, in random order."""
-    return points[random.permutation(len(points))[: 2 * HALF]]
+def _agreements(sets: Array, number: int, random: np.random.Generator) -> Array:
+    """[set]: the adjusted Rand index of a set's points, [set, row, size], between the clusters of its two halves."""
+    count, rows, size = sets.shape
+    halves = sets.reshape(count * 2, rows // 2, size)
+    found = k_means(halves, number, random, STARTS).centroids.reshape(count, 2, number, size)
+    pairs = zip(sets, found, strict=True)
+    return np.array([rand_index(nearest(points, one), nearest(points, other)) for points, (one, other) in pairs])
 
 
-def _agreement(points: Array, number: int, random: np.random.Generator) -> float:
-    """The adjusted Rand index of all points between the clusters of their first and second half."""
-    from sklearn.metrics import adjusted_rand_score
+def rand_index(one: Array, other: Array) -> float:
+    """How well two partitions of the same rows agree, int64 [row]: 1 perfectly, 0 as by chance.
 
-    middle = len(points) // 2
-    one, other = (
-        nearest(points, centroids(half, number, random, STARTS)) for half in (points[:middle], points[middle:])
-    )
-    return float(adjusted_rand_score(one, other))
-
-
-def centroids(points: Array, number: int, random: np.random.Generator, starts: int) -> Array:
-    """[cluster, size]: of k-means++ (Arthur & Vassilvitskii 2007), the best of several starts."""
-    from sklearn.cluster import KMeans
-
-    model = KMeans(number, n_init=starts, max_iter=100, random_state=int(random.integers(2**31)))
-    with warnings.catch_warnings():
-        # A half may hold fewer different points than clusters: its centroids then coincide, which costs stability.
-        warnings.simplefilter("ignore")
-        return np.asarray(model.fit(points).cluster_centers_)
+    The adjusted Rand index of Hubert & Arabie 1985, "Comparing partitions".
+    """
+    width = int(other.max()) + 1
+    both = np.bincount(one * width + other, minlength=(int(one.max()) + 1) * width).reshape(-1, width)
+    together, first, second = (_pairs(counts) for counts in (both, both.sum(axis=1), both.sum(axis=0)))
+    chance = first * second / max(_pairs(np.array([len(one)])), 1.0)
+    most = (first + second) / 2
+    return 1.0 if most == chance else (together - chance) / (most - chance)
 
 
-def nearest(points: Array, centers: Array) -> Array:
-    """int64 [row]: the nearest centroid of each point."""
-    return np.asarray((np.square(centers).sum(axis=1) - 2 * points @ centers.T).argmin(axis=1))
+def _pairs(counts: Array) -> float:
+    """How many pairs of rows are in the same group, by how many rows each has."""
+    return float((counts * (counts - 1) / 2).sum())
+
+
+def centroids(points: Array, number: int, random: np.random.Generator) -> Array:
+    """[cluster, size]: of the best of many starts."""
+    return np.asarray(k_means(points[None], number, random, FINAL_STARTS).centroids[0])
 
 
 def members_of(vectors: Array, reduced: Array, number: int, seed: int) -> Array:
@@ -217,7 +222,7 @@ def members_of(vectors: Array, reduced: Array, number: int, seed: int) -> Array:
     if number < 2:
         return np.zeros(len(vectors), np.int64)
     random = np.random.default_rng(seed)
-    members = nearest(reduced, centroids(reduced, number, random, FINAL_STARTS))
+    members = nearest(reduced, centroids(reduced, number, random))
     for _ in range(20):
         settled = nearest(vectors, np.stack([vectors[members == name].mean(axis=0) for name in np.unique(members)]))
         if np.array_equal(settled, members):

@@ -183,10 +183,17 @@ def _entropy(counts: Array) -> Array:
 
 
 def compared(
-    own: Judged, others: Sequence[Judged], rows: int, seed: int
+    own: Judged, others: Sequence[Judged], rows: int, seed: int, *, block: int = 1
 ) -> tuple[dict[str, Interval], tuple[BaselineResult, ...]]:
-    """(Scores with intervals, the others with theirs and the paired difference of the first score)."""
-    weights = np.concatenate(list(resampled(rows, replicates(rows), seed)))
+    """(Scores with intervals, the others with theirs and the paired difference of the first score).
+
+    Args:
+        block: rows that are drawn together: neighbours in time are no independent witnesses (the block bootstrap of
+            Carlstein 1986, "The use of subseries values for estimating the variance of a general statistic").
+    """
+    blocks = -(-rows // block)
+    drawn_blocks = np.concatenate(list(resampled(blocks, replicates(rows), seed)))
+    weights = np.repeat(drawn_blocks, block, axis=1)[:, :rows]
     once = np.ones((1, rows))
 
     def figures(judged: Judged) -> tuple[dict[str, Interval], dict[str, Array]]:

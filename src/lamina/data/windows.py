@@ -1,0 +1,148 @@
+"""Windows of one long series: where they begin, and from their scores back to a score for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from lamina.data.schema import Json, Values
+from lamina.modalities._canonical import object_array
+from lamina.modalities._number_text import read_numbers
+
+Array = np.ndarray[Any, Any]
+
+WINDOW = "window"
+"""What the column of windows is called."""
+LONGEST = 4096
+"""Steps of a window at most: so many places a network may tell of."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one long series becomes windows.
+
+    Attributes:
+        columns: what is measured at every step, in order.
+        length: steps of a window.
+        stride: steps from the beginning of one window to that of the next.
+    """
+
+    columns: tuple[str, ...]
+    length: int
+    stride: int = 1
+
+    def starts(self, steps: int) -> Array:
+        """int64 [window]: where the windows of so many steps begin; the last one ends at the end.
+
+        >>> Cut(("x",), 4, 3).starts(9).tolist()
+        [0, 3, 5]
+        """
+        last = steps - self.length
+        if last < 0:
+            return np.empty(0, np.int64)
+        regular = np.arange(0, last + 1, self.stride, dtype=np.int64)
+        return regular if regular[-1] == last else np.append(regular, last)
+
+    def state(self) -> dict[str, Json]:
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Json]) -> Self:
+        """The inverse of `state`; ValueError for what no cut can be."""
+        found = cls(tuple(str(name) for name in state["columns"]), int(state["length"]), int(state["stride"]))
+        if not found.columns or not 2 <= found.length <= LONGEST or not 1 <= found.stride <= found.length:
+            raise ValueError("windows that do not cover a series")
+        return found
+
+
+class Cover:
+    """The mean over the windows that cover each step, while windows come in order; holds no more than it must.
+
+    Args:
+        length: steps of a window.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length, self.first = length, 0
+        self._sums, self._counts = np.zeros(0), np.zeros(0)
+
+    def add(self, starts: Array, values: Array) -> None:
+        """Count windows in: where they begin, int64 [window], and a number of each, [window]; NaN for none."""
+        known = ~np.isnan(values)
+        starts, values = starts[known], values[known]
+        if not len(starts):
+            return
+        end = int(starts.max()) + self.length - self.first
+        grown = max(end - len(self._sums), 0)
+        self._sums, self._counts = np.pad(self._sums, (0, grown)), np.pad(self._counts, (0, grown))
+        for totals, added in ((self._sums, values), (self._counts, np.ones(len(starts)))):
+            change = np.zeros(end + 1)
+            np.add.at(change, starts - self.first, added)
+            np.add.at(change, starts - self.first + self.length, -added)
+            totals[:end] += change.cumsum()[:end]
+
+    def take(self, until: int) -> Array:
+        """[step]: the means of the steps not yet taken, up to `until`; NaN where no window covers it."""
+        some = max(until - self.first, 0)
+        missing = max(some - len(self._sums), 0)
+        sums, counts = np.pad(self._sums, (0, missing)), np.pad(self._counts, (0, missing))
+        # Sums of many scores, taken apart again, leave a little of each other: what counts none has no mean.
+        covered = counts[:some] > 0.5
+        means = np.where(covered, sums[:some] / np.where(covered, counts[:some], 1.0), np.nan)
+        self._sums, self._counts, self.first = sums[some:], counts[some:], self.first + some
+        return np.asarray(means)
+
+
+def covered(starts: Array, length: int, values: Array) -> tuple[Array, Array]:
+    """(Steps that windows cover, int64, ascending; the mean of those windows' values): all at once.
+
+    >>> covered(np.array([0, 1]), 2, np.array([1.0, 3.0]))[1].tolist()
+    [1.0, 2.0, 3.0]
+    """
+    cover = Cover(length)
+    cover.add(starts, np.asarray(values, np.float64))
+    means = cover.take(int(starts.max()) + length)
+    steps = np.flatnonzero(~np.isnan(means))
+    return steps, means[steps]
+
+
+def measured(values: Mapping[str, Values], columns: Sequence[str]) -> tuple[Array, dict[int, str]]:
+    """(float64 [step, channel] with NaN for gaps, the reason by step where there is something that is no number)."""
+    found, reasons = [], dict[int, str]()
+    for column in columns:
+        numbers, errors = read_numbers(values[column])
+        found.append(numbers)
+        reasons |= {step: f"{column}: {reason}" for step, reason in errors.items()}
+    return np.stack(found, axis=1), reasons
+
+
+def as_cells(windows: Array) -> Values:
+    """[window, step, channel] as values of one column: lists of numbers, or with several channels lists of lists."""
+    return object_array((windows[:, :, 0] if windows.shape[2] == 1 else windows).tolist())
+
+
+def streamed(chunks: Iterable[Array], cut: Cut) -> Iterator[tuple[Array, Array, int]]:
+    """(Where they begin, the windows [window, step, channel], the steps seen so far), of steps [step, channel] that
+    come in pieces; a series that is too short has none."""
+    kept = np.empty((0, len(cut.columns)))
+    first = following = 0
+    for chunk in chunks:
+        kept = np.concatenate([kept, chunk])
+        seen = first + len(kept)
+        starts = np.arange(following, seen - cut.length + 1, cut.stride, dtype=np.int64)
+        if len(starts):
+            yield starts, _at(kept, starts - first, cut.length), seen
+            following = int(starts[-1]) + cut.stride
+        # The last window of all ends at the end, which is not known yet.
+        spare = max(min(following, seen - cut.length) - first, 0)
+        kept, first = kept[spare:], first + spare
+    last = first + len(kept) - cut.length
+    if last >= 0 and last > following - cut.stride:
+        yield np.array([last]), _at(kept, np.array([last - first]), cut.length), last + cut.length
+
+
+def _at(steps: Array, starts: Array, length: int) -> Array:
+    return np.asarray(steps[starts[:, None] + np.arange(length)])

@@ -1,0 +1,116 @@
+"""A long series at work: windows are cut as they were for training, and every step gets the mean of those over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.data.windows import WINDOW, Cover, Cut, as_cells, measured, streamed
+from lamina.errors import InputError
+from lamina.model.answers import Part
+from lamina.model.rows import RawChunk, Rows, open_rows, row_of_json
+
+if TYPE_CHECKING:
+    from lamina.model.runtime import Model
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Steps(Rows):
+    """Raw rows that are the steps of one long series."""
+
+    cut: Cut | None = None
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """What `open_rows` has to find: a row for each step."""
+
+    columns: tuple[str, ...]
+    inputs: Mapping[str, Any]
+
+    def fitting(self, batch: int) -> int:
+        return batch
+
+
+def opened(data: Any, model: Model, batch: int, root: Path | None = None) -> Rows:
+    """`open_rows`, or for a model of windows and data without any, the steps of one long series."""
+    cut = cut_of(model)
+    if cut is None or WINDOW in _columns(data):
+        return open_rows(data, model, batch, root)
+    rows = open_rows(data, _Raw(cut.columns, {}), max(batch, 4 * cut.length), root)
+    return Steps(rows.chunks, rows.root, cut=cut)
+
+
+def cut_of(model: Model) -> Cut | None:
+    """How the model's windows are cut from a long series; None if it reads rows."""
+    return next((cut for task in model.tasks.values() if (cut := getattr(task, "cut", None)) is not None), None)
+
+
+def _columns(data: Any) -> tuple[str, ...]:
+    """The columns of raw rows, as far as they are said at the beginning."""
+    if isinstance(data, str) and data.lstrip().startswith("{"):
+        data = row_of_json(data)
+    if isinstance(data, Mapping):
+        return tuple(map(str, data))
+    if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
+        return tuple(map(str, data[0])) if data else (WINDOW,)
+    from lamina.data.tables import read_chunks
+
+    return read_chunks(data, 1).columns
+
+
+def answered(model: Model, rows: Rows, cut: Cut) -> Iterator[Part]:
+    """An answer for each step, in order; the score of a step is the mean of those of the windows that cover it.
+
+    Raises:
+        InputError: the series is shorter than a window.
+    """
+    errors: dict[int, str] = {}
+    cover = Cover(cut.length)
+    (name,) = model.tasks
+    seen = 0
+    for starts, windows, seen in streamed(_measured(rows, cut, errors), cut):
+        for piece in range(0, len(starts), model.fitting(256)):
+            some = slice(piece, piece + model.fitting(256))
+            encoded, gaps = model.encode({WINDOW: as_cells(windows[some])})
+            scores = model.outputs(encoded)[name][:, 0].astype(np.float64)
+            # A window of gaps alone tells nothing: nor do its steps, then.
+            scores[list(gaps)] = np.nan
+            cover.add(starts[some], scores)
+        # One more window may end at the end, wherever that is.
+        yield from _part(model, name, cover, min(int(starts[-1]) + 1, seen - cut.length), errors)
+    if not seen:
+        raise InputError(
+            f"The series is shorter than the model's windows of {cut.length:,} steps.",
+            where=model.where,
+            fix=f"Give at least {cut.length:,} consecutive rows.",
+        )
+    yield from _part(model, name, cover, seen, errors)
+
+
+def _measured(rows: Iterable[RawChunk], cut: Cut, errors: dict[int, str]) -> Iterator[Array]:
+    """The steps' numbers, chunk by chunk; what is wrong with a step is kept in `errors` by its number."""
+    first = 0
+    for chunk in rows:
+        steps, reasons = measured(chunk.values, cut.columns)
+        errors.update({first + step: reason for step, reason in {**reasons, **chunk.errors}.items()})
+        first += len(chunk)
+        yield steps
+
+
+def _part(model: Model, name: str, cover: Cover, until: int, errors: dict[int, str]) -> Iterator[Part]:
+    first, scores = cover.first, cover.take(until)
+    if not len(scores):
+        return
+    outputs = np.zeros((len(scores), model.tasks[name].width), np.float64)
+    outputs[:, 0] = np.nan_to_num(scores)
+    inside = {step: errors.pop(step) for step in sorted(errors) if step < first + len(scores)}
+    unknown = {int(step): "every window over this step is without numbers" for step in np.flatnonzero(np.isnan(scores))}
+    found = unknown | {step - first: reason for step, reason in inside.items()}
+    yield Part(len(scores), model.decode({name: outputs}), dict(sorted(found.items())))

@@ -1,0 +1,169 @@
+"""What gets a score in the task "anomaly": a row, or of one long series a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lamina.data.long_series import WindowTable
+from lamina.data.windows import Cut, covered
+from lamina.evaluate.results import Exhibit, Interval
+from lamina.steps.prepare import Prepared
+from lamina.steps.unlabelled.labels import Labels, usual
+from lamina.steps.unlabelled.trained import plain_figure
+from lamina.tasks import anomaly
+
+Array = np.ndarray[Any, Any]
+
+POINTS = 600
+"""Points of the curve over time."""
+STRETCHES = 20
+"""Alarms over time that are listed."""
+
+
+class Scored(Protocol):
+    """How the network's scores of table rows become those that are judged."""
+
+    @property
+    def noun(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def block(self) -> int:
+        """How many in a row are drawn together where intervals are made."""
+        ...
+
+    @property
+    def cut(self) -> Cut | None:
+        """How a long series is cut; None where rows are rows."""
+        ...
+
+    def of(self, rows: Array, scores: Array) -> Array:
+        """The scores that are judged, of scores [row] of some rows of the table."""
+        ...
+
+    def labels(self, rows: Array) -> Array:
+        """The label of each, object; None where there is none."""
+        ...
+
+    def ordinary(self, train: Array) -> str:
+        """The label of what is ordinary."""
+        ...
+
+    def figures(self, alarms: Array, strange: Array, scores: Array) -> dict[str, Interval]:
+        """More that can be said where labels tell."""
+        ...
+
+    def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> Sequence[Exhibit]:
+        """All scores, as a curve."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Every row by itself."""
+
+    known: Labels | None
+    noun: str = "row"
+    block: int = 1
+    cut: Cut | None = None
+
+    def of(self, rows: Array, scores: Array) -> Array:
+        return scores
+
+    def labels(self, rows: Array) -> Array:
+        assert self.known is not None
+        return self.known.values[rows]
+
+    def ordinary(self, train: Array) -> str:
+        assert self.known is not None
+        return usual(self.known, train)
+
+    def figures(self, alarms: Array, strange: Array, scores: Array) -> dict[str, Interval]:
+        return {}
+
+    def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> tuple[Exhibit, ...]:
+        text = f"Every test row's score, the highest first; an alarm is raised from {task.threshold:.4g} on."
+        points = tuple(map(float, np.sort(scores)[::-1]))
+        return (Exhibit("Scores of the test rows", text, (), points, level=task.threshold),)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one long series: each has the mean score of the windows that cover it.
+
+    Nothing is adjusted afterwards: to count a whole stretch as found because of one step in it ("point adjustment")
+    makes random scores look excellent (Kim et al. 2022, "Towards a rigorous evaluation of time-series anomaly
+    detection").
+    """
+
+    table: WindowTable
+    noun: str = "step"
+
+    @property
+    def cut(self) -> Cut:
+        return self.table.cut
+
+    @property
+    def block(self) -> int:
+        return self.cut.length
+
+    def _steps(self, rows: Array, scores: Array) -> tuple[Array, Array]:
+        return covered(self.table.starts[rows], self.cut.length, scores)
+
+    def of(self, rows: Array, scores: Array) -> Array:
+        return self._steps(rows, scores)[1]
+
+    def labels(self, rows: Array) -> Array:
+        return self.table.labels(self._steps(rows, np.zeros(len(rows)))[0])
+
+    def ordinary(self, train: Array) -> str:
+        return self.table.ordinary
+
+    def figures(self, alarms: Array, strange: Array, scores: Array) -> dict[str, Interval]:
+        """The share of stretches of strange steps with an alarm in them, and whether the strangest step of all lies in
+        one, or at most a window away (the rule of the UCR anomaly archive: Wu & Keogh 2021)."""
+        found = stretches(strange)
+        hit = [bool(alarms[first : last + 1].any()) for first, last in found]
+        place, near = int(scores.argmax()), self.cut.length
+        located = any(first - near <= place <= last + near for first, last in found)
+        return {"stretches_found": plain_figure(float(np.mean(hit))), "located": plain_figure(float(located))}
+
+    def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> tuple[Exhibit, ...]:
+        steps, _ = self._steps(rows, np.zeros(len(rows)))
+        every = -(-len(scores) // POINTS)
+        points = tuple(float(scores[first : first + every].max()) for first in range(0, len(scores), every))
+        alarmed = sorted(stretches(scores > task.threshold), key=lambda part: -scores[part[0] : part[1] + 1].max())
+        lines = [
+            f"alarm: {self._told(steps, part)}, score {scores[part[0] : part[1] + 1].max():.3g}" for part in alarmed
+        ]
+        known = stretches(strange) if strange is not None else []
+        lines = lines[:STRETCHES] + [f"strange by the labels: {self._told(steps, part)}" for part in known[:STRETCHES]]
+        text = (
+            f"The test part's scores over time; an alarm is raised from {task.threshold:.4g} on, the line across."
+            + (f" Each point is the highest of {every} steps." if every > 1 else "")
+        )
+        return (Exhibit("Scores over time", text, (), points, tuple(lines), level=task.threshold, every=every),)
+
+    def _told(self, steps: Array, part: tuple[int, int]) -> str:
+        first, last = (self.table.base.place(int(steps[place])) for place in part)
+        return first if first == last else f"{first} to {last.rpartition(', ')[2]}"
+
+
+def stretches(marked: Array) -> list[tuple[int, int]]:
+    """(First, last) of every run of what is marked, bool [step].
+
+    >>> stretches(np.array([True, False, True, True]))
+    [(0, 0), (2, 3)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
+    return [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def scored(prepared: Prepared, labels: Labels | None) -> Scored:
+    """What gets a score, of this data."""
+    return Steps(prepared.table) if isinstance(prepared.table, WindowTable) else Rows(labels)

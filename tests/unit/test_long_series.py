@@ -1,0 +1,195 @@
+"""One long series as windows: recognised, cut, divided, and put together again; by hand and by brute force."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lamina.data.long_series import WindowTable, Wishes, main_period, windowed
+from lamina.data.tables import open_table
+from lamina.data.windows import WINDOW, Cover, Cut, covered, streamed
+from lamina.errors import InputError
+from lamina.steps.unlabelled import judge
+from lamina.steps.unlabelled.scored import Steps, stretches
+from lamina.tasks import anomaly
+
+Array = np.ndarray[Any, Any]
+
+
+def wave(steps: int, period: int, noise: float = 0.05) -> Array:
+    random = np.random.default_rng(0)
+    return np.asarray(np.sin(2 * np.pi * np.arange(steps) / period) + random.normal(0, noise, steps))
+
+
+def as_frame(**columns: Any) -> dict[str, list[Any]]:
+    return {name: list(values) for name, values in columns.items()}
+
+
+def opened(tmp_path: Path, data: Any, wishes: Wishes | None = None, boundary: int | None = None) -> WindowTable:
+    found = windowed(open_table(data, tmp_path), boundary, wishes or Wishes(), 0.2)
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("stride", [1, 3, 7])
+def test_a_step_has_the_mean_of_the_windows_that_cover_it(stride: int) -> None:
+    cut = Cut(("x",), 8, stride)
+    starts = cut.starts(50)
+    values = np.random.default_rng(1).normal(size=len(starts))
+    steps, means = covered(starts, 8, values)
+    assert steps.tolist() == list(range(50)), "every step is covered"
+    for step in steps:
+        over = [value for start, value in zip(starts, values, strict=True) if start <= step < start + 8]
+        assert means[step] == pytest.approx(np.mean(over))
+
+
+def test_windows_that_say_nothing_do_not_count_and_gaps_between_stay() -> None:
+    steps, means = covered(np.array([0, 1, 10]), 3, np.array([1.0, np.nan, 5.0]))
+    assert steps.tolist() == [0, 1, 2, 10, 11, 12]
+    assert means.tolist() == [1.0] * 3 + [5.0] * 3
+
+
+@pytest.mark.parametrize("piece", [1, 5, 16, 100])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_in_pieces_there_are_the_same_windows_and_means(piece: int, stride: int) -> None:
+    cut = Cut(("a", "b"), 9, stride)
+    series = np.random.default_rng(2).normal(size=(61, 2))
+    cover, found, parts = Cover(9), [], []
+    for starts, windows, seen in streamed((series[at : at + piece] for at in range(0, 61, piece)), cut):
+        for start, window in zip(starts, windows, strict=True):
+            np.testing.assert_array_equal(window, series[start : start + 9])
+        found += starts.tolist()
+        cover.add(starts, windows.sum(axis=(1, 2)))
+        parts.append(cover.take(min(int(starts[-1]) + 1, seen - 9)))
+    parts.append(cover.take(61))
+    assert found == cut.starts(61).tolist()
+    whole = np.array([series[start : start + 9].sum() for start in found])
+    np.testing.assert_allclose(np.concatenate(parts), covered(np.array(found), 9, whole)[1])
+    assert not list(streamed([series[:8]], cut)), "shorter than a window"
+
+
+def test_the_main_period_is_the_first_of_its_multiples() -> None:
+    assert main_period(wave(900, 24)[:, None]) == 24
+    two = np.stack([wave(900, 30), np.random.default_rng(3).normal(size=900)], axis=1)
+    assert main_period(two) == 30
+    assert main_period(np.random.default_rng(4).normal(size=(900, 1))) == 0
+    assert main_period(np.arange(900.0)[:, None]) == 0
+    gaps = wave(900, 24)
+    gaps[100:110] = np.nan
+    assert main_period(gaps[:, None]) == 24
+
+
+def test_a_series_is_recognised_and_its_clock_set_aside(tmp_path: Path) -> None:
+    found = windowed(
+        open_table(as_frame(when=range(900), x=wave(900, 24), y=wave(900, 48)), tmp_path), None, Wishes(), 0.2
+    )
+    assert found is not None
+    table, why = found
+    assert table.cut == Cut(("x", "y"), 48, 1)
+    assert "each row is much like the next" in why
+    assert "main period" in why
+    days = np.datetime64("2024-01-01") + np.arange(600)
+    assert opened(tmp_path, as_frame(day=days, x=wave(600, 24))).cut.columns == ("x",)
+
+
+def test_rows_that_are_no_series_stay_rows(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    tables = [
+        as_frame(x=random.normal(size=600), y=wave(600, 24)),
+        as_frame(x=wave(600, 24), kind=["a", "b"] * 300),
+        as_frame(x=wave(100, 24)),
+        as_frame(when=range(600)),
+        {f"t{step}": wave(600, 24)[step : step + 500].tolist() for step in range(20)},
+    ]
+    for data in tables:
+        assert windowed(open_table(data, tmp_path), None, Wishes(), 0.2) is None
+    assert windowed(open_table(as_frame(x=wave(600, 24)), tmp_path), None, Wishes(window=0), 0.2) is None
+
+
+def test_windows_lie_within_their_parts_and_know_their_labels(tmp_path: Path) -> None:
+    strange = ["odd" if 560 <= step < 563 else "fine" for step in range(600)]
+    data = as_frame(x=wave(600, 24), state=strange)
+    table = opened(tmp_path, data, Wishes(window=20, labels=("state",)), boundary=400)
+    assert (table.columns, table.ordinary) == ((WINDOW, "split", "state"), "fine")
+    found = table.take(np.arange(len(table)))
+    parts = {name: np.flatnonzero(found["split"] == name) for name in ("train", "validation", "test")}
+    ends = {name: (table.starts[rows].min(), table.starts[rows].max() + 20) for name, rows in parts.items()}
+    assert ends == {"train": (0, 320), "validation": (320, 400), "test": (400, 600)}
+    series = np.array(data["x"])
+    for row in (0, 301, len(table) - 1):
+        np.testing.assert_allclose(found[WINDOW][row], series[table.starts[row] : table.starts[row] + 20])
+    touched = (table.starts + 20 > 560) & (table.starts < 563)
+    assert (found["state"] == np.where(touched, "odd", "fine")).all()
+    assert table.labels(np.array([559, 560]))[1] == "odd"
+    again = opened(tmp_path, data, Wishes(window=21, labels=("state",)), boundary=400)
+    assert table.fingerprint != again.fingerprint
+
+
+def test_what_is_no_number_is_a_gap_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "flow.csv"
+    lines = [f"{value:.4f}" for value in wave(600, 24)]
+    lines[299] = "broken"
+    path.write_text("x\n" + "\n".join(lines) + "\n")
+    table = opened(tmp_path, path, Wishes(window=20))
+    ((place, reason),) = table.unreadable
+    assert place == "flow.csv, line 301"
+    assert "broken" in reason
+    window = table.take([int(np.flatnonzero(table.starts == 290)[0])])[WINDOW][0]
+    assert np.isnan(window).tolist() == [step == 9 for step in range(20)]
+    assert table.place(0) == "flow.csv, line 2 to line 21"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "where", "fix"),
+    [
+        (Wishes(window=500), "task.options.window", "Give from 2"),
+        (Wishes(window=20, aside=("x",)), "task.options.window", "consecutive rows"),
+        (Wishes(columns=("z",)), "task.options.series", "x"),
+        (Wishes(labels=("z",)), "--target", "x"),
+    ],
+)
+def test_what_cannot_be_cut_names_the_fix(tmp_path: Path, wishes: Wishes, where: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        opened(tmp_path, as_frame(x=wave(600, 24)), wishes)
+    assert caught.value.where == where
+    assert fix in caught.value.fix
+
+
+def test_the_task_keeps_how_it_is_cut_and_reads_what_was_sealed_before() -> None:
+    task = anomaly.Task("anomaly", (), 0.01, (0.0, 1.0), Cut(("x",), 20, 2))
+    state = json.loads(json.dumps(task.state()))
+    assert anomaly.Task.restore(state) == task
+    assert anomaly.Task.restore({name: part for name, part in state.items() if name != "cut"}).cut is None
+    for damage in ({"length": 0}, {"stride": 21}, {"columns": []}, {"length": 10**9}):
+        with pytest.raises(ValueError, match="cover"):
+            anomaly.Task.restore({**state, "cut": {**state["cut"], **damage}})
+    for options in ({"window": -1}, {"stride": 0}, {"series": "x"}, {"window": True}):
+        with pytest.raises(InputError):
+            anomaly.check_options(options)
+
+
+def test_stretches_are_found_by_one_alarm_and_the_strangest_step_is_placed(tmp_path: Path) -> None:
+    assert stretches(np.zeros(4, bool)) == []
+    steps = Steps(opened(tmp_path, as_frame(x=wave(600, 24)), Wishes(window=20)))
+    strange = np.isin(np.arange(200), [50, 51, 150])
+    scores = np.where(np.arange(200) == 165, 9.0, 0.0)
+    figures = steps.figures(np.arange(200) == 51, strange, scores)
+    assert figures["stretches_found"].value == 0.5
+    assert figures["located"].value == 1, "15 steps away, within a window"
+    assert steps.figures(strange, strange, np.where(np.arange(200) == 100, 9.0, 0.0))["located"].value == 0
+
+
+def test_intervals_of_neighbours_in_time_are_wider() -> None:
+    random = np.random.default_rng(6)
+    strange = np.repeat(random.random(40) < 0.3, 25)
+    score = np.repeat(random.normal(size=40), 25) + strange
+    own = judge.detections("", score, strange)
+    widths = []
+    for block in (1, 25):
+        scores, _ = judge.compared(own, [], len(score), 0, block=block)
+        widths.append(scores["auc"].high - scores["auc"].low)
+    assert widths[1] > 3 * widths[0]
