@@ -39,6 +39,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "erase": (1, "chance of covering a rectangle of 2% to 20% of the area with the mean color (true: 0.5)"),
     },
     "spectrogram": {
+        "tempo": (0.5, "largest change of the pace as a share"),
         "time_shift": (0.9, "largest shift as a share of the sound's length"),
         "time_mask": (0.9, "largest share of the time that is blanked, in two stretches"),
         "frequency_mask": (0.9, "largest share of the bands that is blanked, in two stretches"),
