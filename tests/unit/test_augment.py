@@ -184,7 +184,9 @@ def test_another_pace_stretches_what_is_heard_and_loses_nothing() -> None:
     sounds = torch.zeros(40, 60, 2, dtype=torch.float16)
     ramp = torch.linspace(1, 2, 40, dtype=torch.float16)
     sounds[:, :40] = ramp[None, :, None]
-    found = augment({"s": sounds}, {"s": {"tempo": 0.4}}, {"s": Feature("spectrogram", (60, 2), "float16")}, chance(1))["s"]
+    found = augment({"s": sounds}, {"s": {"tempo": 0.4}}, {"s": Feature("spectrogram", (60, 2), "float16")}, chance(1))[
+        "s"
+    ]
     lengths = (found[:, :, 0] != 0).sum(dim=1)
     assert lengths.min() < 34
     assert lengths.max() > 48
@@ -194,7 +196,9 @@ def test_another_pace_stretches_what_is_heard_and_loses_nothing() -> None:
         assert torch.allclose(row[:length], expected.clamp_max(2.0), atol=0.03)
         assert not row[length:].any()
     full = sounds[:, :40]
-    slower = augment({"s": full}, {"s": {"tempo": 0.4}}, {"s": Feature("spectrogram", (40, 2), "float16")}, chance(1))["s"]
+    slower = augment({"s": full}, {"s": {"tempo": 0.4}}, {"s": Feature("spectrogram", (40, 2), "float16")}, chance(1))[
+        "s"
+    ]
     assert torch.allclose(slower[(slower[:, -1, 0] != 0), -1, 0].float(), torch.tensor(2.0), atol=0.05)
 
 

@@ -16,7 +16,7 @@ from lamina.baselines._run import compare
 from lamina.data.schema import Field
 from lamina.errors import InputError
 from lamina.modalities.audio import Encoder
-from lamina.tasks._ctc import BLANK, PADDING, Weights, align, beam_search, greedy, lengths, needed, certain_of
+from lamina.tasks._ctc import BLANK, PADDING, Weights, align, beam_search, certain_of, greedy, lengths, needed
 from lamina.tasks._edits import edit_distances, edits
 from lamina.tasks._language import best_weights, texts_of
 from lamina.tasks._ngrams import BEGIN, Ngrams
@@ -71,7 +71,9 @@ def test_chances_of_what_follows_sum_to_one_after_every_context() -> None:
     for context in ("", "p", "pre", "one t", "zzz", "xpress"):
         assert np.exp(ngrams.after(ngrams.context(context))).sum() == pytest.approx(1.0)
     assert ngrams.log_chance("press two") > ngrams.log_chance("sserp owt")
-    assert Ngrams.restore(json.loads(json.dumps(ngrams.state()))).log_chance("stop one") == ngrams.log_chance("stop one")
+    assert Ngrams.restore(json.loads(json.dumps(ngrams.state()))).log_chance("stop one") == ngrams.log_chance(
+        "stop one"
+    )
 
 
 def test_kneser_ney_by_hand() -> None:
@@ -230,12 +232,22 @@ def test_texts_that_cannot_be_learned_are_errors_of_their_rows() -> None:
     assert "there is no text" in encoded.errors[1]
     assert "steps" in encoded.errors[3]
     assert task.unknown(encoded.array[4:]) == 2
-    sounds = np.zeros((3, encoder(0.5).frames, 8), dtype=np.float16)
-    sounds[0, :40] = 1
-    sounds[1, :8] = 1
-    found = task.misfits({"sound": sounds}, encoded.array[[0, 0, 4]])
-    assert sorted(found) == [1, 2]
-    assert "longer than its sound: it needs 4 steps of 40 ms, and the sound has 2" in found[1]
+    samples = {"sound": np.array([np.zeros(length, np.float32) for length in (8000, 1400)] + [None, b"", "?"], object)}
+    found = task.encode(np.array(["stop"] * 5, dtype=object), None, {"sound": samples["sound"]})
+    # Of the second sound there are two steps; the others cannot be read, which their own encoder says.
+    assert list(found.errors) == [1]
+    assert "longer than its sound: it needs 4 steps of 40 ms, and there are 2" in found.errors[1]
+    assert any("lower case, without punctuation" in sentence for sentence in task.stated())
+
+
+def test_the_report_plays_sounds_with_marked_differences() -> None:
+    task = fitted(TEXTS)
+    target = task.encode(np.array(["press one", "stop it"], dtype=object)).array
+    one, other, strange = task.sights(outputs_of(task, ["dress one now".replace("d", "t"), "stop"]), target, dict)
+    assert one.lines == ("Said: press one", "Understood: [press → tress] one [+ now]")
+    assert other.lines[1] == "Understood: stop [− \ufffdt]"
+    assert (one.rows, other.rows) == ((0,), (1,))
+    assert strange.text.startswith("1 characters")
 
 
 def test_the_language_model_is_used_where_it_makes_fewer_errors() -> None:
@@ -296,9 +308,7 @@ def test_what_cannot_be_learned_is_refused_with_a_fix(change: dict, message: str
     given = {"texts": TEXTS, "modality": "text", "inputs": {"sound": encoder()}, "options": {}, **change}
     field = Field("text", given["modality"], "target")
     with pytest.raises(InputError, match=message) as error:
-        Task.fit(
-            field, lambda: iter([np.array(given["texts"], dtype=object)]), given["options"], given["inputs"]
-        )
+        Task.fit(field, lambda: iter([np.array(given["texts"], dtype=object)]), given["options"], given["inputs"])
     assert error.value.fix
 
 

@@ -25,7 +25,11 @@ BLOCK = 512
 
 def suits(kinds: set[str], task: str, rows: int) -> bool:
     """Where every input is a picture, a sound or a series."""
-    return task in ("classify", "tag", "regress", "transcribe") and bool(kinds) and kinds <= {"image", "spectrogram", "series"}
+    return (
+        task in ("classify", "tag", "regress", "transcribe")
+        and bool(kinds)
+        and kinds <= {"image", "spectrogram", "series"}
+    )
 
 
 @dataclass(frozen=True)

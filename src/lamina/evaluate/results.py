@@ -139,6 +139,7 @@ class Exhibit:
     Attributes:
         title, text: for the reader.
         pictures: data URIs, shown side by side.
+        sounds: data URIs.
         points: figures in order, drawn as one curve.
         lines: what is listed.
     """
@@ -148,6 +149,7 @@ class Exhibit:
     pictures: tuple[str, ...] = ()
     points: tuple[float, ...] = ()
     lines: tuple[str, ...] = ()
+    sounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

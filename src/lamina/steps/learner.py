@@ -100,7 +100,11 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
         if encoder.feature.kind == "tokens"
     }
     lengths = None
-    if padded:
+    heard = _heard(prepared)
+    if heard is not None:
+        name, lengths = heard
+        padded = {name: 0}
+    elif padded:
         lengths = np.max(
             [token_lengths(prepared.examples.arrays[name], padding) for name, padding in padded.items()], axis=0
         )
@@ -116,6 +120,19 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
         weight=prepared.weight,
         padded=frozenset(padded),
     )
+
+
+def _heard(prepared: Prepared) -> tuple[str, Array] | None:
+    """The sound along which an answer goes, and how many frames of each row are no padding: batches of like lengths.
+
+    Longer ones than the rest of a batch would make each of its rows cost as much as they do.
+    """
+    sounds = [name for name, encoder in prepared.encoders.items() if encoder.feature.kind == "spectrogram"]
+    if len(sounds) != 1 or not any(layout_of(task).kind == "steps" for task in prepared.tasks.values()):
+        return None
+    array = prepared.examples.arrays[sounds[0]]
+    found = [token_lengths((np.asarray(array[part]) != 0).any(axis=2), 0) for part in blocks(array)]
+    return sounds[0], np.concatenate([np.zeros(0, np.int32), *found])
 
 
 def loader(plan: Plan, prepared: Prepared, rows: Array) -> Loader:

@@ -11,6 +11,9 @@ A module `lamina/tasks/NAME.py` offers
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.
 
+A task that reads inputs of some modalities only says so in `READS`: modality to what it asks of those inputs' encoders
+where the user does not say otherwise. All other inputs are left out.
+
 A task whose answer is no vector says in `layout` how its flat outputs lie (`LaidOut`).
 """
 
@@ -139,12 +142,14 @@ class Sight:
         title, text: for the reader.
         pictures: uint8 [height, width(, 3)] each, shown side by side.
         lines: what is listed.
+        rows: positions of the rows whose sounds are to be heard.
     """
 
     title: str
     text: str = ""
     pictures: tuple[Array, ...] = ()
     lines: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -167,6 +172,15 @@ class Described(Protocol):
 
     def described(self, output: Array, target: Array) -> tuple[str, str]:
         """(expected, answered) of one row: output [width], target as encoded, without the row axis."""
+        ...
+
+
+@runtime_checkable
+class Stated(Protocol):
+    """A task whose answers need a word of explanation, to who trains the model and to who uses it."""
+
+    def stated(self) -> tuple[str, ...]:
+        """Plain sentences."""
         ...
 
 

@@ -166,7 +166,9 @@ def beam_search(
         likely = [symbol for symbol in likely if chances[symbol] >= least]
         after = {prefix: _stayed(chances, tree.symbol[prefix], *ends) for prefix, ends in beams.items()}
         # Where as many beginnings as are kept go on unchanged, a longer one must be better than the worst of them.
-        bar = min(_added(*ends) + tree.bonus[prefix] for prefix, ends in after.items()) if len(after) >= width else NEVER
+        bar = (
+            min(_added(*ends) + tree.bonus[prefix] for prefix, ends in after.items()) if len(after) >= width else NEVER
+        )
         for prefix, (blank, other) in beams.items():
             total, last = _added(blank, other), tree.symbol[prefix]
             most = total + tree.bonus[prefix] + weights.symbol

@@ -83,3 +83,14 @@ def edits(truth: Sequence[str], answer: Sequence[str]) -> list[tuple[Kind, str, 
             column -= 1
             found.append(("added", "", answer[column]))
     return found[::-1]
+
+
+def marked(truth: str, answer: str) -> str:
+    """The answer with its differences from the truth in brackets, word by word.
+
+    Example:
+        >>> marked("press one", "dress one now")
+        '[press → dress] one [+ now]'
+    """
+    ways = {"same": "{1}", "changed": "[{0} → {1}]", "missing": "[− {0}]", "added": "[+ {1}]"}
+    return " ".join(ways[kind].format(first, second) for kind, first, second in edits(truth.split(), answer.split()))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina.data.schema import Values
-from lamina.tasks._ctc import Found, Weights, beam_search, greedy, lengths
+from lamina.tasks._ctc import BLANK, Found, Weights, beam_search, greedy, lengths
 from lamina.tasks._edits import edit_distances
 from lamina.tasks._ngrams import Ngrams
 from lamina.tasks._transcripts import as_texts
@@ -23,9 +23,7 @@ LANGUAGE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.1)
 SYMBOL = (0.0, 0.4, 0.8, 1.2, 1.8)
 
 
-def texts_of(
-    log_chances: Array, characters: str, width: int, ngrams: Ngrams | None, weights: Weights | None
-) -> Values:
+def texts_of(log_chances: Array, characters: str, width: int, ngrams: Ngrams | None, weights: Weights | None) -> Values:
     """object [row] of str, from [row, step, symbol]: of the search, or without weights of the most likely path."""
     if weights is None:
         return as_texts(greedy(log_chances), characters)
@@ -35,9 +33,11 @@ def texts_of(
 
 def _searched(log_chances: Array, width: int, ngrams: Ngrams | None, weights: Weights) -> list[list[Found]]:
     heard = lengths(log_chances)
+    # Where nothing is likelier than the blank at any step, nothing was said, whatever texts are usual.
+    silent = (log_chances.argmax(axis=2) == BLANK).all(axis=1)
     return [
-        beam_search(row[: max(1, steps)], width, ngrams, weights)
-        for row, steps in zip(log_chances, heard.tolist(), strict=True)
+        [Found((), 0.0)] if quiet else beam_search(row[:steps], width, ngrams, weights)
+        for row, steps, quiet in zip(log_chances, heard.tolist(), silent.tolist(), strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,14 @@ from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Encoder, Feature, Recognition
 from lamina.modalities._canonical import object_array
-from lamina.tasks import Layout, Score
+from lamina.modalities._files import Unreadable
+from lamina.modalities._mel import frame_count
+from lamina.modalities.audio import DEFAULT_RATE, header
+from lamina.tasks import Layout, Score, Sight
 from lamina.tasks._agreement import Agreement
 from lamina.tasks._calibrate import FEWEST
 from lamina.tasks._ctc import BLANK, PADDING, Weights, align, lengths, needed
-from lamina.tasks._edits import edit_distances
+from lamina.tasks._edits import edit_distances, marked
 from lamina.tasks._language import best_weights, texts_of
 from lamina.tasks._ngrams import Ngrams
 from lamina.tasks._options import check_names, choice
@@ -40,6 +43,9 @@ WIDTH = 12
 TIE = 1e-4
 """Two networks whose chances of every symbol are so near may still be decoded to different texts."""
 MOST_CHARACTERS = 10_000
+SIGHTS = 8
+"""Sounds that the report plays besides the worst answers."""
+SHOWN_CHARACTERS = 80
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
@@ -58,6 +64,7 @@ class Task:
         seconds: from one step to the next.
         field: the input that is listened to.
         frames: of that input's encoding in one step.
+        rate: samples a second of that input.
         rows: training texts that are not empty.
         case, punctuation: what `normalised` does to texts.
         primary: the score to report and to stop on.
@@ -74,6 +81,7 @@ class Task:
     seconds: float
     field: str
     frames: int
+    rate: int
     rows: int
     case: str = "lower"
     punctuation: str = "drop"
@@ -144,43 +152,44 @@ class Task:
         ngrams = Ngrams.fit(texts, characters, order) if order and beam > 1 else None
         steps = -(-feature.shape[0] // stride)
         seconds = float(feature.details.get("step", 0.01)) * stride
+        rate = int(getattr(inputs[name], "rate", DEFAULT_RATE))
         return cls(
-            field.name, characters, steps, seconds, name, stride, len(texts), case, punctuation, primary, beam, ngrams
-        )
+            field.name, characters, steps, seconds, name, stride, rate, len(texts), case, punctuation, primary, beam,
+            ngrams,
+        )  # fmt: skip
 
     def normalised(self, values: Values) -> list[str]:
         """Texts as they are learned and scored; "" where there is none."""
         return [normalised(value, self.case, self.punctuation) for value in values]
 
-    def encode(self, values: Values, root: Path | None = None) -> Encoded:
-        """int32 [row, step]: symbols, -1 after the end; an error where there is no text, or one that is too long."""
+    def encode(self, values: Values, root: Path | None = None, inputs: Mapping[str, Values] | None = None) -> Encoded:
+        """int32 [row, step]: symbols, -1 after the end; an error where there is no text, or one too long for its sound.
+
+        Args:
+            inputs: the raw sounds, by field; without them every text only has to fit into the longest.
+        """
         texts = self.normalised(values)
-        array = as_symbols(texts, self.characters, self.steps)
+        sounds = None if inputs is None else inputs.get(self.field)
         errors = {}
         for row, text in enumerate(texts):
-            # Two equal symbols need a blank between them.
             least = needed([ord(character) for character in text])
+            steps = self.steps if sounds is None else self._steps_of(sounds[row], root)
             if not text:
                 errors[row] = "there is no text"
-            elif least > self.steps:
-                errors[row] = f"the text needs {least} steps, and the longest sound that is heard has {self.steps}"
-        return Encoded(array, errors)
-
-    def misfits(self, arrays: Mapping[str, Array], target: Array) -> dict[int, str]:
-        """Reasons by row why inputs and target, as encoded, cannot go together: a text too long for its sound."""
-        frames = arrays[self.field]
-        heard = (frames != 0).any(axis=2)
-        used = (heard * np.arange(1, heard.shape[1] + 1)).max(axis=1, initial=0)
-        errors = {}
-        for row, symbols in enumerate(target.tolist()):
-            text = [symbol for symbol in symbols if symbol >= 0]
-            steps = -(-int(used[row]) // self.frames)
-            if needed(text) > steps:
+            elif least > steps:
                 errors[row] = (
-                    f"the text is longer than its sound: it needs {needed(text)} steps of {self.seconds * 1000:.0f} ms, "
-                    f"and the sound has {steps}"
+                    f"the text is longer than its sound: it needs {least} steps of {self.seconds * 1000:.0f} ms, and "
+                    f"there are {steps}"
                 )
-        return errors
+        return Encoded(as_symbols(texts, self.characters, self.steps), errors)
+
+    def _steps_of(self, sound: object, root: Path | None) -> int:
+        """The steps of a sound by its header; of one that cannot be read, which is an error of its own, all of them."""
+        try:
+            samples = round(header(sound, root, self.rate).seconds * self.rate)
+        except Unreadable:
+            return self.steps
+        return min(self.steps, -(-frame_count(samples, self.rate) // self.frames))
 
     def unknown(self, target: Array) -> int:
         """How many characters of encoded texts are in no training text: they can only be answered wrongly."""
@@ -297,6 +306,34 @@ class Task:
         """(What was said, what was understood) of one row."""
         return str(self.truths(target[None])[0]), str(self.answers(output[None])[0])
 
+    def stated(self) -> tuple[str, ...]:
+        """How texts are read, and what of."""
+        letters = self.characters.replace(" ", "")
+        shown = letters if len(letters) <= SHOWN_CHARACTERS else letters[:SHOWN_CHARACTERS] + " ..."
+        case = "as they are written" if self.case == "keep" else "in lower case"
+        marks = "with punctuation" if self.punctuation == "keep" else "without punctuation"
+        return (
+            f"{self.name}: texts {case}, {marks}, digits as they are written; {len(letters)} characters: {shown}",
+            f"{self.name}: one step every {self.seconds * 1000:.0f} ms, sounds up to {self.steps * self.seconds:.1f} s",
+        )
+
+    def sights(self, output: Array, target: Array, inputs: Callable[[Array], Mapping[str, Array]]) -> tuple[Sight, ...]:
+        """Some test sounds, evenly spaced, with what was said and what was understood."""
+        chosen = np.unique(np.linspace(0, len(target) - 1, min(SIGHTS, len(target))).round().astype(np.int64))
+        truths, answers = self.truths(target), self.answers(output)
+        found = [
+            Sight(
+                f"Sound {number}",
+                lines=(f"Said: {truths[row]}", f"Understood: {marked(truths[row], answers[row])}"),
+                rows=(int(row),),
+            )
+            for number, row in enumerate(chosen, 1)
+        ]
+        if strange := self.unknown(target):
+            text = f"{strange} characters of the test texts are in no training text; each counts as an error."
+            found.append(Sight("Characters never met", text))
+        return tuple(found)
+
     def agreement(self, before: Array, after: Array) -> Agreement:
         """By chances of symbols; another text is a tie where no chance differs by more than rounding brings."""
         if not len(before):
@@ -325,7 +362,7 @@ class Task:
 
 
 _PLAIN = (
-    "name", "characters", "steps", "seconds", "field", "frames", "rows", "case", "punctuation", "primary", "beam",
+    "name", "characters", "steps", "seconds", "field", "frames", "rate", "rows", "case", "punctuation", "primary", "beam",
 )  # fmt: skip
 
 
