@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from lamina.baselines._run import compare
 from lamina.data.schema import Field
 from lamina.errors import InputError
 from lamina.modalities.audio import Encoder
+from lamina.networks import Steps
+from lamina.networks.heads.steps import Options, build
+from lamina.tasks import Layout
 from lamina.tasks._ctc import BLANK, PADDING, Weights, align, beam_search, certain_of, greedy, lengths, needed
 from lamina.tasks._edits import edit_distances, edits
 from lamina.tasks._language import best_weights, texts_of
@@ -321,3 +324,27 @@ def test_baselines_answer_with_whole_texts() -> None:
     found = compare(task, {"spectrogram"}, (train, target), (train, target), asked)
     answers = {item.name: task.answers(item.output).tolist() for item in found}
     assert answers == {"always the same answer": ["stop", "stop"], "nearest neighbors": ["press two", "press stop now"]}
+
+
+@dataclass(frozen=True)
+class Sequenced:
+    """What the head asks of a network."""
+
+    steps: Steps
+
+
+def test_the_head_gives_chances_that_sum_to_one_and_certain_blanks_at_padding() -> None:
+    layout = Layout("steps", (6, 4))
+    torch.manual_seed(0)
+    head = build(layout, Sequenced(Steps(8, 6, 4)), Options()).eval()
+    values = torch.randn(3, 6, 8)
+    values[1, 4:] = 0
+    found = head(values)
+    assert found.shape == (3, 1, layout.size)
+    chances = found.unflatten(2, layout.shape).squeeze(1)
+    assert torch.allclose(chances.exp().sum(dim=2), torch.ones(3, 6))
+    assert chances[1, 4:].tolist() == [[0.0, PADDING, PADDING, PADDING]] * 2
+    assert lengths(chances.detach().numpy()).tolist() == [6, 4, 6]
+    with pytest.raises(InputError, match="gives 5 steps") as error:
+        build(layout, Sequenced(Steps(8, 5, 4)), Options())
+    assert "halvings" in error.value.fix

@@ -86,6 +86,11 @@ def choose(
             name, why = _able(name, why, kinds, wanted)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)
+        if name == "recurrent" and "sequence" in wanted and "spectrogram" in kinds:
+            options, option_reason = (
+                {"patch": 4},
+                "frames read four at a time: a step every 40 ms, as answers are given",
+            )
         if asked.weights:
             options, option_reason = _fitting(asked.weights, base, features[fields[0]])
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})

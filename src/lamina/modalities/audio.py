@@ -219,8 +219,8 @@ class Encoder:
             raise Unreadable(f"the sound holds samples beyond {LOUDEST:,} times full scale")
         if self.long == "refuse" and len(samples) > (self.seconds + SPARE) * rate:
             raise Unreadable(
-                f"the sound is {len(samples) / rate:.1f} s long, and only sounds up to {self.seconds:g} s are heard as a "
-                "whole (cut it at pauses)"
+                f"the sound is {len(samples) / rate:.1f} s long, and sounds are heard as a whole up to "
+                f"{self.seconds:g} s only: cut it at pauses"
             )
         # Cut before resampling with a little to spare: most of a long file is never analysed.
         wanted = round(self.seconds * self.rate)

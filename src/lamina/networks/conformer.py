@@ -1,9 +1,10 @@
-"""Conformer for speech: convolutions that see what is near, attention that sees the whole sound (Gulati et al. 2020)."""
+"""Conformer for speech: convolutions see what is near, attention the whole sound (Gulati et al. 2020)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as functional
@@ -62,7 +63,7 @@ class Entry(nn.Module):
         super().__init__()
         inner = [1] + [options.channels] * options.halvings
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(one, other, 3, stride=2, padding=1) for one, other in zip(inner[:-1], inner[1:], strict=True)
+            nn.Conv2d(one, other, 3, stride=2, padding=1) for one, other in pairwise(inner)
         )
         for _ in range(options.halvings):
             bands = -(-bands // 2)

@@ -100,7 +100,7 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
         if encoder.feature.kind == "tokens"
     }
     lengths = None
-    heard = _heard(prepared)
+    heard = _heard(prepared, rows)
     if heard is not None:
         name, lengths = heard
         padded = {name: 0}
@@ -122,8 +122,8 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
     )
 
 
-def _heard(prepared: Prepared) -> tuple[str, Array] | None:
-    """The sound along which an answer goes, and how many frames of each row are no padding: batches of like lengths.
+def _heard(prepared: Prepared, rows: Array) -> tuple[str, Array] | None:
+    """The sound along which an answer goes, and how many frames of each of `rows` are no padding: for batches of like.
 
     Longer ones than the rest of a batch would make each of its rows cost as much as they do.
     """
@@ -131,8 +131,10 @@ def _heard(prepared: Prepared) -> tuple[str, Array] | None:
     if len(sounds) != 1 or not any(layout_of(task).kind == "steps" for task in prepared.tasks.values()):
         return None
     array = prepared.examples.arrays[sounds[0]]
-    found = [token_lengths((np.asarray(array[part]) != 0).any(axis=2), 0) for part in blocks(array)]
-    return sounds[0], np.concatenate([np.zeros(0, np.int32), *found])
+    lengths = np.zeros(len(array), np.int32)
+    for part in blocks(array, len(rows)):
+        lengths[rows[part]] = token_lengths((np.asarray(array[rows[part]]) != 0).any(axis=2), 0)
+    return sounds[0], lengths
 
 
 def loader(plan: Plan, prepared: Prepared, rows: Array) -> Loader:

@@ -1,7 +1,7 @@
-"""From chances of symbols at every step to a text: connectionist temporal classification (Graves et al. 2006). NumPy only.
+"""From chances of symbols at every step to a text, as in connectionist temporal classification. NumPy only.
 
 Symbol 0 is the blank. A path over the steps stands for the text that is left when repeats are merged and blanks
-dropped; the chance of a text is the sum over its paths.
+dropped; the chance of a text is the sum over its paths (Graves et al. 2006).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ NEVER = -math.inf
 
 def needed(symbols: Sequence[int]) -> int:
     """The fewest steps in which a text fits: one for each symbol, and a blank between two that are equal."""
-    return len(symbols) + sum(first == second for first, second in zip(symbols, symbols[1:], strict=False))
+    return len(symbols) + sum(first == second for first, second in pairwise(symbols))
 
 
 def lengths(log_chances: Array) -> Array:

@@ -55,7 +55,7 @@ def _padded(rows: list[list[int]], filler: int) -> tuple[Array, Array]:
 
 
 def edits(truth: Sequence[str], answer: Sequence[str]) -> list[tuple[Kind, str, str]]:
-    """(kind, word of the truth, word of the answer) in order, "" where there is none: a shortest way from one to the other.
+    """The fewest edits from one to the other, in order: (kind, word of the truth, word of the answer); "" for no word.
 
     Example:
         >>> edits(["press", "one"], ["one", "now"])

@@ -48,7 +48,7 @@ def _kept(text: str, place: int) -> str:
 
 
 def as_symbols(texts: Sequence[str], characters: str, longest: int) -> Array:
-    """int32 [row, longest]: 1 for the first of `characters`, one more than there are for an unknown one, -1 at the end."""
+    """int32 [row, longest]: 1 for the first of `characters`, one more than there are for others; -1 after the end."""
     number = {character: place for place, character in enumerate(characters, 1)}
     array = np.full((len(texts), longest), -1, dtype=np.int32)
     for row, text in enumerate(texts):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from lamina.data.examples import blocks
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Encoder, Feature, Recognition
@@ -338,7 +339,9 @@ class Task:
         """By chances of symbols; another text is a tie where no chance differs by more than rounding brings."""
         if not len(before):
             return Agreement(np.zeros(0, dtype=bool), 0, 0.0, 0)
-        difference = np.abs(np.exp(np.asarray(before, np.float64)) - np.exp(np.asarray(after, np.float64))).max(axis=1)
+        difference = np.concatenate(
+            [np.abs(np.exp(before[part]) - np.exp(after[part])).max(axis=1) for part in blocks(before)]
+        )
         same = np.asarray(self.answers(before) == self.answers(after), dtype=bool)
         worst = int(np.argmax(difference))
         return Agreement(same, int((~same & (difference <= TIE)).sum()), float(difference[worst]), worst)
@@ -362,7 +365,8 @@ class Task:
 
 
 _PLAIN = (
-    "name", "characters", "steps", "seconds", "field", "frames", "rate", "rows", "case", "punctuation", "primary", "beam",
+    "name", "characters", "steps", "seconds", "field", "frames", "rate", "rows", "case", "punctuation", "primary",
+    "beam",
 )  # fmt: skip
 
 
