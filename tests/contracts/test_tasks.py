@@ -39,7 +39,7 @@ NAMES = tuple(
     if hasattr(task := registry.module("tasks", name).Task, "fit") and not hasattr(task, "layout")
 )
 """Tasks whose answers are vectors for what is in a column; the others have tests of their own."""
-OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "generate", "recommend", "transcribe")
+OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "generate", "recommend", "segment", "transcribe")
 
 
 def test_every_task_has_a_sample() -> None:

@@ -28,6 +28,8 @@ FEW_ROWS_OF_PAIRS = 1_000
 
 MANY_TEXTS = 50_000
 """Training texts from which on a bag of embeddings needs no more dropout than usual."""
+MANY_SOUNDS = 5_000
+"""Training sounds with texts from which on a conformer has its usual size."""
 LONG_TEXT, LONGEST_READ = 128, 512
 """Tokens that a pretrained encoder reads of a text on a processor, where more of them cost too much, and on a GPU."""
 MANY_TOKENS = 2_000_000
@@ -218,6 +220,8 @@ def _options(name: str, features: list[Feature], rows: int, classify: bool, toke
         return wide, "many rows: wider layers, fewer members, no dropout"
     if name == "bag" and rows < MANY_TEXTS:
         return _for_few_texts(tokens, classify)
+    if name == "conformer" and rows < MANY_SOUNDS:
+        return {"expansion": 2}, "few sounds: smaller feed-forward parts, so that they are heard more often in the time"
     if name == "resnet" and features[0].kind == "spectrogram":
         return _for_sound(features[0], rows)
     return {}, ""

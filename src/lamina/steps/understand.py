@@ -203,7 +203,7 @@ def _tasks(request: Request, schema: Schema, table: Table) -> tuple[dict[str, Ta
 
 
 def _read_by(schema: Schema, tasks: Mapping[str, TaskPlan]) -> Schema:
-    """Without the inputs that a task does not read, and with what it asks of the others' encoders (`READS`).
+    """Without the inputs that a task does not read, where it says what it does (`READS` of its module).
 
     Such a task's target is no class, however few different texts there are.
     """
@@ -213,11 +213,9 @@ def _read_by(schema: Schema, tasks: Mapping[str, TaskPlan]) -> Schema:
             continue
         fields = []
         for field in schema:
-            if field.role == "input" and field.modality in reads:
-                field = replace(field, options={**reads[field.modality], **field.options})
-            elif field.role == "target" and field.modality == "category":
+            if field.role == "target" and field.modality == "category":
                 field = replace(field, modality="text", reason=f"texts, as the task {plan.name} needs")
-            elif field.role == "input":
+            elif field.role == "input" and field.modality not in reads:
                 kinds = " and ".join(sorted(reads))
                 field = replace(field, role="ignore", reason=f"the task {plan.name} reads {kinds} only")
             fields.append(field)
@@ -227,7 +225,7 @@ def _read_by(schema: Schema, tasks: Mapping[str, TaskPlan]) -> Schema:
             raise InputError(
                 f"The task {plan.name!r} reads {kinds}, and no column holds that.",
                 where="--task",
-                fix=f"Name the column with --set schema.COLUMN.modality={next(iter(reads))}, or choose another task.",
+                fix=f"Name the column with --set schema.COLUMN.modality={reads[0]}, or choose another task.",
             )
     return schema
 

@@ -11,8 +11,8 @@ A module `lamina/tasks/NAME.py` offers
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.
 
-A task that reads inputs of some modalities only says so in `READS`: modality to what it asks of those inputs' encoders
-where the user does not say otherwise. All other inputs are left out.
+A task that reads inputs of some modalities only names them in `READS`: all other inputs are left out. What it asks of
+encoders by modality, where the user does not say otherwise, is in `INPUTS`.
 
 A task whose answer is no vector says in `layout` how its flat outputs lie (`LaidOut`).
 """

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 SCORES = ("word_error", "character_error", "exact_match")
-READS: Mapping[str, Mapping[str, Json]] = {"audio": {"long": "refuse"}}
-"""The inputs that this task reads, and what it asks of their encoders: a part of a sound has a part of its text."""
+READS = ("audio",)
+"""Modalities of the inputs that this task reads."""
+INPUTS: Mapping[str, Mapping[str, Json]] = {"audio": {"long": "refuse"}}
+"""What it asks of their encoders: a part of a sound has a part of its text."""
 STRIDE = 4
 ORDER = 5
 WIDTH = 12
