@@ -22,8 +22,9 @@ from lamina.errors import InputError
 from lamina.modalities import Feature
 from lamina.model import lengths, quantize
 from lamina.model.export import folded, free_axes
-from lamina.networks import Remembering
+from lamina.networks import Remembering, Stepwise
 from lamina.networks.assembly import Assembly, build_assembly
+from lamina.networks.blocks import fields
 from lamina.networks.blocks.options import read_options
 from lamina.plan import NetworkPlan
 
@@ -34,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet": {"width": 8, "stages": 2, "squeeze_excite": True, "stochastic_depth": 0.1, "dropout": 0.1},
     "recurrent": {"width": 8, "embedding": 8},
     "transformer": {"width": 16, "depth": 1, "heads": 2, "stochastic_depth": 0.1},
+    "conformer": {"width": 16, "depth": 1, "heads": 2, "kernel": 5, "channels": 4, "stochastic_depth": 0.1},
     "efficientnet": {},
     "bag": {"members": 2, "width": 8, "buckets": 64, "hidden": 16},
     "huggingface": {},
@@ -47,6 +49,7 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
     "resnet": [{"pooling": "statistics", "width": 8, "stages": 2}],
     "recurrent": [{"cell": "gru", "pooling": "attention", "depth": 2, "bidirectional": False}],
     "transformer": [{"pooling": "cls", "positions": "learned", "feed": "gelu"}],
+    "conformer": [{"pooling": "attention", "halvings": 1}],
     "bag": [{"grams": 3, "members": 1}],
 }
 """Further options of families, each tried on the first kind they accept."""
@@ -232,6 +235,29 @@ def test_padding_at_the_end_changes_nothing(made: tuple[Assembly, dict[str, Feat
     values[:, feature.shape[0] // 2 :] = 0
     shorter = values[:, : feature.shape[0] // 2]
     assert torch.allclose(network({name: values})["answer"], network({name: shorter})["answer"], atol=1e-5)
+
+
+@every_case
+def test_steps_have_the_promised_shape_and_padding_holds_nothing(made: tuple[Assembly, dict[str, Feature]]) -> None:
+    network, features = made
+    part = network.network("only")
+    if not isinstance(part, Stepwise):
+        return
+    network.eval()
+    inputs = inputs_of(features, 6)
+    kind, values = next(iter(features.values())).kind, next(iter(inputs.values()))
+    found = part.sequence(inputs)
+    assert found.shape == (6, part.steps.number, part.steps.width)
+    used = (fields.lengths(kind, values) + part.steps.stride - 1) // part.steps.stride
+    heard = torch.arange(part.steps.number)[None, :] < used[:, None]
+    assert torch.equal((found != 0).any(dim=2), heard)
+    # What the rows of a batch are padded with changes none of them.
+    for row in range(6):
+        alone = part.sequence({name: values[row : row + 1] for name, values in inputs.items()})
+        assert torch.allclose(alone[0], found[row], atol=1e-5)
+    part.without_vector()
+    assert torch.equal(part.sequence(inputs), found)
+    assert "pool" not in [name for name, _ in part.stages()]
 
 
 # Exporting takes seconds: of the further options, those that bring other operators into the graph.

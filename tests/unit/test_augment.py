@@ -181,6 +181,28 @@ def test_sounds_keep_their_padding_at_the_end(seed: int, shift: float, mask: flo
     assert ((masked == before) | (masked == 0)).all()
 
 
+def test_another_pace_stretches_what_is_heard_and_loses_nothing() -> None:
+    sounds = torch.zeros(40, 60, 2, dtype=torch.float16)
+    ramp = torch.linspace(1, 2, 40, dtype=torch.float16)
+    sounds[:, :40] = ramp[None, :, None]
+    found = augment({"s": sounds}, {"s": {"tempo": 0.4}}, {"s": Feature("spectrogram", (60, 2), "float16")}, chance(1))[
+        "s"
+    ]
+    lengths = (found[:, :, 0] != 0).sum(dim=1)
+    assert lengths.min() < 34
+    assert lengths.max() > 48
+    for row, length in zip(found[:, :, 0].float(), lengths.tolist(), strict=True):
+        # The same ramp from its first value to its last, in another number of steps, and zeros after it.
+        expected = 1 + torch.arange(length) * (40 / length) / 39
+        assert torch.allclose(row[:length], expected.clamp_max(2.0), atol=0.03)
+        assert not row[length:].any()
+    full = sounds[:, :40]
+    slower = augment({"s": full}, {"s": {"tempo": 0.4}}, {"s": Feature("spectrogram", (40, 2), "float16")}, chance(1))[
+        "s"
+    ]
+    assert torch.allclose(slower[(slower[:, -1, 0] != 0), -1, 0].float(), torch.tensor(2.0), atol=0.05)
+
+
 def test_gain_is_in_decibels() -> None:
     before = batch_of("spectrogram")
     difference = (changed("spectrogram", {"gain": 6}).float() - before.float()) * 10

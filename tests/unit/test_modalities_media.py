@@ -366,6 +366,19 @@ def test_of_a_long_sound_the_loudest_part_is_kept() -> None:
     assert (heard.argmax(axis=1) == expected.argmax(axis=1)[0]).mean() > 0.95
 
 
+def test_where_the_whole_is_asked_for_longer_sounds_are_refused_not_cut() -> None:
+    sounds = [wav(tone(440, 12)), *[wav(tone(440, 0.5))] * 9]
+    encoder = fit(audio, sounds, long="refuse")
+    assert 11 < encoder.seconds <= 12
+    shorter = fit(audio, sounds, long="refuse", seconds=0.6)
+    encoded = shorter.encode(objects(sounds))
+    assert list(encoded.errors) == [0]
+    assert "12.0 s long" in encoded.errors[0]
+    assert "up to 0.6 s only" in encoded.errors[0]
+    assert not shorter.encode(objects([wav(tone(440, 0.61))])).errors
+    assert audio.Encoder.restore(shorter.state()) == shorter
+
+
 def test_rate_and_length_follow_the_training_sounds() -> None:
     low = fit(audio, [wav(tone(440, seconds, 8_000), 8_000) for seconds in (0.5, 0.7, 1.0)])
     assert low.rate == 8_000
@@ -374,7 +387,7 @@ def test_rate_and_length_follow_the_training_sounds() -> None:
     assert fit(audio, [wav(tone(440, 12))]).seconds == 10.0
     loud, quiet = (fit(audio, [tone(440)], level="equal").mel(tone(440, loud=level)) for level in (0.5, 0.05))
     np.testing.assert_allclose(loud, quiet, atol=0.1)
-    for options in ({"rate": 10}, {"seconds": -1}, {"bands": 2.5}, {"level": "loud"}, {"second": 1}):
+    for options in ({"rate": 10}, {"seconds": -1}, {"bands": 2.5}, {"level": "loud"}, {"long": "cut"}, {"second": 1}):
         with pytest.raises(InputError):
             fit(audio, [tone(440)], **options)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lamina.tasks._ctc import certain_of
+
 Array = np.ndarray[Any, Any]
 
 LEAST_PROBABILITY = 1e-6
@@ -30,6 +32,14 @@ def number_output(location: Array, residual: Array) -> Array:
     scale = float(np.abs(residual).mean()) if len(residual) else 1.0
     log_scale = np.full(len(location), np.log(max(scale, 1e-3)))
     return np.stack([location, log_scale], axis=1).astype(np.float32)
+
+
+def text_output(symbols: Array, width: int) -> Array:
+    """Log-chances float32 [row, width] that are certain of texts, [row, step] symbols with -1 after the end."""
+    count = width // symbols.shape[1]
+    texts = [[symbol for symbol in row if symbol >= 0] for row in symbols.tolist()]
+    rows = [certain_of(text, symbols.shape[1], count).ravel() for text in texts]
+    return np.stack(rows) if rows else np.zeros((0, width), dtype=np.float32)
 
 
 def affordable(rows: int, seconds_per_row: float, seconds: float, seed: int) -> tuple[Array, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lamina.baselines import Baseline, BaselineFeatures, Clock
-from lamina.baselines._outputs import affordable, class_output, label_output, number_output
+from lamina.baselines._outputs import affordable, class_output, label_output, number_output, text_output
 from lamina.tasks import Task
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +26,11 @@ BLOCK = 512
 
 def suits(kinds: set[str], task: str, rows: int) -> bool:
     """Where every input is a picture, a sound or a series."""
-    return task in ("classify", "tag", "regress") and bool(kinds) and kinds <= {"image", "spectrogram", "series"}
+    return (
+        task in ("classify", "tag", "regress", "transcribe")
+        and bool(kinds)
+        and kinds <= {"image", "spectrogram", "series"}
+    )
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def fit(
     truth = validation[1]
     near = _nearest(_points(validation[0]), points, min(max(COUNTS), len(points)))
     losses = {}
-    for count in COUNTS:
+    for count in COUNTS if task.task != "transcribe" else COUNTS[:1]:
         if count > len(points):
             break
         output = _output(target[near[:, :count]], task.task, task.width, np.zeros(0))
@@ -93,7 +97,12 @@ def _nearest(asked: Array, points: Array, count: int) -> Array:
 
 
 def _output(near: Array, task: str, width: int, residual: Array) -> Array:
-    """Targets of the neighbors [row, count, ...] to outputs; classes and labels with one vote for each besides."""
+    """Targets of the neighbors [row, count, ...] to outputs; classes and labels with one vote for each besides.
+
+    Texts have no mean: the nearest one's is the answer.
+    """
+    if task == "transcribe":
+        return text_output(near[:, 0], width)
     if task == "regress":
         return number_output(near.mean(axis=1), residual)
     count = near.shape[1]

@@ -28,6 +28,8 @@ FEW_ROWS_OF_PAIRS = 1_000
 
 MANY_TEXTS = 50_000
 """Training texts from which on a bag of embeddings needs no more dropout than usual."""
+MANY_SOUNDS = 5_000
+"""Training sounds with texts from which on a conformer has its usual size."""
 LONG_TEXT, LONGEST_READ = 128, 512
 """Tokens that a pretrained encoder reads of a text on a processor, where more of them cost too much, and on a GPU."""
 MANY_TOKENS = 2_000_000
@@ -86,6 +88,11 @@ def choose(
             name, why = _able(name, why, kinds, wanted)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)
+        if name == "recurrent" and "sequence" in wanted and "spectrogram" in kinds:
+            options, option_reason = (
+                {"patch": 4},
+                "frames read four at a time: a step every 40 ms, as answers are given",
+            )
         if asked.weights:
             options, option_reason = _fitting(asked.weights, base, features[fields[0]])
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})
@@ -213,6 +220,8 @@ def _options(name: str, features: list[Feature], rows: int, classify: bool, toke
         return wide, "many rows: wider layers, fewer members, no dropout"
     if name == "bag" and rows < MANY_TEXTS:
         return _for_few_texts(tokens, classify)
+    if name == "conformer" and rows < MANY_SOUNDS:
+        return {"expansion": 2}, "few sounds: smaller feed-forward parts, so that they are heard more often in the time"
     if name == "resnet" and features[0].kind == "spectrogram":
         return _for_sound(features[0], rows)
     return {}, ""

@@ -75,6 +75,11 @@ RECIPES: dict[str, Recipe] = {
         OptimizerPlan("adamw", 1e-3, 0.05, beta2=0.98), SchedulePlan("one_cycle", 0.1), 1e6, (8, 60), 64, 0.998, 0.1, 0,
         "AdamW with warm-up, which transformers need",
     ),
+    "conformer": Recipe(
+        OptimizerPlan("adamw", 1.5e-3, 0.02, beta2=0.98), SchedulePlan("one_cycle", 0.1), 1.2e5, (20, 150), 16,
+        0.998, 0.0, 0,
+        "AdamW with warm-up and many passes: speech is learned suddenly, after a long time of silence as the answer",
+    ),
     "recurrent": Recipe(
         OptimizerPlan("adamw", 2e-3, 0.01), SchedulePlan("one_cycle", 0.1), 1e6, (8, 60), 64, 0.998, 0.05, 0,
         "AdamW with clipped gradients, which recurrent networks need",
@@ -97,7 +102,18 @@ FOR_CLASSES: dict[str, Recipe] = {
 
 def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
     """The recipe of the network that is hardest to train (pretrained before large before small)."""
-    order = ["huggingface", "efficientnet", "transformer", "recurrent", "resnet", "bag", "tabm", "factorisation", "mlp"]
+    order = [
+        "huggingface",
+        "efficientnet",
+        "conformer",
+        "transformer",
+        "recurrent",
+        "resnet",
+        "bag",
+        "tabm",
+        "factorisation",
+        "mlp",
+    ]
     names = [plan.name for plan in networks.values()]
     known = [name for name in order if name in names]
     name = known[0] if known else "mlp"
@@ -105,12 +121,19 @@ def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
 
 
 def choose(
-    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, classify: bool, maps: bool = False
+    networks: Mapping[str, NetworkPlan],
+    features: Mapping[str, Feature],
+    rows: int,
+    classify: bool,
+    maps: bool = False,
+    along: bool = False,
 ) -> tuple[OptimizerPlan, SchedulePlan, TrainingPlan, dict[str, str]]:
     """Settings for these networks and so many training rows, before time is considered.
 
     Args:
+        classify: is any target a class?
         maps: is anything answered for every place of a picture?
+        along: is the answer a sequence along the input?
 
     Returns:
         optimizer, schedule, training (with the most epochs that make sense) and reasons by dotted key.
@@ -135,7 +158,7 @@ def choose(
         patience=chosen.patience,
         evaluations=60 if chosen.patience else 12,
         label_smoothing=chosen.label_smoothing if classify else 0.0,
-        augment=_augmentation(networks, features, rows),
+        augment=_augmentation(networks, features, rows, along),
     )
     usual = "as usual for this network" if batch == chosen.batch else "suits the number of rows"
     reasons = {
@@ -185,12 +208,14 @@ def _batch_size(usual: int, rows: int, least: int = 8) -> int:
     return size
 
 
-def _augmentation(networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int) -> dict[str, Any]:
+def _augmentation(
+    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, along: bool
+) -> dict[str, Any]:
     from lamina.learn.augment import defaults
 
     # A bag of embeddings leaves tokens out by itself; twice would be too much.
     own = {name for plan in networks.values() if plan.name == "bag" for name in plan.fields}
-    found = {name: defaults(feature, rows) for name, feature in features.items() if name not in own}
+    found = {name: defaults(feature, rows, along) for name, feature in features.items() if name not in own}
     return {name: plan for name, plan in found.items() if plan}
 
 

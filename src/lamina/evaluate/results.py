@@ -139,6 +139,7 @@ class Exhibit:
     Attributes:
         title, text: for the reader.
         pictures: data URIs, shown side by side.
+        sounds: data URIs.
         points: figures in order, drawn as one curve.
         lines: what is listed.
         level: drawn across the curve, where there is one.
@@ -152,6 +153,7 @@ class Exhibit:
     lines: tuple[str, ...] = ()
     level: float | None = None
     every: int = 1
+    sounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

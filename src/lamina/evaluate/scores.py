@@ -27,6 +27,8 @@ TITLES: Mapping[str, str] = {
     "exact_match": "exact match",
     "log_loss": "log loss",
     "brier": "Brier score",
+    "word_error": "word error rate",
+    "character_error": "character error rate",
     "rmse": "root mean squared error",
     "mae": "mean absolute error",
     "median_ae": "median absolute error",
@@ -56,11 +58,14 @@ COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""
 RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms"))
 """Shares of rows that methods without answers are judged by."""
+ERRORS = frozenset(("word_error", "character_error"))
+"""Shares of words or characters to be changed; they may be above 1."""
 AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))
 """Scores of lists of recommendations."""
 POINTS = (
     COUNTED
     | RATES
+    | ERRORS
     | AT
     | frozenset(("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape"))
     | frozenset(("dice", "iou", "mean_iou", "mean_dice", "pixel_accuracy", "instance_f1"))

@@ -17,11 +17,13 @@ STRETCHES = 2
 def change_spectrogram(
     sounds: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
 ) -> Tensor:
-    """float16 [batch, time, band]: shift, louder or softer, noise, masks; padding frames stay zero and at the end."""
+    """float16 [batch, time, band]: pace, shift, louder or softer, noise, masks; padding stays zero and at the end."""
     batch, steps, bands = sounds.shape
     # As a product: a reduction over the short last axis is twenty times as slow on the CPU.
     used = sounds.float().abs() @ torch.ones(bands, device=sounds.device) > 0
     length = (used * torch.arange(1, steps + 1, device=sounds.device)).amax(dim=1)
+    if "tempo" in strengths:
+        sounds, length = _paced(sounds, length, strengths["tempo"], generator)
     if "time_shift" in strengths:
         sounds, length = _shifted(sounds, length, strengths["time_shift"], generator)
     changed = sounds
@@ -40,6 +42,26 @@ def change_spectrogram(
         masked = _stretches(bands, torch.full_like(length, bands), strengths["frequency_mask"], sounds, generator)
         changed = changed * (~masked).to(sounds.dtype)[:, None, :]
     return changed
+
+
+def _paced(sounds: Tensor, length: Tensor, strength: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Faster or slower, by linear interpolation between frames, and the new lengths; nothing is lost at the end.
+
+    A sound is slowed down no further than the batch has steps for. What lies beyond its new length is left for the
+    caller to blank.
+    """
+    steps = sounds.shape[1]
+    pace = uniform(len(sounds), sounds, generator, 1 - strength, 1 + strength).maximum(length / steps)
+    place = torch.arange(steps, device=sounds.device)[None, :] * pace[:, None]
+    last = (length - 1).clamp_min(0)[:, None]
+    place = place.minimum(last.to(place.dtype))
+    before = place.floor().long()
+    start = torch.arange(len(sounds), device=sounds.device)[:, None] * steps
+    frames = sounds.flatten(0, 1)
+    first = frames.index_select(0, (start + before).flatten()).view_as(sounds)
+    second = frames.index_select(0, (start + (before + 1).minimum(last)).flatten()).view_as(sounds)
+    mixed = torch.lerp(first.float(), second.float(), (place - before)[:, :, None]).to(sounds.dtype)
+    return mixed, (length / pace).round().long().clamp(1, steps).minimum(length * steps)
 
 
 def _shifted(

@@ -39,6 +39,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "erase": (1, "chance of covering a rectangle of 2% to 20% of the area with the mean color (true: 0.5)"),
     },
     "spectrogram": {
+        "tempo": (0.5, "largest change of the pace as a share"),
         "time_shift": (0.9, "largest shift as a share of the sound's length"),
         "time_mask": (0.9, "largest share of the time that is blanked, in two stretches"),
         "frequency_mask": (0.9, "largest share of the bands that is blanked, in two stretches"),
@@ -74,7 +75,7 @@ LINE_ART = 0.8
 """A larger share of nearly black or white pixels in one channel: drawn letters or digits, not photographs."""
 
 
-def defaults(feature: Feature, rows: int) -> dict[str, Any]:
+def defaults(feature: Feature, rows: int, along: bool = False) -> dict[str, Any]:
     """Careful augmentations for a kind of feature and a number of training rows.
 
     Pictures shift a little and are mirrored. Mirroring suits photographs and things; writing loses by it, so
@@ -82,6 +83,10 @@ def defaults(feature: Feature, rows: int) -> dict[str, Any]:
     meaning says otherwise, set `training.augment.FIELD.flip` to false. Sounds are masked (SpecAugment, Park et
     al. 2019), shifted and made louder or softer; the fewer the rows, the stronger. Numbers and categories are
     left alone: noise rarely helps tables.
+
+    Args:
+        along: is the answer a sequence along the input? A sound is then not shifted, which would cut off its
+            beginning or end, but spoken faster or slower (Ko et al. 2015, of the tempo alone).
     """
     few = rows < 5_000
     if feature.kind == "image":
@@ -95,6 +100,8 @@ def defaults(feature: Feature, rows: int) -> dict[str, Any]:
         return plan
     if feature.kind == "spectrogram":
         mask = 0.15 if few else 0.1
+        if along:
+            return {"tempo": 0.1, "time_mask": mask, "frequency_mask": 2 * mask, "gain": 4.0, "noise": 0.1}
         return {"time_shift": 0.1, "time_mask": mask, "frequency_mask": mask, "gain": 4.0}
     if feature.kind == "tokens":
         return {"drop": 0.1 if rows < 20_000 else 0.05}

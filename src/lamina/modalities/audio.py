@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -44,15 +44,21 @@ MAGIC = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b".snd
 DEFAULT_RATE = 16_000
 RATES = (1_000, 768_000)
 LONGEST_DEFAULT = 10.0
+LONGEST_WHOLE = 30.0
+"""Seconds that are encoded at most by default where longer sounds are refused."""
 SEARCHED_SECONDS = 300
 """Of a longer file only so much is read: a small compressed file can hold hours."""
+SPARE = 0.02
+"""Seconds that a sound may be too long without being refused: two frames."""
 HEADERS = 2000
 STATISTICS = 500
 LOUDEST = 1_000_000
 """Full scale is 1; floats in the range of 16-bit integers are still taken, what would overflow is not."""
 LIMIT = 10.0
 """Standardised values are kept within this: a rare click must not outweigh everything else."""
-DEFAULTS: dict[str, Json] = {"rate": "auto", "seconds": "auto", "bands": 64, "level": "keep", "missing": "error"}
+DEFAULTS: dict[str, Json] = {
+    "rate": "auto", "seconds": "auto", "bands": 64, "level": "keep", "missing": "error", "long": "loudest",
+}  # fmt: skip
 SILENCE = float(10 * np.log10(FLOOR))
 
 
@@ -113,8 +119,10 @@ class Encoder:
         rate: samples a second to which all is brought. Default: 16,000, or the highest rate of the training
             files where all are lower. Arrays of samples are taken to have this rate already.
         seconds: length of the encoding. Default: the 95th percentile of the training sounds' lengths, at most
-            10. Of a longer sound the loudest stretch of that length is kept (the first, where several are
-            equally loud; of a very long file its first five minutes are searched); a shorter one is padded.
+            10; where longer sounds are refused, the 99.5th percentile, at most 30. A shorter one is padded.
+        long: of a longer sound, "loudest" (default) keeps the loudest stretch of that length (the first, where several
+            are equally loud; of a very long file its first five minutes are searched); "refuse" makes it an error
+            entry, for tasks that ask for all that is in a sound.
         bands: mel bands, default 64.
         level: "keep" (default), or "equal" to bring every sound to the same root mean square.
         missing: "error" (a row without a sound gets an error entry) or "fill" (it is accepted).
@@ -130,6 +138,7 @@ class Encoder:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     missing: str = "error"
+    long: str = "loudest"
 
     @property
     def frames(self) -> int:
@@ -148,6 +157,7 @@ class Encoder:
         chosen = settings("audio", options, DEFAULTS)
         missing = choice("audio", "missing", chosen["missing"], ("error", "fill"))
         level = choice("audio", "level", chosen["level"], ("keep", "equal"))
+        long = choice("audio", "long", chosen["long"], ("loudest", "refuse"))
         bands = whole("audio", "bands", chosen["bands"], 4, 256)
         total = present(chunks)
         auto = chosen["rate"] == "auto"
@@ -156,14 +166,15 @@ class Encoder:
         if auto:
             rate = min(DEFAULT_RATE, max(item.rate for item in headers))
         if chosen["seconds"] == "auto":
-            usual = float(np.quantile([item.seconds for item in headers], 0.95))
-            seconds = min(LONGEST_DEFAULT, max(0.1, float(np.ceil(usual * 100) / 100)))
+            share, most = (0.995, LONGEST_WHOLE) if long == "refuse" else (0.95, LONGEST_DEFAULT)
+            usual = float(np.quantile([item.seconds for item in headers], share))
+            seconds = min(most, max(0.1, float(np.ceil(usual * 100) / 100)))
         else:
             seconds = float(within("audio", "seconds", chosen["seconds"], 0.025, SEARCHED_SECONDS))
         blank = (0.0,) * bands
-        draft = cls(rate, seconds, bands, level, blank, blank, missing)
+        draft = cls(rate, seconds, bands, level, blank, blank, missing, long)
         mean, std = draft._statistics(chunks, total, root)
-        return cls(rate, seconds, bands, level, mean, std, missing)
+        return replace(draft, mean=mean, std=std)
 
     def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """Read, mix, resample and analyse on all cores; an unreadable sound gives an error entry."""
@@ -206,6 +217,11 @@ class Encoder:
             raise Unreadable("the sound holds samples that are no finite numbers")
         if np.abs(samples).max() > LOUDEST:
             raise Unreadable(f"the sound holds samples beyond {LOUDEST:,} times full scale")
+        if self.long == "refuse" and len(samples) > (self.seconds + SPARE) * rate:
+            raise Unreadable(
+                f"the sound is {len(samples) / rate:.1f} s long, and sounds are heard as a whole up to "
+                f"{self.seconds:g} s only: cut it at pauses"
+            )
         # Cut before resampling with a little to spare: most of a long file is never analysed.
         wanted = round(self.seconds * self.rate)
         samples = resample(_loudest(samples, int(self.seconds * rate) + rate // 10), rate, self.rate)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lamina.modalities import Feature
-from lamina.networks import OutputShape
+from lamina.networks import OutputShape, Steps
 from lamina.networks.blocks.fields import lengths, only_field, steps_read, trimmed, within
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
-from lamina.networks.blocks.steps import StepInput
+from lamina.networks.blocks.steps import StepInput, padded_steps
 
 ACCEPTS = ("tokens", "spectrogram", "series")
+GIVES = ("sequence",)
 
 
 @dataclass(frozen=True)
@@ -86,22 +87,39 @@ class Recurrent(nn.Module):
             layer = Layer(options.cell, inner, options.width, options.bidirectional)
             self.layers.append(layer)
             inner = layer.width
-        self.pool = PoolSequence(inner, options.pooling)
+        self.steps = Steps(inner, self.entry.patches(self.longest), self.entry.patch)
+        self.pool: PoolSequence | None = PoolSequence(inner, options.pooling)
         self.output = OutputShape(self.pool.width)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """[batch, 1, width]."""
+    def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The steps' vectors [batch, step, width], and which are no padding [batch, step]."""
         steps = trimmed(self.kind, inputs[self.field][:, : self.longest])
         values, length = self.entry(steps, lengths(self.kind, steps))
         for layer in self.layers:
             values = layer(self.dropout(values), length)
-        pooled: Tensor = self.dropout(self.pool(values, within(length, values.shape[1])))
+        return values, within(length, values.shape[1])
+
+    def sequence(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[batch, step, width]; steps of padding hold 0."""
+        values, mask = self._read(inputs)
+        return padded_steps(self.dropout(values), mask, self.steps.number)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[batch, 1, width]."""
+        if self.pool is None:
+            raise RuntimeError("this network was told to give a sequence only")
+        pooled: Tensor = self.dropout(self.pool(*self._read(inputs)))
         return pooled.unsqueeze(1)
 
+    def without_vector(self) -> None:
+        """Let go of the pooling."""
+        self.pool = None
+
     def stages(self) -> list[tuple[str, nn.Module]]:
-        """entry, layer1, layer2, ..., pool."""
+        """entry, layer1, layer2, ..., and pool where a vector is given."""
         layers = [(f"layer{number}", layer) for number, layer in enumerate(self.layers, 1)]
-        return [("entry", self.entry), *layers, ("pool", self.pool)]
+        body = [("entry", self.entry), *layers]
+        return body if self.pool is None else [*body, ("pool", self.pool)]
 
 
 def build(features: Mapping[str, Feature], options: Options) -> Recurrent:

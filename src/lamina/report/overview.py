@@ -14,7 +14,7 @@ from lamina.evaluate.scores import title
 from lamina.report import charts, wording
 from lamina.report.axes import is_finite
 from lamina.report.charts import Line
-from lamina.report.inputs import is_picture
+from lamina.report.inputs import is_picture, is_sound
 
 FEW_TEST_ROWS = 200
 MISCALIBRATED = 0.05
@@ -119,6 +119,7 @@ def exhibits(results: Results) -> list[View]:
             "title": item.title,
             "text": item.text,
             "lines": list(item.lines),
+            "sounds": [Markup(sound) for sound in item.sounds if is_sound(sound)],
             "pictures": [Markup(picture) for picture in item.pictures if is_picture(picture)],
             "chart": Markup(charts.line_chart(_lines(item), "place", "value", item.title) if item.points else ""),
         }

@@ -168,7 +168,7 @@ def _decided(
             features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted
         )
         optimizer, schedule, training, more = choose_training.choose(
-            networks, features, rows, classes, maps="pyramid" in wanted
+            networks, features, rows, classes, maps="pyramid" in wanted, along="sequence" in wanted
         )
         networks, rate, for_scratch = choose_training.rates(networks, classes)
         if rate:

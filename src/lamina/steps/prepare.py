@@ -24,7 +24,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import question
 from lamina.steps.understand import Understood
-from lamina.tasks import LaidOut, Task, encode_target
+from lamina.tasks import LaidOut, Stated, Task, encode_target
 
 Array = np.ndarray[Any, Any]
 VERSION = 1
@@ -288,6 +288,9 @@ def _finish(
     findings: tuple[AuditFinding, ...],
     narrator: Narrator,
 ) -> Prepared:
+    for task in tasks.values():
+        for sentence in task.stated() if isinstance(task, Stated) else ():
+            narrator.say(sentence)
     parts, dropped = _without_errors(parts, examples, table, plan)
     if dropped:
         narrator.say(f"{len(dropped):,} rows are left out; the report lists them with their reasons")

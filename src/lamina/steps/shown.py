@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,21 @@ def exhibits(prepared: Prepared, tasks: Mapping[str, Task], outputs: Mapping[str
         def inputs(chosen: Array, known: Array = known) -> Mapping[str, Array]:
             return prepared.examples.take(list(prepared.encoders), rows[known[chosen]])
 
+        heard = partial(_sounds, prepared, rows[known])
         found += [
-            Exhibit(sight.title, sight.text, tuple(map(picture_uri, sight.pictures)), lines=sight.lines)
+            Exhibit(
+                sight.title, sight.text, tuple(map(picture_uri, sight.pictures)), (), sight.lines, heard(sight.rows)
+            )
             for sight in task.sights(at(outputs[name], known), at(target, known), inputs)
         ]
     return tuple(found)
+
+
+def _sounds(prepared: Prepared, rows: Array, positions: tuple[int, ...]) -> tuple[str, ...]:
+    """The sounds at positions among `rows` as data URIs."""
+    one = show(prepared, rows)
+    inputs = [part for position in positions for part in one(position)[1].values()]
+    return tuple(part["value"] for part in inputs if part["modality"] == "audio")
 
 
 def picture_uri(pixels: Array) -> str:

@@ -29,7 +29,7 @@ from lamina.steps.finish import SHOWN_SCORES, Course, versions_of
 from lamina.steps.learner import Learner, answers, known_targets, loader
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
-from lamina.tasks import LaidOut, Task, classify
+from lamina.tasks import LaidOut, Stated, Task, classify
 
 Array = np.ndarray[Any, Any]
 
@@ -179,6 +179,9 @@ def _sealed(
         plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
         network=shown.network_document(learner),
     )  # fmt: skip
+    for name, task in tasks.items():
+        if isinstance(task, Stated):
+            description["targets"][name]["stated"] = list(task.stated())
     fields = {name: prepared.schema[name] for name in prepared.encoders}
     sealed = sealed_parts(learner.network.cpu(), fields, prepared.encoders, tasks, description, *example_rows(prepared))
     return prove_and_write(run, sealed, raw_test_rows(prepared), prepared.table.root, outputs)

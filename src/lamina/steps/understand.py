@@ -118,8 +118,9 @@ def _found(request: Request, table: Table, boundary: int | None) -> tuple[Plan, 
     """(Plan with data, schema and tasks; summaries), from looking at the rows; kept for the next run."""
     rows = None if boundary is None else np.arange(boundary)
     schema = recognise(table, request.targets, overrides(request), rows=rows, judged=bool(unlabelled(request.task)))
-    summaries = summarise(table, schema)
     tasks, reasons = _tasks(request, schema, table)
+    schema = _read_by(schema, tasks)
+    summaries = summarise(table, schema)
     data = _data_plan(request, table, schema, boundary)
     plan = Plan(data=data, schema=schema.fields, task=tasks, reasons=reasons)
     document = {"plan": to_document(plan), "summaries": summaries}
@@ -219,6 +220,34 @@ def _tasks(request: Request, schema: Schema, table: Table) -> tuple[dict[str, Ta
         tasks[field.name] = TaskPlan(name)
         reasons[f"task.{field.name}"] = f"{name}: {reason}"
     return tasks, reasons
+
+
+def _read_by(schema: Schema, tasks: Mapping[str, TaskPlan]) -> Schema:
+    """Without the inputs that a task does not read, where it says what it does (`READS` of its module).
+
+    Such a task's target is no class, however few different texts there are.
+    """
+    for plan in tasks.values():
+        reads = getattr(registry.module("tasks", plan.name), "READS", None)
+        if reads is None:
+            continue
+        fields = []
+        for field in schema:
+            if field.role == "target" and field.modality == "category":
+                field = replace(field, modality="text", reason=f"texts, as the task {plan.name} needs")
+            elif field.role == "input" and field.modality not in reads:
+                kinds = " and ".join(sorted(reads))
+                field = replace(field, role="ignore", reason=f"the task {plan.name} reads {kinds} only")
+            fields.append(field)
+        schema = Schema(tuple(fields))
+        if not schema.inputs:
+            kinds = " or ".join(sorted(reads))
+            raise InputError(
+                f"The task {plan.name!r} reads {kinds}, and no column holds that.",
+                where="--task",
+                fix=f"Name the column with --set schema.COLUMN.modality={reads[0]}, or choose another task.",
+            )
+    return schema
 
 
 def unlabelled(task: str) -> str:

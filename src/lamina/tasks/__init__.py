@@ -14,6 +14,9 @@ Where rows are read in a way of their own (as windows of series, histories, text
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.
 
+A task that reads inputs of some modalities only names them in `READS`: all other inputs are left out. What it asks of
+encoders by modality, where the user does not say otherwise, is in `INPUTS`.
+
 A task whose answer is no vector says in `layout` how its flat outputs lie (`LaidOut`).
 """
 
@@ -142,12 +145,14 @@ class Sight:
         title, text: for the reader.
         pictures: uint8 [height, width(, 3)] each, shown side by side.
         lines: what is listed.
+        rows: positions of the rows whose sounds are to be heard.
     """
 
     title: str
     text: str = ""
     pictures: tuple[Array, ...] = ()
     lines: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -170,6 +175,15 @@ class Described(Protocol):
 
     def described(self, output: Array, target: Array) -> tuple[str, str]:
         """(expected, answered) of one row: output [width], target as encoded, without the row axis."""
+        ...
+
+
+@runtime_checkable
+class Stated(Protocol):
+    """A task whose answers need a word of explanation, to who trains the model and to who uses it."""
+
+    def stated(self) -> tuple[str, ...]:
+        """Plain sentences."""
         ...
 
 

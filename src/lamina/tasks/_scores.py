@@ -44,6 +44,12 @@ def mean_of(values: Array) -> Weighted:
     return lambda weight: _divided(weight @ values, weight.sum(axis=1))
 
 
+def ratio_of(part: Array, whole: Array) -> Weighted:
+    """The sum of `part` [row] over the sum of `whole` [row]: error rates of a corpus, ..."""
+    part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    return lambda weight: _divided(weight @ part, weight @ whole)
+
+
 def class_counts(answer: Array, target: Array, classes: int) -> Counts:
     """Hits, occurrences and answers of each class: three [replicate, class] arrays for a weight."""
     cells, place = np.unique(target * classes + answer, return_inverse=True)

@@ -41,3 +41,8 @@ class StepInput(nn.Module):
             values = functional.pad(values, (0, 0, 0, count * self.patch - values.shape[1]))
             values = values.reshape(-1, count, self.patch * values.shape[2])
         return self.project(values), (length + self.patch - 1) // self.patch
+
+
+def padded_steps(values: Tensor, mask: Tensor, number: int) -> Tensor:
+    """[batch, step, width] with 0 at padding, brought to `number` steps: what `Stepwise.sequence` gives."""
+    return functional.pad(values * mask.unsqueeze(2).to(values.dtype), (0, 0, 0, number - values.shape[1]))
