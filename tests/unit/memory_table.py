@@ -32,7 +32,7 @@ class MemoryTable:
         self.data = {key: column(values) for key, values in columns.items()}
         self.columns = tuple(self.data)
         self.root, self.unreadable, self.name = root, unreadable, name
-        self.fingerprint = "memory"
+        self.fingerprint, self.made = "memory", False
 
     def __len__(self) -> int:
         return len(next(iter(self.data.values()))) if self.data else 0

@@ -69,7 +69,10 @@ class Table:
         unreadable: (place, reason) of rows and files that could not be read: they are no rows of this table.
         notes: what the user should know about how the data was read.
         boundary: the number of rows of the first table, where two were concatenated.
+        made: values are computed on reading: whoever looks at a sample should take a small one.
     """
+
+    made = False
 
     def __init__(
         self,

@@ -59,11 +59,15 @@ PIXEL_LIMIT = 89_478_485
 """A larger picture is refused before it is decoded (Pillow's own limit): a small file can hold a huge one."""
 HEADERS = 500
 STATISTICS = 2000
-DEFAULTS: dict[str, Json] = {"size": "auto", "channels": "auto", "resize": "auto", "missing": "error"}
+DEFAULTS: dict[str, Json] = {
+    "size": "auto", "channels": "auto", "resize": "auto", "missing": "error", "transparent": "white",
+}  # fmt: skip
 RESIZES = ("stretch", "pad", "crop")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 WHITE = (255, 255, 255)
+HOLE = 255
+"""In every channel of a pixel that is a hole; where holes are told apart, no other pixel is quite so bright."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,26 @@ def raw_pixels(value: object, root: Path | None = None) -> Array:
         raise Unreadable(_reason(error)) from error
 
 
+def decoded(value: object, channels: int, root: Path | None = None) -> Array:
+    """A picture in its own size, uint8 [height, width, channel]: upright, over white where it is transparent.
+
+    Raises:
+        Unreadable: it is no picture, and why.
+    """
+    try:
+        if isinstance(value, np.ndarray):
+            pixels = _pixels(value)
+            if pixels.shape[2] == channels:
+                return pixels
+            value = _image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        with _open(value, root) as picture:
+            picture.load()
+            plain, _ = _plain(_upright(picture), channels)
+            return np.asarray(plain, dtype=np.uint8).reshape(plain.height, plain.width, channels)
+    except _reading_errors() as error:
+        raise Unreadable(_reason(error)) from error
+
+
 @dataclass(frozen=True)
 class Encoder:
     """uint8 [row, height, width, channel]; fitted on the training pictures.
@@ -158,6 +182,8 @@ class Encoder:
             it was transparent) or "crop" (its middle). Default: stretch if nine in ten training pictures
             have the encoding's aspect ratio within 20%, else pad.
         missing: "error" (a row without a picture gets an error entry) or "fill" (it is accepted).
+        transparent: "white" (the picture is laid over white) or "hole": a pixel that is more than half transparent is
+            encoded as HOLE in every channel, any other as at most HOLE - 1.
 
     A missing or unreadable picture is encoded as a plain one of the training pictures' mean color.
     """
@@ -171,11 +197,18 @@ class Encoder:
     std: tuple[float, ...]
     extreme_share: float
     missing: str = "error"
+    transparent: str = "white"
 
     @property
     def feature(self) -> Feature:
-        """`details`: each channel's mean and std on the scale 0 to 255; the share of pixels nearly black or white."""
-        details = {"mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share}
+        """`details`: each channel's mean and std on the scale 0 to 255; the share of pixels nearly black or white;
+        where holes are told apart, what is in them ("hole").
+        """
+        details: dict[str, Json] = {
+            "mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share,
+        }  # fmt: skip
+        if self.transparent == "hole":
+            details["hole"] = HOLE
         return Feature("image", (self.height, self.width, self.channels), "uint8", details=details)
 
     @property
@@ -188,6 +221,7 @@ class Encoder:
         """Look at the headers of at most 500 training pictures and at the pixels of at most 2,000."""
         chosen = settings("image", options, DEFAULTS)
         missing = choice("image", "missing", chosen["missing"], ("error", "fill"))
+        transparent = choice("image", "transparent", chosen["transparent"], ("white", "hole"))
         total = present(chunks)
         headers = _headers(chunks, total, root)
         height, width = _size(chosen["size"], headers)
@@ -199,11 +233,11 @@ class Encoder:
         if chosen["channels"] != "auto":
             channels = _channels(chosen["channels"])
         blank = (0.0,) * channels
-        draft = cls(height, width, channels, resize, blank, blank, 0.0, missing)
+        draft = cls(height, width, channels, resize, blank, blank, 0.0, missing, transparent)
         mean, std, extreme, grey = draft._statistics(chunks, total, root)
         if grey and chosen["channels"] == "auto":
             channels, mean, std = 1, mean[:1], std[:1]
-        return cls(height, width, channels, resize, mean, std, extreme, missing)
+        return cls(height, width, channels, resize, mean, std, extreme, missing, transparent)
 
     def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """Decode, turn upright and resize on all cores; an unreadable picture gives an error entry."""
@@ -292,7 +326,7 @@ class Encoder:
         try:
             if isinstance(value, np.ndarray):
                 pixels = _pixels(value)
-                if pixels.shape == (self.height, self.width, self.channels):
+                if pixels.shape == (self.height, self.width, self.channels) and self.transparent == "white":
                     return pixels
                 return self._fitted(_image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
             with _open(value, root) as picture:
@@ -307,10 +341,22 @@ class Encoder:
 
     def _fitted(self, picture: Picture) -> Array:
         """uint8 [height, width, channel] of this encoder's size from a decoded picture."""
+        if self.transparent == "hole":
+            return self._with_holes(_upright(picture))
         picture, transparent = _plain(_upright(picture), self.channels)
         if picture.size != (self.width, self.height):
             picture = self._resized(picture, transparent)
         return np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
+
+    def _with_holes(self, picture: Picture) -> Array:
+        """As `_fitted`; the color of a hole, which is no one's, does not run into its surroundings when resized."""
+        clear = _clear(picture) if _has_alpha(picture) else _plain(picture, 3)[0].convert("RGBA")
+        if clear.size != (self.width, self.height):
+            clear = self._resized(clear, transparent=False)
+        color = clear.convert("RGB")
+        plain = np.asarray(color if self.channels == 3 else color.convert("L"), dtype=np.uint8)
+        known = np.asarray(clear.getchannel("A"))[:, :, None] >= 128
+        return np.where(known, np.minimum(plain.reshape(self.height, self.width, -1), HOLE - 1), HOLE).astype(np.uint8)
 
     def _resized(self, picture: Picture, transparent: bool) -> Picture:
         images = _image_module()
@@ -323,9 +369,7 @@ class Encoder:
             return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
         place = self.frame.place(picture.height, picture.width)
         border: Any = WHITE[: self.channels] if transparent else _border(picture)
-        canvas: Picture = images.new(
-            picture.mode, (self.width, self.height), border if self.channels == 3 else border[0]
-        )
+        canvas: Picture = images.new(picture.mode, (self.width, self.height), border if len(border) > 1 else border[0])
         canvas.paste(
             picture.resize((place.width, place.height), bicubic, reducing_gap=3.0),
             (place.left, place.top),
@@ -420,16 +464,23 @@ def _plain(picture: Picture, channels: int) -> tuple[Picture, bool]:
     if picture.mode == wanted and "transparency" not in picture.info:
         return picture, False
     images = _image_module()
-    if picture.mode in ALPHA_MODES or "transparency" in picture.info:
-        if picture.mode == "La":
-            picture = picture.convert("LA")
-        clear = picture.convert("RGBA")
+    if _has_alpha(picture):
+        clear = _clear(picture)
         white = images.new("RGBA", clear.size, (*WHITE, 255))
         transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
         return images.alpha_composite(white, clear).convert(wanted), transparent
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = images.fromarray(_eight_bits(np.asarray(picture)))
     return picture.convert(wanted), False
+
+
+def _has_alpha(picture: Picture) -> bool:
+    return picture.mode in ALPHA_MODES or "transparency" in picture.info
+
+
+def _clear(picture: Picture) -> Picture:
+    """Mode RGBA of a picture that may be transparent."""
+    return (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
 
 
 def _eight_bits(pixels: Array) -> Array:

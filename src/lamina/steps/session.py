@@ -21,7 +21,7 @@ from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import answered, prepare, understand
+from lamina.steps import answered, pairing, prepare, understand
 from lamina.steps.choose import Allowance
 from lamina.steps.control import session as control
 from lamina.steps.generate import session as generate
@@ -177,6 +177,7 @@ def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | No
     train = data if data is not None else _from_base(plan.data.train, base)
     held_out = test if test is not None else _from_base(plan.data.test, base)
     table, boundary = understand.open_data(train, held_out or None if isinstance(held_out, str) else held_out)
+    table = pairing.again(plan, table)
     if table.fingerprint != plan.data.fingerprint:
         raise InputError(
             f"The data in {plan.data.train} is not what the run {run.folder} was started with.",
@@ -208,6 +209,7 @@ def following(request: Request, given: Plan) -> Request:
     # A task without answers has no column to predict, perhaps one to be judged by.
     asked = next((part.name for part in given.task.values() if understand.unlabelled(part.name)), "")
     targets = tuple(field.name for field in given.schema if field.role == "label") if asked else tuple(given.task)
+    asked = asked or next((part.name for part in given.task.values() if part.name == pairing.TASK), "")
     return replace(
         request,
         task=request.task or asked,

@@ -19,6 +19,7 @@ from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
 from lamina.steps.known import Question, question_of
+from lamina.steps.pairing import paired
 from lamina.steps.request import Request
 
 SAMPLE = 20_000
@@ -81,6 +82,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
             fix=f"Train an encoder with --task embed, then run: {command}",
         )
     table, boundary = open_data(request.data, request.test)
+    table, request = paired(request, table)
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
