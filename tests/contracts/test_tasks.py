@@ -40,7 +40,7 @@ NAMES = tuple(
     and not hasattr(registry.module("tasks", name).Task, "layout")
 )
 """Tasks whose answers are in a column, and are no maps; the others have tests of their own."""
-OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "generate", "recommend", "segment")
+OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "generate", "recommend", "restore", "segment")
 
 
 def test_every_task_has_a_sample() -> None:

@@ -70,8 +70,8 @@ def test_pictures_are_written_and_read_like_those_of_python(enlarged: Path, tmp_
     for number, file in enumerate(sorted((enlarged / "images" / "test").rglob("*.png"))[:3]):
         Image.open(file).convert("L").resize((14, 14), Image.Resampling.BICUBIC).save(worse / f"{number}.png")
     (worse / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    out = tmp_path / "answers.csv"
-    assert main(["predict", str(enlarged / "run"), str(worse), "--out", str(out), "--quiet"]) == 0
+    out = tmp_path / "better" / "answers.csv"
+    assert main(["predict", str(enlarged / "run"), str(worse), "--out", str(tmp_path / "better")]) == 0
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [bool(row["error"]) for row in rows] == [False, False, False, True]

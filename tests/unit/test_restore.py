@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 
 from lamina.baselines import _restoring
-from lamina.data.degrade import KINDS, STRENGTHS, Degrading, blurred, grey
+from lamina.data.degrade import STRENGTHS, Degrading, blurred, grey
 from lamina.data.pairs import RESTORED, Making, Pairs
 from lamina.data.tables import open_table
 from lamina.errors import InputError
 from lamina.modalities import image
+from lamina.model.pictures import Pictures, answers_file, check_folder, is_picture
 from lamina.networks import edsr
 from lamina.networks.blocks.simple_picture import SimplePicture, colored, enlarging, scale_between
 from lamina.networks.heads import build_head
@@ -114,9 +114,7 @@ def test_an_encoder_tells_holes_from_white(tmp_path: Path) -> None:
     Image.fromarray(clear).save(tmp_path / "a.png")
     encoder = image.Encoder(10, 10, 3, "stretch", (0.0,) * 3, (1.0,) * 3, 0.0, transparent="hole")
     assert encoder.feature.details["hole"] == 255
-    from_file, from_array = (
-        encoder.encode(column([value]), tmp_path).array[0] for value in ("a.png", clear)
-    )
+    from_file, from_array = (encoder.encode(column([value]), tmp_path).array[0] for value in ("a.png", clear))
     assert np.array_equal(from_file, from_array)
     assert ((from_file == 255).all(axis=2) == (clear[:, :, 3] == 0)).all()
     assert set(np.unique(from_file)) == {254, 255}
@@ -216,7 +214,9 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 def feature(height: int, width: int, channels: int, **details: object) -> image.Feature:
     shape = (height, width, channels)
-    return image.Feature("image", shape, "uint8", details={"mean": [100.0] * channels, "std": [50.0] * channels, **details})
+    return image.Feature(
+        "image", shape, "uint8", details={"mean": [100.0] * channels, "std": [50.0] * channels, **details}
+    )
 
 
 @pytest.mark.parametrize("enlarging_way", ["subpixel", "transposed"])
@@ -342,7 +342,27 @@ def test_what_suits_which_task() -> None:
     assert len(titles(color, color)) == 4
 
 
-def png(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
+def test_answers_are_written_under_names_of_their_own(tmp_path: Path) -> None:
+    picture = random_picture(6, 5, 3)
+    files = Pictures(("restored",), tmp_path / "out", tmp_path)
+    paths = ["a.jpg", "a.png", "deep/b.PNG", "../../etc/c.gif", "/tmp/d.png", None]
+    rows = files.instead({"path": path, "restored": picture, "error": None} for path in paths)
+    assert [row["restored"] for row in rows] == [
+        "out/a.png", "out/a-2.png", "out/deep/b.png", "out/etc/c.png", "out/tmp/d.png", "out/000006.png",
+    ]  # fmt: skip
+    assert files.instead([{"path": "e.png", "restored": None}]) == [{"path": "e.png", "restored": None}]
+    for row in rows:
+        assert np.array_equal(np.asarray(Image.open(tmp_path / row["restored"])), picture)
+    assert is_picture(picture)
+    assert not is_picture(picture.astype(float))
+    assert not is_picture([1])
+
+
+def test_a_folder_or_a_file_for_the_answers(tmp_path: Path) -> None:
+    assert answers_file(tmp_path / "out", ("restored",)) == (tmp_path / "out" / "answers.csv", tmp_path / "out")
+    assert answers_file(tmp_path / "a.jsonl", ("restored",)) == (tmp_path / "a.jsonl", tmp_path / "a")
+    assert answers_file(tmp_path / "out", ()) == (tmp_path / "out", tmp_path / "out")
+    check_folder(tmp_path / "out", str(tmp_path / "elsewhere"))
+    for folder in (tmp_path, tmp_path / "out"):
+        with pytest.raises(InputError, match="read from"):
+            check_folder(folder, str(tmp_path))

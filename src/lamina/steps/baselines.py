@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import question
 from lamina.steps.prepare import Prepared
-from lamina.tasks import LaidOut
+from lamina.tasks import LaidOut, Rivalled
 
 Array = np.ndarray[Any, Any]
 SHARE = 0.15
@@ -31,6 +32,8 @@ SECONDS = 90.0
 MOST_PLAIN = 500_000
 MOST_MEDIA = 30_000
 """Rows that baselines learn from at most: they hold all of them in memory, which the network does not."""
+MOST_RIVALLED = 1_000
+"""Training rows that the tools of a task's own learn from."""
 FILES = ("baselines.json", "baselines.npz")
 Answers = Mapping[str, tuple[BaselineAnswers, ...]]
 
@@ -48,13 +51,19 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
     kinds: set[str] = {feature.kind for feature in features.values()}
     seconds = (SHARE * plan.budget if plan.budget else SECONDS) / len(prepared.tasks)
     parts = prepared.split
+    found = _rivals(prepared, plan.seed, narrator)
+    if len(found) == len(prepared.tasks):
+        _write(run, found)
+        asked.keep(run, *FILES)
+        return found
     rows = _affordable(parts.train, kinds, plan.seed, _bytes(prepared))
     if len(rows) < len(parts.train):
         narrator.say(f"baselines learn from {len(rows):,} of the training rows, drawn at random, to save memory")
     train, validation, test = (simple_features(prepared, part) for part in (rows, parts.validation, parts.test))
-    found: dict[str, tuple[BaselineAnswers, ...]] = {}
     narrator.say("baselines, fitted on the same rows:")
     for name, task in prepared.tasks.items():
+        if name in found:
+            continue
         if not len(parts.validation):
             found[name] = ()
             continue
@@ -75,6 +84,37 @@ def fit_baselines(plan: Plan, prepared: Prepared, run: Run, narrator: Narrator) 
     return found
 
 
+def _rivals(prepared: Prepared, seed: int, narrator: Narrator) -> dict[str, tuple[BaselineAnswers, ...]]:
+    """The answers of the tools that tasks bring with them, by target."""
+    found: dict[str, tuple[BaselineAnswers, ...]] = {}
+    fields = list(prepared.encoders)
+    for name, task in prepared.tasks.items():
+        if not isinstance(task, Rivalled):
+            continue
+        rows = _some(prepared.split.train, MOST_RIVALLED, seed)
+        answers = []
+        for rival in task.rivals(
+            prepared.examples.take(fields, rows), prepared.examples.take([name], rows)[name], seed
+        ):
+            begin = time.monotonic()
+            test = prepared.split.test
+            output = room((len(test), task.width))
+            for part in blocks(output):
+                output[part] = rival.answer(prepared.examples.take(fields, test[part]))
+            seconds = time.monotonic() - begin
+            answers.append(BaselineAnswers(rival.name, output, seconds, task.uncalibrated(), rival.note))
+            narrator.say(f"baseline, {rival.name}: {seconds:.1f} s" + (f" ({rival.note})" if rival.note else ""))
+        found[name] = tuple(answers)
+    return found
+
+
+def _some(rows: Array, most: int, seed: int) -> Array:
+    """All rows, or `most` of them drawn at random, in order."""
+    if len(rows) <= most:
+        return rows
+    return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
+
+
 def _affordable(rows: Array, kinds: set[str], seed: int, size: int) -> Array:
     """All rows, or as many as a baseline can hold: simple features of media are hundreds of numbers a row.
 
@@ -82,10 +122,7 @@ def _affordable(rows: Array, kinds: set[str], seed: int, size: int) -> Array:
         size: bytes of a row's targets that are no vectors.
     """
     most = MOST_PLAIN if kinds <= {"numbers", "category"} else MOST_MEDIA
-    most = min(most, max(1, IN_MEMORY // size)) if size else most
-    if len(rows) <= most:
-        return rows
-    return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
+    return _some(rows, min(most, max(1, IN_MEMORY // size)) if size else most, seed)
 
 
 def _bytes(prepared: Prepared) -> int:

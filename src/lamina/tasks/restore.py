@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -13,7 +13,7 @@ from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Encoder, Recognition, image
 from lamina.modalities._files import objects
-from lamina.tasks import Layout, Score
+from lamina.tasks import Layout, Score, Sight, Simple
 from lamina.tasks._agreement import Agreement, agreement
 from lamina.tasks._fidelity import decibels, similarity
 from lamina.tasks._options import check_names, choice
@@ -32,6 +32,8 @@ SOFTNESS = 1e-3
 """Of the Charbonnier loss, on the scale 0 to 1, as Lai et al. have it."""
 MAKING = ("kind", "way", "strength", "scale", "height", "width", "channels", "window", "resize", "picture", "size")
 """Options that say how pairs are made (`lamina.steps.pairing`)."""
+SHOWN = 8
+"""Test pictures in the report."""
 ENLARGING = ("subpixel", "transposed")
 
 
@@ -52,6 +54,7 @@ class Task:
         height, width, channels, resize: of the answer, as the modality "image" has them.
         scale: how many times larger than the input it is.
         hole: the value in every channel that marks a missing pixel of the input; -1 for none.
+        coloring: the input is grey, and the answer in color.
         loss_name: "charbonnier" or "l1".
         primary: "psnr" or "ssim".
         enlarging: how the network enlarges (`lamina.networks.heads.picture`).
@@ -67,6 +70,7 @@ class Task:
     resize: str
     scale: int = 1
     hole: int = -1
+    coloring: bool = False
     loss_name: str = "charbonnier"
     primary: str = "psnr"
     enlarging: str = "subpixel"
@@ -80,6 +84,23 @@ class Task:
     @property
     def width(self) -> int:
         return self.layout.size
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """Who fills in what is not there looks at the whole; who makes what is there clearer, at the surroundings."""
+        if self.wide:
+            return "resnet", "what color a thing has, or what a hole held, depends on what the whole picture shows"
+        return "edsr", "residual blocks at the picture's own resolution keep what is fine in it"
+
+    @property
+    def augmentation(self) -> Mapping[str, Json]:
+        """Mirror images alone: what changes colors or moves pixels by parts of one would be a fault to be undone."""
+        return {"flip": True} if self.wide else {"flip": True, "flip_vertical": True}
+
+    @property
+    def wide(self) -> bool:
+        """Colors and holes ask what is in the picture."""
+        return self.coloring or self.hole >= 0
 
     @classmethod
     def fit(
@@ -115,6 +136,7 @@ class Task:
             fitted.resize,
             scale,
             int(given.feature.details.get("hole", -1)),
+            given.channels < fitted.channels,
             choice(options, "loss", LOSSES, "charbonnier", field.name),
             choice(options, "primary", SCORES, "psnr", field.name),
             choice(options, "enlarging", ENLARGING, "subpixel", field.name),
@@ -189,6 +211,34 @@ class Task:
         found = f"{decibels(pictures, truth)[0]:.1f} dB, SSIM {similarity(pictures, truth)[0]:.2f}"
         return f"a picture of {self.width_} x {self.height} pixels", found
 
+    def rivals(self, inputs: Mapping[str, Array], target: Array, seed: int) -> tuple[Simple, ...]:
+        """Classical tools (`lamina.baselines._restoring`), whose strengths are chosen on these training rows."""
+        from lamina.baselines._restoring import suited
+
+        name, pictures = next(iter(inputs.items()))
+        found = suited(pictures, target, kind=self.kind, scale=self.scale, hole=self.hole, seed=seed)
+        return tuple(
+            Simple(one.title, lambda asked, one=one: self.output_of(one.improve(asked[name])), one.note)  # type: ignore[misc]
+            for one in found
+        )
+
+    def sights(self, output: Array, target: Array, inputs: Callable[[Array], Mapping[str, Array]]) -> tuple[Sight, ...]:
+        """Some pictures, evenly spaced among the test rows: before, by a tool that learns nothing, after, the truth."""
+        from lamina.baselines import _restoring
+
+        rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), SHOWN)).astype(np.int64))
+        pictures, truth = next(iter(inputs(rows).values())), np.asarray(target[rows])
+        columns = {"as given": np.stack([_framed(one, truth.shape[1:]) for one in pictures])}
+        if self.scale > 1:
+            columns["bicubic enlargement"] = _restoring.bicubic(pictures, self.scale)
+        elif self.hole >= 0:
+            columns["diffusion"] = _restoring.diffused(pictures, self.hole)
+        columns["the network's answer"] = self.pictures(output[rows])
+        columns["the truth"] = truth
+        shown = tuple(side[row] for row in range(len(rows)) for side in columns.values())
+        text = f"Test pictures, not chosen. From left to right, again and again: {', '.join(columns)}."
+        return (Sight("Before and after", text, shown),)
+
     def agreement(self, before: Array, after: Array) -> Agreement:
         """Two networks answer alike where no value of a picture differs by half a grey level."""
         difference = np.abs(np.asarray(after, dtype=np.float64) - before)
@@ -200,6 +250,12 @@ class Task:
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         return cls(**state)
+
+
+def _framed(picture: Array, shape: tuple[int, ...]) -> Array:
+    """The picture in the size and channels of the answer, its pixels as they are."""
+    larger = np.repeat(np.repeat(picture, shape[0] // picture.shape[0], axis=0), shape[1] // picture.shape[1], axis=1)
+    return np.broadcast_to(larger, shape)
 
 
 def _only_picture(field: Field, inputs: Mapping[str, Encoder]) -> image.Encoder:

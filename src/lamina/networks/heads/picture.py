@@ -65,11 +65,12 @@ class PictureHead(nn.Module):
         self.register_buffer("factor", (1 / (255 * pixels.scale)).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("shift", pixels.shift.reshape(1, -1, 1, 1), persistent=False)
         self.decoder: MapHead | None = None
+        self.inner = (options.decoder_width, picture.height, picture.width)
         width = maps[-1].channels
         if len(maps) > 1 or maps[0].stride > 1:
             width = options.decoder_width
             inner = MapOptions(decoder_width=width, decoder_widest=options.decoder_widest)
-            self.decoder = MapHead(levels, Layout("map", (width, picture.height, picture.width)), inner)
+            self.decoder = MapHead(levels, Layout("map", self.inner), inner)
         self.enlarge = nn.Sequential(*_enlarging(width, self.simple.scale, options.enlarging))
         self.exit = nn.Conv2d(width, 2 if self.simple.coloring else layout.shape[0], 3, padding=1)
         assert self.exit.bias is not None
@@ -79,7 +80,7 @@ class PictureHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         picture = (maps[0] - self.get_buffer("shift")) * self.get_buffer("factor")
-        values = maps[-1] if self.decoder is None else self.decoder.grown(maps)
+        values = maps[-1] if self.decoder is None else self.decoder(maps).reshape(-1, *self.inner)
         change: Tensor = self.exit(self.enlarge(values))
         simple: Tensor = self.simple(picture)
         if self.simple.coloring:
