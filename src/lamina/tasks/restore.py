@@ -38,9 +38,7 @@ ENLARGING = ("subpixel", "transposed")
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
-    """Pictures as a target."""
-    if field.modality == "image":
-        return Recognition(0.5, "the target is a picture of the same thing: how does it look without its faults?")
+    """Never by itself: a target that is a picture may be a mask as well, and pairs are made before it is looked at."""
     return None
 
 
