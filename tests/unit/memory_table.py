@@ -48,5 +48,8 @@ class MemoryTable:
     def take(self, rows: Any, columns: Sequence[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
         return {name: self.data[name][rows] for name in (self.columns if columns is None else columns)}
 
+    def raw(self, column: str) -> tuple[MemoryTable, str]:
+        return self, column
+
     def place(self, row: int) -> str:
         return f"{self.name}, row {row}"

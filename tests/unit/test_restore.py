@@ -12,9 +12,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 
 from lamina.baselines import _restoring
+from lamina.data.content import equal_rows
 from lamina.data.degrade import STRENGTHS, Degrading, blurred, grey
 from lamina.data.pairs import RESTORED, Making, Pairs
+from lamina.data.schema import Field
 from lamina.data.tables import open_table
+from lamina.data.target_values import read_target
 from lamina.errors import InputError
 from lamina.modalities import image
 from lamina.model.pictures import Pictures, answers_file, check_folder, is_picture
@@ -151,6 +154,17 @@ def test_pairs_read_the_same_in_any_order_and_differ_by_seed(tmp_path: Path) -> 
         np.array_equal(original[top : top + 16, left : left + 24], part) for top in range(25) for left in range(27)
     ]
     assert any(found), "a part is cut out as it is"
+
+
+def test_equal_pictures_are_seen_to_be_equal_whatever_is_drawn(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", 4)
+    (folder / "9.png").write_bytes((folder / "2.png").read_bytes())
+    table = open_table(str(folder), tmp_path / "cache")
+    pairs = Pairs(table, Making("path", degrading("denoise", "gaussian"), 16, 16, 3, "whole", "stretch", 0))
+    assert equal_rows(pairs, [Field("path", "image")]).tolist() == [0, 1, 2, 3, 2]
+    found = read_target(pairs, Field(RESTORED, "image", "target"))
+    assert not found.missing.any()
+    assert found.field.name == RESTORED
 
 
 def test_whole_pictures_are_brought_to_size_and_what_cannot_be_read_stays(tmp_path: Path) -> None:

@@ -119,6 +119,10 @@ class Pairs(Table):
             found = {**found, self.making.column: worse, RESTORED: better}
         return {name: found[name] for name in wanted}
 
+    def raw(self, column: str) -> tuple[Table, str]:
+        """Of both pictures of a pair, the one that they are made of: equal pictures make equal pairs but for chance."""
+        return (self._table, self.making.column) if column in (self.making.column, RESTORED) else (self, column)
+
     def _made(self, values: Values, rows: Rows) -> tuple[Values, Values]:
         worse, better = objects(list(values)), objects(list(values))
 

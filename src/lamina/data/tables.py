@@ -144,6 +144,10 @@ class Table:
             raise IndexError(f"row {row} of a table of {len(self)} rows")
         return self._pieces[position].store.place(row - int(self._starts[position]))
 
+    def raw(self, column: str) -> tuple[Table, str]:
+        """The table and column that the values of a column are made of: its own, where they are as they are stored."""
+        return self, column
+
     def _known(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         for name in columns or ():
             if name not in self.columns:

@@ -6,20 +6,16 @@ where it is transparent, brought to one size, and kept in one channel if the tra
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from lamina.data.schema import Json, Values
-from lamina.errors import InputError, MissingDependencyError
+from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._auto import settings, whole
 from lamina.modalities._files import (
@@ -32,10 +28,24 @@ from lamina.modalities._files import (
     recognise_files,
     sample,
     some_of,
-    source,
     spread,
 )
 from lamina.modalities._frame import Frame
+from lamina.modalities._opening import (
+    WHITE,
+    border_of,
+    clear_of,
+    has_alpha,
+    image_module,
+    is_content,
+    is_picture,
+    opened,
+    pixels_of,
+    plain_of,
+    reading_errors,
+    reason_of,
+    upright,
+)
 from lamina.modalities._options import choice
 
 if TYPE_CHECKING:
@@ -45,9 +55,6 @@ EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
     | {".pbm", ".pnm", ".tga", ".ico", ".avif", ".jp2", ".j2k"}
 )
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
-"""Formats that are decoded inside this process; PostScript, for one, would start another program."""
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 
 LARGE_SIDES = (64, 96, 128, 160, 192, 224, 256)
 """For answers of which every pixel counts."""
@@ -55,8 +62,6 @@ SIDES = (32, 48, 64, 96, 128, 160, 192, 224)
 NATIVE_SIDE = 64
 DEFAULT_CAP = 96
 LARGEST_SIDE = 1024
-PIXEL_LIMIT = 89_478_485
-"""A larger picture is refused before it is decoded (Pillow's own limit): a small file can hold a huge one."""
 HEADERS = 500
 STATISTICS = 2000
 DEFAULTS: dict[str, Json] = {
@@ -64,8 +69,6 @@ DEFAULTS: dict[str, Json] = {
 }  # fmt: skip
 RESIZES = ("stretch", "pad", "crop")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
-ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
-WHITE = (255, 255, 255)
 HOLE = 255
 """In every channel of a pixel that is a hole; where holes are told apart, no other pixel is quite so bright."""
 
@@ -83,9 +86,9 @@ class Header:
 def recognise(values: Values, name: str, root: Path | None = None) -> Recognition | None:
     """Pictures by the ends of their names, their first bytes, or their type."""
     some = some_of(values, 50)
-    if some and all(_is_picture(value) or (isinstance(value, np.ndarray) and value.ndim in (2, 3)) for value in some):
+    if some and all(is_picture(value) or (isinstance(value, np.ndarray) and value.ndim in (2, 3)) for value in some):
         return Recognition(0.95, "the values are pictures in memory")
-    return recognise_files(values, root, EXTENSIONS, _is_content, "picture")
+    return recognise_files(values, root, EXTENSIONS, is_content, "picture")
 
 
 def describe(values: Values, root: Path | None = None) -> dict[str, Json]:
@@ -116,18 +119,18 @@ def header(value: object, root: Path | None = None) -> Header:
         Unreadable: it is no picture, and why.
     """
     if isinstance(value, np.ndarray):
-        pixels = _pixels(value)
+        pixels = pixels_of(value)
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
         return Header(pixels.shape[1], pixels.shape[0], mode, "array")
     try:
-        with _open(value, root) as picture:
+        with opened(value, root) as picture:
             width, height = picture.size
             # For a PNG, Pillow would decode the whole picture to look for a turn that is hardly ever there.
             if picture.format in ("JPEG", "MPO", "TIFF", "WEBP") and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):
                 width, height = height, width
             return Header(width, height, picture.mode, picture.format or "memory")
-    except _reading_errors() as error:
-        raise Unreadable(_reason(error)) from error
+    except reading_errors() as error:
+        raise Unreadable(reason_of(error)) from error
 
 
 def raw_pixels(value: object, root: Path | None = None) -> Array:
@@ -141,11 +144,11 @@ def raw_pixels(value: object, root: Path | None = None) -> Array:
             raise Unreadable(f"an array of shape {value.shape} is no picture")
         return value
     try:
-        with _open(value, root) as picture:
+        with opened(value, root) as picture:
             picture.load()
-            return np.asarray(_upright(picture))
-    except _reading_errors() as error:
-        raise Unreadable(_reason(error)) from error
+            return np.asarray(upright(picture))
+    except reading_errors() as error:
+        raise Unreadable(reason_of(error)) from error
 
 
 def decoded(value: object, channels: int, root: Path | None = None) -> Array:
@@ -156,16 +159,16 @@ def decoded(value: object, channels: int, root: Path | None = None) -> Array:
     """
     try:
         if isinstance(value, np.ndarray):
-            pixels = _pixels(value)
+            pixels = pixels_of(value)
             if pixels.shape[2] == channels:
                 return pixels
-            value = _image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        with _open(value, root) as picture:
+            value = image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        with opened(value, root) as picture:
             picture.load()
-            plain, _ = _plain(_upright(picture), channels)
+            plain, _ = plain_of(upright(picture), channels)
             return np.asarray(plain, dtype=np.uint8).reshape(plain.height, plain.width, channels)
-    except _reading_errors() as error:
-        raise Unreadable(_reason(error)) from error
+    except reading_errors() as error:
+        raise Unreadable(reason_of(error)) from error
 
 
 @dataclass(frozen=True)
@@ -325,32 +328,32 @@ class Encoder:
     def _encode_one(self, value: object, root: Path | None) -> Array:
         try:
             if isinstance(value, np.ndarray):
-                pixels = _pixels(value)
+                pixels = pixels_of(value)
                 if pixels.shape == (self.height, self.width, self.channels) and self.transparent == "white":
                     return pixels
-                return self._fitted(_image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
-            with _open(value, root) as picture:
+                return self._fitted(image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+            with opened(value, root) as picture:
                 if picture.format in ("JPEG", "MPO"):
                     # Decoding at a half, quarter or eighth; twice the size leaves the quality to the resizing.
                     side = 2 * max(self.height, self.width)
                     picture.draft("L" if self.channels == 1 else "RGB", (side, side))
                 picture.load()
                 return self._fitted(picture)
-        except _reading_errors() as error:
-            raise Unreadable(_reason(error)) from error
+        except reading_errors() as error:
+            raise Unreadable(reason_of(error)) from error
 
     def _fitted(self, picture: Picture) -> Array:
         """uint8 [height, width, channel] of this encoder's size from a decoded picture."""
         if self.transparent == "hole":
-            return self._with_holes(_upright(picture))
-        picture, transparent = _plain(_upright(picture), self.channels)
+            return self._with_holes(upright(picture))
+        picture, transparent = plain_of(upright(picture), self.channels)
         if picture.size != (self.width, self.height):
             picture = self._resized(picture, transparent)
         return np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
 
     def _with_holes(self, picture: Picture) -> Array:
         """As `_fitted`; the color of a hole, which is no one's, does not run into its surroundings when resized."""
-        clear = _clear(picture) if _has_alpha(picture) else _plain(picture, 3)[0].convert("RGBA")
+        clear = clear_of(picture) if has_alpha(picture) else plain_of(picture, 3)[0].convert("RGBA")
         if clear.size != (self.width, self.height):
             clear = self._resized(clear, transparent=False)
         color = clear.convert("RGB")
@@ -359,7 +362,7 @@ class Encoder:
         return np.where(known, np.minimum(plain.reshape(self.height, self.width, -1), HOLE - 1), HOLE).astype(np.uint8)
 
     def _resized(self, picture: Picture, transparent: bool) -> Picture:
-        images = _image_module()
+        images = image_module()
         bicubic = images.Resampling.BICUBIC
         if self.resize == "stretch":
             return picture.resize((self.width, self.height), bicubic, reducing_gap=3.0)
@@ -368,7 +371,7 @@ class Encoder:
             box = self.frame.box(picture.height, picture.width)
             return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
         place = self.frame.place(picture.height, picture.width)
-        border: Any = WHITE[: self.channels] if transparent else _border(picture)
+        border: Any = WHITE[: self.channels] if transparent else border_of(picture)
         canvas: Picture = images.new(picture.mode, (self.width, self.height), border if len(border) > 1 else border[0])
         canvas.paste(
             picture.resize((place.width, place.height), bicubic, reducing_gap=3.0),
@@ -433,129 +436,3 @@ def _channels(option: Json) -> int:
     if option not in (1, 3) or isinstance(option, bool):
         raise InputError(f"The option 'channels' cannot be {option!r}.", where="channels", fix="give 1 (grey) or 3")
     return int(option)
-
-
-def _open(value: object, root: Path | None) -> Picture:
-    """A picture of which only the header has been read."""
-    picture: Picture
-    if _is_picture(value):
-        held: Any = value
-        picture = held.copy()
-        return picture
-    file = source(value, root)
-    picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
-    if picture.width * picture.height > PIXEL_LIMIT:
-        picture.close()
-        raise Unreadable(f"{picture.width} x {picture.height} pixels are over the limit of {PIXEL_LIMIT:,}")
-    return picture
-
-
-def _upright(picture: Picture) -> Picture:
-    from PIL import ImageOps
-
-    if picture.getexif().get(0x0112, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
-
-
-def _plain(picture: Picture, channels: int) -> tuple[Picture, bool]:
-    """Mode L or RGB, over white; and whether any of it was transparent."""
-    wanted = "L" if channels == 1 else "RGB"
-    if picture.mode == wanted and "transparency" not in picture.info:
-        return picture, False
-    images = _image_module()
-    if _has_alpha(picture):
-        clear = _clear(picture)
-        white = images.new("RGBA", clear.size, (*WHITE, 255))
-        transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
-        return images.alpha_composite(white, clear).convert(wanted), transparent
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = images.fromarray(_eight_bits(np.asarray(picture)))
-    return picture.convert(wanted), False
-
-
-def _has_alpha(picture: Picture) -> bool:
-    return picture.mode in ALPHA_MODES or "transparency" in picture.info
-
-
-def _clear(picture: Picture) -> Picture:
-    """Mode RGBA of a picture that may be transparent."""
-    return (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
-
-
-def _eight_bits(pixels: Array) -> Array:
-    """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
-    numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
-    largest = float(numbers.max(initial=0))
-    if pixels.dtype == np.uint16 or (pixels.dtype.kind in "iu" and largest > 255):
-        numbers = numbers / 257
-    elif pixels.dtype.kind == "f" and largest <= 1:
-        numbers = numbers * 255
-    return np.rint(np.clip(numbers, 0, 255)).astype(np.uint8)
-
-
-def _pixels(array: Array) -> Array:
-    """uint8 [height, width, channel] from an array: 0..255, 16-bit unsigned, bool, or float 0..1."""
-    pixels = array[:, :, None] if array.ndim == 2 else array
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise Unreadable(f"an array of shape {array.shape} is no picture: [height, width] or [height, width, 1 to 4]")
-    if pixels.shape[0] * pixels.shape[1] > PIXEL_LIMIT:
-        raise Unreadable(f"{pixels.shape[1]} x {pixels.shape[0]} pixels are over the limit of {PIXEL_LIMIT:,}")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
-    if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
-        raise Unreadable("the array holds something else than finite numbers")
-    low, high = float(pixels.min()), float(pixels.max())
-    limit = 65535 if pixels.dtype == np.uint16 else 255 if pixels.dtype.kind in "iu" else 1
-    if low < 0 or high > limit:
-        raise Unreadable(
-            f"{pixels.dtype.name} pixels must lie between 0 and {limit}, these go from {low:g} to {high:g}"
-        )
-    return _eight_bits(pixels)
-
-
-def _border(picture: Picture) -> tuple[int, ...]:
-    """The mean color of a picture's outermost pixels."""
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
-    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    return tuple(int(value) for value in np.rint(np.concatenate(edges).mean(axis=0)))
-
-
-def _is_content(start: bytes) -> bool:
-    return start.startswith(MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or start[4:12] == b"ftypavif"
-
-
-def _is_picture(value: object) -> bool:
-    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
-
-
-def _image_module() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingDependencyError("pillow", "Reading pictures", "images") from error
-    return Image
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    images = _image_module()
-    images.init()
-    return tuple(name for name in FORMATS if name in images.OPEN)
-
-
-@cache
-def _reading_errors() -> tuple[type[Exception], ...]:
-    """What Pillow raises for a broken file; its decoders do not agree on one class."""
-    images = _image_module()
-    numbers = (ArithmeticError, ValueError, TypeError, LookupError, EOFError, MemoryError, AttributeError)
-    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
-    return (*bombs, OSError, SyntaxError, RuntimeError, struct.error, zlib.error, *numbers)
-
-
-def _reason(error: Exception) -> str:
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "not a picture in a known format, or its first bytes are damaged"
-    return f"the picture cannot be decoded: {error or type(error).__name__}"
