@@ -31,7 +31,7 @@ def enlarged(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("enlarged")
     data = images(folder)
     line = ["train", str(data), "--restore", "super-resolution", "--quiet", "--out", str(folder / "run")]
-    more = ["training.epochs=12", "optimizer.learning_rate=0.004", "network.width=16", "network.depth=3"]
+    more = ["training.epochs=8", "optimizer.learning_rate=0.004", "network.width=16", "network.depth=3"]
     assert main([*line, "--set", *SETS, *more]) == 0
     return folder
 
@@ -76,10 +76,21 @@ def test_pictures_are_written_and_read_like_those_of_python(enlarged: Path, tmp_
         rows = list(csv.DictReader(file))
     assert [bool(row["error"]) for row in rows] == [False, False, False, True]
     answers = lamina.load(enlarged / "run" / "model.lamina").predict(worse).to_rows()
+    assert main(["predict", str(enlarged / "run"), str(worse), "--out", str(worse)]) == 2
     for row, answer in zip(rows[:3], answers[:3], strict=True):
         written = np.asarray(Image.open(out.parent / row["restored"]))
         assert written.shape == (28, 28)
         assert np.array_equal(written, np.asarray(answer["restored"]))
+
+
+def test_a_large_picture_is_answered_at_its_own_size(enlarged: Path) -> None:
+    file = min((enlarged / "images" / "test").rglob("*.png"))
+    large = Image.open(file).convert("L").resize((60, 45), Image.Resampling.BICUBIC)
+    (answer,) = lamina.load(enlarged / "run" / "model.lamina").predict([{"path": np.asarray(large)}]).to_rows()
+    assert answer["error"] is None
+    assert answer["restored"].shape == (90, 120)
+    bicubic = np.asarray(large.resize((120, 90), Image.Resampling.BICUBIC))
+    assert decibels(answer["restored"][None, :, :, None], bicubic[None, :, :, None])[0] > 20
 
 
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:

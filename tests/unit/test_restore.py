@@ -20,7 +20,6 @@ from lamina.data.tables import open_table
 from lamina.data.target_values import read_target
 from lamina.errors import InputError
 from lamina.modalities import image
-from lamina.model.pictures import Pictures, answers_file, check_folder, is_picture
 from lamina.networks import edsr
 from lamina.networks.blocks.simple_picture import SimplePicture, colored, enlarging, scale_between
 from lamina.networks.heads import build_head
@@ -354,29 +353,3 @@ def test_what_suits_which_task() -> None:
     assert titles(color, color, kind="denoise") == ["left as it is", "median filter", "non-local means"]
     assert titles(color, color, kind="deblur") == ["left as it is", "unsharp mask"]
     assert len(titles(color, color)) == 4
-
-
-def test_answers_are_written_under_names_of_their_own(tmp_path: Path) -> None:
-    picture = random_picture(6, 5, 3)
-    files = Pictures(("restored",), tmp_path / "out", tmp_path)
-    paths = ["a.jpg", "a.png", "deep/b.PNG", "../../etc/c.gif", "/tmp/d.png", None]
-    rows = files.instead({"path": path, "restored": picture, "error": None} for path in paths)
-    assert [row["restored"] for row in rows] == [
-        "out/a.png", "out/a-2.png", "out/deep/b.png", "out/etc/c.png", "out/tmp/d.png", "out/000006.png",
-    ]  # fmt: skip
-    assert files.instead([{"path": "e.png", "restored": None}]) == [{"path": "e.png", "restored": None}]
-    for row in rows:
-        assert np.array_equal(np.asarray(Image.open(tmp_path / row["restored"])), picture)
-    assert is_picture(picture)
-    assert not is_picture(picture.astype(float))
-    assert not is_picture([1])
-
-
-def test_a_folder_or_a_file_for_the_answers(tmp_path: Path) -> None:
-    assert answers_file(tmp_path / "out", ("restored",)) == (tmp_path / "out" / "answers.csv", tmp_path / "out")
-    assert answers_file(tmp_path / "a.jsonl", ("restored",)) == (tmp_path / "a.jsonl", tmp_path / "a")
-    assert answers_file(tmp_path / "out", ()) == (tmp_path / "out", tmp_path / "out")
-    check_folder(tmp_path / "out", str(tmp_path / "elsewhere"))
-    for folder in (tmp_path, tmp_path / "out"):
-        with pytest.raises(InputError, match="read from"):
-            check_folder(folder, str(tmp_path))

@@ -23,7 +23,7 @@ from lamina.modalities import image
 from lamina.plan import Plan, TaskPlan
 from lamina.steps import pairing
 from lamina.steps.request import Request
-from lamina.tasks import Choosy, Comparable, Described, LaidOut, Rivalled, Shown, restore
+from lamina.tasks import Choosy, Comparable, Described, Joined, LaidOut, Mapped, Rivalled, Shown, restore
 
 
 def pictures(number: int, height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -40,7 +40,7 @@ def fitted(scale: int = 2, channels: int = 3, given: int = 3, **options: Any) ->
 
 def test_it_keeps_what_a_task_may_offer() -> None:
     task = fitted()
-    for protocol in (LaidOut, Comparable, Described, Shown, Rivalled, Choosy):
+    for protocol in (LaidOut, Mapped, Joined, Comparable, Described, Shown, Rivalled, Choosy):
         assert isinstance(task, protocol), protocol
     assert task.layout.shape == (3, 16, 12)
     assert task.width == 3 * 16 * 12
@@ -116,6 +116,21 @@ def test_rounding_is_agreement_and_a_grey_level_is_not() -> None:
     found = task.agreement(output, other)
     assert not found.holds
     assert found.worst == 1
+
+
+def test_at_its_own_size_a_picture_keeps_what_is_known_of_it() -> None:
+    color = fitted(1, channels=3, given=1)
+    grey = pictures(1, 20, 30, 1)[0]
+    found = color.joined(np.random.default_rng(0).random((3, 20, 30), np.float32), grey)
+    luminance = np.tensordot([0.299, 0.587, 0.114], found, 1)
+    assert np.allclose(luminance, grey[:, :, 0] / 255, atol=1e-6)
+    holed = replace(fitted(1), hole=255)
+    clear = np.concatenate([pictures(1, 20, 30)[0], np.full((20, 30, 1), 255, np.uint8)], axis=2)
+    clear[5:9, 5:9, 3] = 0
+    found = holed.joined(np.full((3, 20, 30), 0.25, np.float32), clear)
+    assert (found[:, 5:9, 5:9] == 0.25).all()
+    known = clear[:, :, 3] > 0
+    assert np.allclose(found.transpose(1, 2, 0)[known], clear[known][:, :3] / 255)
 
 
 def test_rivals_answer_in_the_form_of_the_network() -> None:

@@ -74,6 +74,11 @@ def clear_of(picture: Picture) -> Picture:
     return (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
 
 
+def with_alpha(picture: Picture) -> Picture:
+    """Mode RGBA of any picture."""
+    return clear_of(picture) if has_alpha(picture) else plain_of(picture, 3)[0].convert("RGBA")
+
+
 def eight_bits(pixels: Array) -> Array:
     """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
     numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)

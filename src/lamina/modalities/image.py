@@ -34,8 +34,6 @@ from lamina.modalities._frame import Frame
 from lamina.modalities._opening import (
     WHITE,
     border_of,
-    clear_of,
-    has_alpha,
     image_module,
     is_content,
     is_picture,
@@ -45,6 +43,7 @@ from lamina.modalities._opening import (
     reading_errors,
     reason_of,
     upright,
+    with_alpha,
 )
 from lamina.modalities._options import choice
 
@@ -154,6 +153,9 @@ def raw_pixels(value: object, root: Path | None = None) -> Array:
 def decoded(value: object, channels: int, root: Path | None = None) -> Array:
     """A picture in its own size, uint8 [height, width, channel]: upright, over white where it is transparent.
 
+    Args:
+        channels: 1 (grey), 3 (red, green, blue), or 4: with how opaque it is, and not over white.
+
     Raises:
         Unreadable: it is no picture, and why.
     """
@@ -165,7 +167,8 @@ def decoded(value: object, channels: int, root: Path | None = None) -> Array:
             value = image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         with opened(value, root) as picture:
             picture.load()
-            plain, _ = plain_of(upright(picture), channels)
+            turned = upright(picture)
+            plain = with_alpha(turned) if channels == 4 else plain_of(turned, channels)[0]
             return np.asarray(plain, dtype=np.uint8).reshape(plain.height, plain.width, channels)
     except reading_errors() as error:
         raise Unreadable(reason_of(error)) from error
@@ -267,21 +270,12 @@ class Encoder:
     def whole(self, value: object, root: Path | None = None) -> Array:
         """uint8 [height, width, channel]: one picture at its own size, upright, with this encoder's channels.
 
+        Where holes are told apart it has four channels, red, green, blue and how opaque it is.
+
         Raises:
             Unreadable: it is no picture, and why.
         """
-        try:
-            if isinstance(value, np.ndarray):
-                flat = _pixels(value)
-                opened = _image_module().fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
-            else:
-                opened = _open(value, root)
-            with opened as picture:
-                picture.load()
-                plain = np.asarray(_plain(_upright(picture), self.channels)[0], dtype=np.uint8)
-                return plain.reshape(*plain.shape[:2], self.channels)
-        except _reading_errors() as error:
-            raise Unreadable(_reason(error)) from error
+        return decoded(value, 4 if self.transparent == "hole" else self.channels, root)
 
     def decode(self, array: Array) -> Values:
         """The pictures as they were encoded: uint8 arrays [height, width, channel]."""
@@ -353,7 +347,7 @@ class Encoder:
 
     def _with_holes(self, picture: Picture) -> Array:
         """As `_fitted`; the color of a hole, which is no one's, does not run into its surroundings when resized."""
-        clear = clear_of(picture) if has_alpha(picture) else plain_of(picture, 3)[0].convert("RGBA")
+        clear = with_alpha(picture)
         if clear.size != (self.width, self.height):
             clear = self._resized(clear, transparent=False)
         color = clear.convert("RGB")

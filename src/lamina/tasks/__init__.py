@@ -116,6 +116,19 @@ class Mapped(LaidOut, Protocol):
         ...
 
 
+@runtime_checkable
+class Joined(Mapped, Protocol):
+    """A task whose answer keeps part of the picture that is put in, at that picture's own size."""
+
+    def joined(self, values: Array, pixels: Array) -> Array:
+        """The answer [channel, height, width], brought to the picture's size, with what is kept of the picture.
+
+        Args:
+            pixels: uint8 [height, width, channel], as the encoder's `whole` gives it.
+        """
+        ...
+
+
 def layout_of(task: Answering) -> Layout:
     """The task's layout; a vector where it has none."""
     return task.layout if isinstance(task, LaidOut) else Layout("vector", (task.width,))

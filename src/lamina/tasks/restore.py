@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from lamina.data.degrade import LUMA
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Encoder, Recognition, image
 from lamina.modalities._files import objects
+from lamina.modalities._frame import Frame
 from lamina.tasks import Layout, Score, Sight, Simple
 from lamina.tasks._agreement import Agreement, agreement
 from lamina.tasks._fidelity import decibels, similarity
@@ -53,6 +55,8 @@ class Task:
         scale: how many times larger than the input it is.
         hole: the value in every channel that marks a missing pixel of the input; -1 for none.
         coloring: the input is grey, and the answer in color.
+        source: the input field.
+        window: (height, width) of the part of a larger picture that is answered at a time; (0, 0) for whole pictures.
         loss_name: "charbonnier" or "l1".
         primary: "psnr" or "ssim".
         enlarging: how the network enlarges (`lamina.networks.heads.picture`).
@@ -69,6 +73,8 @@ class Task:
     scale: int = 1
     hole: int = -1
     coloring: bool = False
+    source: str = ""
+    window: tuple[int, int] = (0, 0)
     loss_name: str = "charbonnier"
     primary: str = "psnr"
     enlarging: str = "subpixel"
@@ -82,6 +88,11 @@ class Task:
     @property
     def width(self) -> int:
         return self.layout.size
+
+    @property
+    def frame(self) -> Frame:
+        """How the pictures that are put in are encoded."""
+        return Frame(self.height // self.scale, self.width_ // self.scale, self.resize)
 
     @property
     def family(self) -> tuple[str, str]:
@@ -118,7 +129,7 @@ class Task:
                 cannot be made of it; a wrong option.
         """
         check_names(options, (*MAKING, "loss", "primary", "enlarging"), field.name)
-        given = _only_picture(field, inputs or {})
+        source, given = _only_picture(field, inputs or {})
         settings = {name: options[name] for name in ("resize", "channels") if name in options}
         if "height" in options and "width" in options:
             settings["size"] = [options["height"], options["width"]]
@@ -135,6 +146,8 @@ class Task:
             scale,
             int(given.feature.details.get("hole", -1)),
             given.channels < fitted.channels,
+            source,
+            (given.height, given.width) if options.get("window") == "cut" else (0, 0),
             choice(options, "loss", LOSSES, "charbonnier", field.name),
             choice(options, "primary", SCORES, "psnr", field.name),
             choice(options, "enlarging", ENLARGING, "subpixel", field.name),
@@ -171,10 +184,29 @@ class Task:
     def uncalibrated(self) -> Self:
         return self
 
+    def averaged(self, output: Array) -> Array:
+        """float32 [row, channel, height, width] from 0 to 1: colors may be interpolated and averaged."""
+        return np.asarray(output, dtype=np.float32).reshape(-1, *self.layout.shape)
+
+    def decode_map(self, values: Array) -> dict[str, Any]:
+        """{"": uint8 [height, width(, 3)]} from such colors, at any size."""
+        picture = _bytes(values).transpose(1, 2, 0)
+        return {"": np.ascontiguousarray(picture[:, :, 0] if self.channels == 1 else picture)}
+
+    def joined(self, values: Array, pixels: Array) -> Array:
+        """At a picture's own size: of a grey one the luminance stays, of one with holes all that is known."""
+        if self.hole >= 0:
+            color = pixels[:, :, :3].astype(np.float32) / 255
+            own = color.transpose(2, 0, 1) if self.channels == 3 else (color @ np.float32(LUMA))[None]
+            return np.where(pixels[:, :, 3] >= 128, own, values)
+        if self.coloring:
+            # What is added to all three channels alike changes no chroma.
+            return values + (pixels[:, :, 0].astype(np.float32) / 255 - np.tensordot(np.float32(LUMA), values, 1))
+        return values
+
     def pictures(self, output: Array) -> Array:
         """uint8 [row, height, width, channel] from the outputs."""
-        values = np.asarray(output, dtype=np.float32).reshape(-1, *self.layout.shape)
-        return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        return _bytes(self.averaged(output)).transpose(0, 2, 3, 1)
 
     def output_of(self, pictures: Array) -> Array:
         """The outputs that stand for pictures, uint8 [row, height, width, channel]: what baselines answer with."""
@@ -183,8 +215,7 @@ class Task:
 
     def decode(self, output: Array) -> dict[str, Values]:
         """{"": uint8 arrays [height, width], or [height, width, 3] in color}."""
-        pictures = self.pictures(output)
-        return {"": objects([np.ascontiguousarray(one[:, :, 0] if self.channels == 1 else one) for one in pictures])}
+        return {"": objects([self.decode_map(values)[""] for values in self.averaged(output)])}
 
     def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
         """Means over rows of the peak signal-to-noise ratio in dB and of the structural similarity."""
@@ -243,11 +274,16 @@ class Task:
         return agreement(before, after, difference.max(axis=1, initial=0) <= 0.5 / 255)
 
     def state(self) -> dict[str, Json]:
-        return asdict(self)
+        return {**asdict(self), "window": list(self.window)}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
-        return cls(**state)
+        return cls(**{**state, "window": tuple(state["window"])})
+
+
+def _bytes(values: Array) -> Array:
+    """uint8 from colors between 0 and 1."""
+    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
 
 
 def _framed(picture: Array, shape: tuple[int, ...]) -> Array:
@@ -256,10 +292,10 @@ def _framed(picture: Array, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(larger, shape)
 
 
-def _only_picture(field: Field, inputs: Mapping[str, Encoder]) -> image.Encoder:
+def _only_picture(field: Field, inputs: Mapping[str, Encoder]) -> tuple[str, image.Encoder]:
     pictures = {name: part for name, part in inputs.items() if isinstance(part, image.Encoder)}
     if len(pictures) == 1 == len(inputs):
-        return next(iter(pictures.values()))
+        return next(iter(pictures.items()))
     if not pictures:
         raise InputError(
             f"The picture {field.name!r} is to be made of another picture, and there is none among the inputs.",
