@@ -39,6 +39,7 @@ def accuracy() -> str:
     for name, found in read("accuracy-").items():
         job = JOBS[name]
         wanted = [f"{job.must:g}"] if job.must is not None else []
+        wanted += [f"{job.beyond[1]:g} better than {job.beyond[0]}"] if job.beyond is not None else []
         wanted += ["as good as every baseline"] if job.ahead else []
         must = ", ".join(wanted) or "-"
         if not reached(job, found):

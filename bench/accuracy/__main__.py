@@ -39,6 +39,7 @@ class Job:
             only say how it is.
         made: makes the data folder that is used from the one that is given and an empty one.
         besides: what to measure of a finished run besides, by tool: of its folder and the data folder.
+        beyond: a baseline, and by how much of the score the network must at least be better than it.
     """
 
     data: str
@@ -48,6 +49,7 @@ class Job:
     ahead: bool = False
     made: Callable[[Path, Path], None] | None = None
     besides: Callable[[Path, Path], dict[str, float]] | None = None
+    beyond: tuple[str, float] | None = None
 
 
 def signs(data: Path, made: Path) -> None:
@@ -140,6 +142,9 @@ JOBS: dict[str, Job] = {
         "--budget", "90s"), "accuracy", None, True),
     "nuclei": Job("nuclei", ("--target", "mask", "--budget", "2m"), "dice", 0.85),
     "scenes": Job("scenes", ("--target", "mask", "--budget", "15m"), "mean_iou", made=scenes),
+    "fashion-mnist-small-x2": Job("fashion-mnist-small", ("--restore", "super-resolution", "--budget", "4m"), "psnr",
+        None, True, beyond=("bicubic enlargement", 1.0)),
+    "stamps-colourise": Job("stamps", ("--restore", "colourise", "--budget", "4m"), "psnr"),
 }  # fmt: skip
 
 
@@ -162,17 +167,22 @@ def reached(job: Job, found: Mapping[str, Any]) -> bool:
     """Does a summary reach what the job must reach? Asked anew of kept results: what must be reached may change."""
     value, kinds = found["median"], found.get("verdict kinds", [])
     enough = job.must is None or (value <= job.must if job.score in LOWER_IS_BETTER else value >= job.must)
-    return enough and not (job.ahead and "baseline" in kinds)
+    far = job.beyond is None or found["median beyond"] >= job.beyond[1]
+    return enough and far and not (job.ahead and "baseline" in kinds)
 
 
 def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Median and spread of the score over seeds, the verdicts, the parity and the time."""
     targets = [next(iter(run["targets"].values())) for run in runs]
     values = [target["scores"][job.score]["value"] for target in targets]
-    besides = {}
+    besides: dict[str, Any] = {}
     if job.besides is not None:
         words = job.besides.__name__.replace("_", " ")
-        besides[words] = {name: [run["besides"][name] for run in runs] for name in runs[0]["besides"]}
+        found = {name: [run["besides"][name] for run in runs] for name in runs[0]["besides"]}
+        besides["besides"] = {words: found}
+    if job.beyond is not None:
+        by = [value - _of_baseline(target, job) for value, target in zip(values, targets, strict=True)]
+        besides |= {f"beyond {job.beyond[0]}": by, "median beyond": float(np.median(by))}
     return {
         "score": job.score,
         "values": values,
@@ -184,8 +194,20 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "wall seconds": [round(run["wall seconds"], 1) for run in runs],
         "peak memory MB": [round(run["cost"]["peak_memory_mb"]) for run in runs],
         "command": " ".join(("lamina train DATA", *job.arguments)),
-        **({"besides": besides} if besides else {}),
+        **besides,
     }
+
+
+def _of_baseline(target: Mapping[str, Any], job: Job) -> float:
+    """The score of the baseline that a job must be better than."""
+    assert job.beyond is not None
+    scores = {found["name"]: found["scores"] for found in target["baselines"]}
+    return float(scores[job.beyond[0]][job.score]["value"])
+
+
+def wanted(job: Job) -> str:
+    """What a job must reach, in words."""
+    return str(job.must) if job.beyond is None else f"be {job.beyond[1]:g} beyond {job.beyond[0]}"
 
 
 def main(words: list[str]) -> int:
@@ -202,5 +224,5 @@ def main(words: list[str]) -> int:
         path = _machine.keep(f"accuracy-{name}", found)
         mark = "reached" if reached(JOBS[name], found) else "NOT reached"
         print(f"{name}: {found['score']} {found['median']:.4f} ({found['least']:.4f} to {found['most']:.4f}, "
-              f"n={found['n']}), must {JOBS[name].must}: {mark}; {path.name}")  # fmt: skip
+              f"n={found['n']}), must {wanted(JOBS[name])}: {mark}; {path.name}")  # fmt: skip
     return 0

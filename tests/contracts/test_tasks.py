@@ -39,18 +39,21 @@ NAMES = tuple(
     if hasattr(task := registry.module("tasks", name).Task, "fit") and not hasattr(task, "layout")
 )
 """Tasks whose answers are vectors for what is in a column; the others have tests of their own."""
-OTHERS = (
-    "anomaly",
-    "cluster",
-    "control",
-    "embed",
-    "few_shot",
-    "generate",
-    "recommend",
-    "segment",
-    "transcribe",
-    "translate",
-    "write",
+OTHERS = tuple(
+    [
+        "anomaly",
+        "cluster",
+        "control",
+        "embed",
+        "few_shot",
+        "generate",
+        "recommend",
+        "restore",
+        "segment",
+        "transcribe",
+        "translate",
+        "write",
+    ]
 )
 
 

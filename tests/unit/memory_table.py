@@ -32,7 +32,7 @@ class MemoryTable:
         self.data = {key: column(values) for key, values in columns.items()}
         self.columns = tuple(self.data)
         self.root, self.unreadable, self.name = root, unreadable, name
-        self.fingerprint = "memory"
+        self.fingerprint, self.made = "memory", False
 
     def __len__(self) -> int:
         return len(next(iter(self.data.values()))) if self.data else 0
@@ -47,6 +47,9 @@ class MemoryTable:
 
     def take(self, rows: Any, columns: Sequence[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
         return {name: self.data[name][rows] for name in (self.columns if columns is None else columns)}
+
+    def raw(self, column: str) -> tuple[MemoryTable, str]:
+        return self, column
 
     def place(self, row: int) -> str:
         return f"{self.name}, row {row}"

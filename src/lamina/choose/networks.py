@@ -60,6 +60,7 @@ def choose(
     classify: bool = False,
     accelerated: bool = False,
     wanted: Collection[str] = (),
+    preferred: tuple[str, str] | None = None,
 ) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
     """A network for each group of inputs, and the reasons by dotted key.
 
@@ -71,6 +72,7 @@ def choose(
         classify: is any target a class?
         accelerated: is there a GPU?
         wanted: what the answers need besides a vector: "pyramid", "sequence".
+        preferred: (family, reason) that suits the task best, where its inputs are of a kind that it reads.
 
     Raises:
         InputError: the user's network does not read this kind of input.
@@ -85,6 +87,8 @@ def choose(
         own = {field: features[field] for field in fields}
         name, why = (asked.name, "you asked for it") if asked.name else _family(own, rows, asked.weights, base)
         if not asked.name and not asked.weights:
+            if preferred is not None and kinds <= set(registry.module("networks", preferred[0]).ACCEPTS):
+                name, why = preferred
             name, why = _able(name, why, kinds, wanted)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)

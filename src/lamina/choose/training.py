@@ -29,6 +29,7 @@ class Recipe:
         seen: how many examples (epochs * rows) it profits from, at most.
         epochs: the least and the most passes over the data that make sense.
         batch: batch size for enough rows.
+        for_maps: its batch and numbers are meant for answers at every place of a picture.
         few_rows_rate: factor of the learning rate for fewer than MANY_ROWS rows, which a quick learner learns by heart.
     """
 
@@ -42,6 +43,7 @@ class Recipe:
     patience: int = 0
     reason: str = ""
     few_rows_rate: float = 1.0
+    for_maps: bool = False
 
 
 RECIPES: dict[str, Recipe] = {
@@ -60,6 +62,11 @@ RECIPES: dict[str, Recipe] = {
     "resnet": Recipe(
         OptimizerPlan("adamw", 1e-2, 0.05), SchedulePlan("one_cycle", 0.2), 1.5e6, (8, 60), 128, 0.0, 0.1, 0,
         "AdamW with a high one-cycle rate reaches a good score in few epochs (super-convergence)",
+    ),
+    "edsr": Recipe(
+        OptimizerPlan("adamw", 2e-3, 0.0), SchedulePlan("one_cycle", 0.1), 1e6, (10, 200), 32, 0.998, 0.0, 0,
+        "AdamW without weight decay: a network without normalisation needs all of its range",
+        for_maps=True,
     ),
     "efficientnet": Recipe(
         OptimizerPlan("adamw", 1e-3, 0.01, layer_decay=0.8), SchedulePlan("one_cycle", 0.15), 1e5, (8, 40), 32,
@@ -109,6 +116,7 @@ def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
         "transformer",
         "recurrent",
         "resnet",
+        "edsr",
         "bag",
         "tabm",
         "factorisation",
@@ -139,6 +147,7 @@ def choose(
         optimizer, schedule, training (with the most epochs that make sense) and reasons by dotted key.
     """
     chosen = recipe(networks, classify)
+    maps = maps and not chosen.for_maps
     batch = _batch_size(MAP_BATCH, rows, 4) if maps else _batch_size(chosen.batch, rows)
     low, high = chosen.epochs
     if maps:

@@ -8,6 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lamina.errors import InputError
 from lamina.narrate import Narrator, Plain, Silent
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="COLUMN", default="", help="column that says train, validation or test")
     parser.add_argument("--target", metavar="NAME", nargs="+", action="extend", default=[], help="what to predict")
     parser.add_argument("--task", default="", help="classify, regress, ... (default: from the target's values)")
+    parser.add_argument(
+        "--restore",
+        metavar="KIND",
+        default="",
+        help="make pictures better: super-resolution, denoise, deblur, colourise or inpaint",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], dest="sets",
@@ -38,11 +45,27 @@ def request(arguments: argparse.Namespace, **more: Any) -> Request:
         test=arguments.test,
         split=arguments.split,
         targets=tuple(arguments.target),
-        task=arguments.task,
+        task=_task(arguments),
         seed=arguments.seed,
-        sets=tuple(arguments.sets),
+        sets=(*_restoring(arguments), *arguments.sets),
         **more,
     )
+
+
+def _task(arguments: argparse.Namespace) -> str:
+    """The task asked for; --restore asks for one by itself."""
+    asked = str(arguments.task)
+    if arguments.restore and asked not in ("", "restore"):
+        raise InputError(
+            f"--restore {arguments.restore} is a task of its own, and --task {asked} another.",
+            where="--restore",
+            fix="Leave out one of them.",
+        )
+    return "restore" if arguments.restore else asked
+
+
+def _restoring(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return (f"task.restored.kind={arguments.restore}",) if arguments.restore else ()
 
 
 def narrator(arguments: argparse.Namespace) -> Narrator:

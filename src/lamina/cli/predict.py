@@ -16,7 +16,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
     parser.add_argument("data", metavar="DATA", help="a table, a folder, one file, or one row as JSON")
     parser.add_argument(
-        "--out", metavar="FILE", default="-", help=".csv, .jsonl or .parquet (default: CSV on the screen)"
+        "--out",
+        metavar="FILE",
+        default="-",
+        help=".csv, .jsonl or .parquet (default: CSV on the screen); of pictures, a folder",
     )
     parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
 

@@ -104,6 +104,7 @@ def _plain(item: Any) -> Any:
 
 def _file_hashes(table: Table, column: str) -> Array:
     """uint64 [row] of the files' contents, reading only files of equal size; of the value where it is no file."""
+    table, column = table.raw(column)
     hashes = np.zeros(len(table), dtype=np.uint64)
     sizes = np.full(len(table), -1, dtype=np.int64)
     for rows, chunk in table.chunks(None, [column]):

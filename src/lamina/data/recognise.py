@@ -114,7 +114,7 @@ def recognise(
 
 def _sample(table: Table, among: Array, overrides: Overrides) -> _Sample:
     """The rows to look at; rows that a split column marks for testing are not among them."""
-    most = min(MOST_ROWS, max(FEWEST_ROWS, CELLS // len(table.columns)))
+    most = FEWEST_ROWS if table.made else min(MOST_ROWS, max(FEWEST_ROWS, CELLS // len(table.columns)))
     chosen = _choose(among, most)
     values = table.take(chosen, list(table.columns))
     reasons = {column: reason for column in table.columns if (reason := split_reason(column, values[column]))}

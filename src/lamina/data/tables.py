@@ -69,7 +69,10 @@ class Table:
         unreadable: (place, reason) of rows and files that could not be read: they are no rows of this table.
         notes: what the user should know about how the data was read.
         boundary: the number of rows of the first table, where two were concatenated.
+        made: values are computed on reading: whoever looks at a sample should take a small one.
     """
+
+    made = False
 
     def __init__(
         self,
@@ -154,6 +157,10 @@ class Table:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of a table of {len(self)} rows")
         return self._pieces[position].store.place(row - int(self._starts[position]))
+
+    def raw(self, column: str) -> tuple[Table, str]:
+        """The table and column that the values of a column are made of: its own, where they are as they are stored."""
+        return self, column
 
     def _known(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         for name in columns or ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +59,9 @@ def _numbers(table: Table, field: Field) -> TargetValues:
 def _codes(table: Table, field: Field) -> TargetValues:
     known: dict[str | None, int] = {None: -1}
     codes = np.empty(len(table), dtype=np.int64)
+    if len(field.columns) == 1:
+        table, column = table.raw(field.columns[0])
+        field = replace(field, columns=(column,))
     for rows, chunk in table.chunks(None, list(field.columns)):
         texts = canonical(field.values(chunk))
         codes[rows] = [known.setdefault(text, len(known) - 1) for text in texts]

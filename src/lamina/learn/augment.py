@@ -67,7 +67,7 @@ CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generat
     "numbers": _sequences.change_numbers,
     "category": _sequences.change_category,
 }
-MOVES: dict[str, Callable[[Tensor, _pictures.Movement], Tensor]] = {"map": _pictures.moved}
+MOVES: dict[str, Callable[[Tensor, _pictures.Movement], Tensor]] = {"map": _pictures.moved, "picture": _pictures.moved}
 """By kind of layout: how a target that lies on a picture is moved with it."""
 CUTTABLE = frozenset({"image", "spectrogram", "series"})
 MIXABLE = CUTTABLE | {"numbers"}

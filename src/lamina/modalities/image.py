@@ -6,20 +6,16 @@ where it is transparent, brought to one size, and kept in one channel if the tra
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from lamina.data.schema import Json, Values
-from lamina.errors import InputError, MissingDependencyError
+from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._auto import settings, whole
 from lamina.modalities._files import (
@@ -32,10 +28,23 @@ from lamina.modalities._files import (
     recognise_files,
     sample,
     some_of,
-    source,
     spread,
 )
 from lamina.modalities._frame import Frame
+from lamina.modalities._opening import (
+    WHITE,
+    border_of,
+    image_module,
+    is_content,
+    is_picture,
+    opened,
+    pixels_of,
+    plain_of,
+    reading_errors,
+    reason_of,
+    upright,
+    with_alpha,
+)
 from lamina.modalities._options import choice
 
 if TYPE_CHECKING:
@@ -45,9 +54,6 @@ EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
     | {".pbm", ".pnm", ".tga", ".ico", ".avif", ".jp2", ".j2k"}
 )
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
-"""Formats that are decoded inside this process; PostScript, for one, would start another program."""
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 
 LARGE_SIDES = (64, 96, 128, 160, 192, 224, 256)
 """For answers of which every pixel counts."""
@@ -55,15 +61,15 @@ SIDES = (32, 48, 64, 96, 128, 160, 192, 224)
 NATIVE_SIDE = 64
 DEFAULT_CAP = 96
 LARGEST_SIDE = 1024
-PIXEL_LIMIT = 89_478_485
-"""A larger picture is refused before it is decoded (Pillow's own limit): a small file can hold a huge one."""
 HEADERS = 500
 STATISTICS = 2000
-DEFAULTS: dict[str, Json] = {"size": "auto", "channels": "auto", "resize": "auto", "missing": "error"}
+DEFAULTS: dict[str, Json] = {
+    "size": "auto", "channels": "auto", "resize": "auto", "missing": "error", "transparent": "white",
+}  # fmt: skip
 RESIZES = ("stretch", "pad", "crop")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
-ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
-WHITE = (255, 255, 255)
+HOLE = 255
+"""In every channel of a pixel that is a hole; where holes are told apart, no other pixel is quite so bright."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,9 @@ class Header:
 def recognise(values: Values, name: str, root: Path | None = None) -> Recognition | None:
     """Pictures by the ends of their names, their first bytes, or their type."""
     some = some_of(values, 50)
-    if some and all(_is_picture(value) or (isinstance(value, np.ndarray) and value.ndim in (2, 3)) for value in some):
+    if some and all(is_picture(value) or (isinstance(value, np.ndarray) and value.ndim in (2, 3)) for value in some):
         return Recognition(0.95, "the values are pictures in memory")
-    return recognise_files(values, root, EXTENSIONS, _is_content, "picture")
+    return recognise_files(values, root, EXTENSIONS, is_content, "picture")
 
 
 def describe(values: Values, root: Path | None = None) -> dict[str, Json]:
@@ -112,18 +118,18 @@ def header(value: object, root: Path | None = None) -> Header:
         Unreadable: it is no picture, and why.
     """
     if isinstance(value, np.ndarray):
-        pixels = _pixels(value)
+        pixels = pixels_of(value)
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
         return Header(pixels.shape[1], pixels.shape[0], mode, "array")
     try:
-        with _open(value, root) as picture:
+        with opened(value, root) as picture:
             width, height = picture.size
             # For a PNG, Pillow would decode the whole picture to look for a turn that is hardly ever there.
             if picture.format in ("JPEG", "MPO", "TIFF", "WEBP") and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):
                 width, height = height, width
             return Header(width, height, picture.mode, picture.format or "memory")
-    except _reading_errors() as error:
-        raise Unreadable(_reason(error)) from error
+    except reading_errors() as error:
+        raise Unreadable(reason_of(error)) from error
 
 
 def raw_pixels(value: object, root: Path | None = None) -> Array:
@@ -137,11 +143,35 @@ def raw_pixels(value: object, root: Path | None = None) -> Array:
             raise Unreadable(f"an array of shape {value.shape} is no picture")
         return value
     try:
-        with _open(value, root) as picture:
+        with opened(value, root) as picture:
             picture.load()
-            return np.asarray(_upright(picture))
-    except _reading_errors() as error:
-        raise Unreadable(_reason(error)) from error
+            return np.asarray(upright(picture))
+    except reading_errors() as error:
+        raise Unreadable(reason_of(error)) from error
+
+
+def decoded(value: object, channels: int, root: Path | None = None) -> Array:
+    """A picture in its own size, uint8 [height, width, channel]: upright, over white where it is transparent.
+
+    Args:
+        channels: 1 (grey), 3 (red, green, blue), or 4: with how opaque it is, and not over white.
+
+    Raises:
+        Unreadable: it is no picture, and why.
+    """
+    try:
+        if isinstance(value, np.ndarray):
+            pixels = pixels_of(value)
+            if pixels.shape[2] == channels:
+                return pixels
+            value = image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        with opened(value, root) as picture:
+            picture.load()
+            turned = upright(picture)
+            plain = with_alpha(turned) if channels == 4 else plain_of(turned, channels)[0]
+            return np.asarray(plain, dtype=np.uint8).reshape(plain.height, plain.width, channels)
+    except reading_errors() as error:
+        raise Unreadable(reason_of(error)) from error
 
 
 @dataclass(frozen=True)
@@ -158,6 +188,8 @@ class Encoder:
             it was transparent) or "crop" (its middle). Default: stretch if nine in ten training pictures
             have the encoding's aspect ratio within 20%, else pad.
         missing: "error" (a row without a picture gets an error entry) or "fill" (it is accepted).
+        transparent: "white" (the picture is laid over white) or "hole": a pixel that is more than half transparent is
+            encoded as HOLE in every channel, any other as at most HOLE - 1.
 
     A missing or unreadable picture is encoded as a plain one of the training pictures' mean color.
     """
@@ -171,11 +203,18 @@ class Encoder:
     std: tuple[float, ...]
     extreme_share: float
     missing: str = "error"
+    transparent: str = "white"
 
     @property
     def feature(self) -> Feature:
-        """`details`: each channel's mean and std on the scale 0 to 255; the share of pixels nearly black or white."""
-        details = {"mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share}
+        """`details`: each channel's mean and std on the scale 0 to 255; the share of pixels nearly black or white;
+        where holes are told apart, what is in them ("hole").
+        """
+        details: dict[str, Json] = {
+            "mean": list(self.mean), "std": list(self.std), "extreme_share": self.extreme_share,
+        }  # fmt: skip
+        if self.transparent == "hole":
+            details["hole"] = HOLE
         return Feature("image", (self.height, self.width, self.channels), "uint8", details=details)
 
     @property
@@ -188,6 +227,7 @@ class Encoder:
         """Look at the headers of at most 500 training pictures and at the pixels of at most 2,000."""
         chosen = settings("image", options, DEFAULTS)
         missing = choice("image", "missing", chosen["missing"], ("error", "fill"))
+        transparent = choice("image", "transparent", chosen["transparent"], ("white", "hole"))
         total = present(chunks)
         headers = _headers(chunks, total, root)
         height, width = _size(chosen["size"], headers)
@@ -199,11 +239,11 @@ class Encoder:
         if chosen["channels"] != "auto":
             channels = _channels(chosen["channels"])
         blank = (0.0,) * channels
-        draft = cls(height, width, channels, resize, blank, blank, 0.0, missing)
+        draft = cls(height, width, channels, resize, blank, blank, 0.0, missing, transparent)
         mean, std, extreme, grey = draft._statistics(chunks, total, root)
         if grey and chosen["channels"] == "auto":
             channels, mean, std = 1, mean[:1], std[:1]
-        return cls(height, width, channels, resize, mean, std, extreme, missing)
+        return cls(height, width, channels, resize, mean, std, extreme, missing, transparent)
 
     def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """Decode, turn upright and resize on all cores; an unreadable picture gives an error entry."""
@@ -230,21 +270,12 @@ class Encoder:
     def whole(self, value: object, root: Path | None = None) -> Array:
         """uint8 [height, width, channel]: one picture at its own size, upright, with this encoder's channels.
 
+        Where holes are told apart it has four channels, red, green, blue and how opaque it is.
+
         Raises:
             Unreadable: it is no picture, and why.
         """
-        try:
-            if isinstance(value, np.ndarray):
-                flat = _pixels(value)
-                opened = _image_module().fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
-            else:
-                opened = _open(value, root)
-            with opened as picture:
-                picture.load()
-                plain = np.asarray(_plain(_upright(picture), self.channels)[0], dtype=np.uint8)
-                return plain.reshape(*plain.shape[:2], self.channels)
-        except _reading_errors() as error:
-            raise Unreadable(_reason(error)) from error
+        return decoded(value, 4 if self.transparent == "hole" else self.channels, root)
 
     def decode(self, array: Array) -> Values:
         """The pictures as they were encoded: uint8 arrays [height, width, channel]."""
@@ -291,29 +322,41 @@ class Encoder:
     def _encode_one(self, value: object, root: Path | None) -> Array:
         try:
             if isinstance(value, np.ndarray):
-                pixels = _pixels(value)
-                if pixels.shape == (self.height, self.width, self.channels):
+                pixels = pixels_of(value)
+                if pixels.shape == (self.height, self.width, self.channels) and self.transparent == "white":
                     return pixels
-                return self._fitted(_image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
-            with _open(value, root) as picture:
+                return self._fitted(image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+            with opened(value, root) as picture:
                 if picture.format in ("JPEG", "MPO"):
                     # Decoding at a half, quarter or eighth; twice the size leaves the quality to the resizing.
                     side = 2 * max(self.height, self.width)
                     picture.draft("L" if self.channels == 1 else "RGB", (side, side))
                 picture.load()
                 return self._fitted(picture)
-        except _reading_errors() as error:
-            raise Unreadable(_reason(error)) from error
+        except reading_errors() as error:
+            raise Unreadable(reason_of(error)) from error
 
     def _fitted(self, picture: Picture) -> Array:
         """uint8 [height, width, channel] of this encoder's size from a decoded picture."""
-        picture, transparent = _plain(_upright(picture), self.channels)
+        if self.transparent == "hole":
+            return self._with_holes(upright(picture))
+        picture, transparent = plain_of(upright(picture), self.channels)
         if picture.size != (self.width, self.height):
             picture = self._resized(picture, transparent)
         return np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
 
+    def _with_holes(self, picture: Picture) -> Array:
+        """As `_fitted`; the color of a hole, which is no one's, does not run into its surroundings when resized."""
+        clear = with_alpha(picture)
+        if clear.size != (self.width, self.height):
+            clear = self._resized(clear, transparent=False)
+        color = clear.convert("RGB")
+        plain = np.asarray(color if self.channels == 3 else color.convert("L"), dtype=np.uint8)
+        known = np.asarray(clear.getchannel("A"))[:, :, None] >= 128
+        return np.where(known, np.minimum(plain.reshape(self.height, self.width, -1), HOLE - 1), HOLE).astype(np.uint8)
+
     def _resized(self, picture: Picture, transparent: bool) -> Picture:
-        images = _image_module()
+        images = image_module()
         bicubic = images.Resampling.BICUBIC
         if self.resize == "stretch":
             return picture.resize((self.width, self.height), bicubic, reducing_gap=3.0)
@@ -322,10 +365,8 @@ class Encoder:
             box = self.frame.box(picture.height, picture.width)
             return picture.resize((self.width, self.height), bicubic, box=box, reducing_gap=3.0)
         place = self.frame.place(picture.height, picture.width)
-        border: Any = WHITE[: self.channels] if transparent else _border(picture)
-        canvas: Picture = images.new(
-            picture.mode, (self.width, self.height), border if self.channels == 3 else border[0]
-        )
+        border: Any = WHITE[: self.channels] if transparent else border_of(picture)
+        canvas: Picture = images.new(picture.mode, (self.width, self.height), border if len(border) > 1 else border[0])
         canvas.paste(
             picture.resize((place.width, place.height), bicubic, reducing_gap=3.0),
             (place.left, place.top),
@@ -389,122 +430,3 @@ def _channels(option: Json) -> int:
     if option not in (1, 3) or isinstance(option, bool):
         raise InputError(f"The option 'channels' cannot be {option!r}.", where="channels", fix="give 1 (grey) or 3")
     return int(option)
-
-
-def _open(value: object, root: Path | None) -> Picture:
-    """A picture of which only the header has been read."""
-    picture: Picture
-    if _is_picture(value):
-        held: Any = value
-        picture = held.copy()
-        return picture
-    file = source(value, root)
-    picture = _image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=_formats())
-    if picture.width * picture.height > PIXEL_LIMIT:
-        picture.close()
-        raise Unreadable(f"{picture.width} x {picture.height} pixels are over the limit of {PIXEL_LIMIT:,}")
-    return picture
-
-
-def _upright(picture: Picture) -> Picture:
-    from PIL import ImageOps
-
-    if picture.getexif().get(0x0112, 1) == 1:
-        return picture
-    return ImageOps.exif_transpose(picture)
-
-
-def _plain(picture: Picture, channels: int) -> tuple[Picture, bool]:
-    """Mode L or RGB, over white; and whether any of it was transparent."""
-    wanted = "L" if channels == 1 else "RGB"
-    if picture.mode == wanted and "transparency" not in picture.info:
-        return picture, False
-    images = _image_module()
-    if picture.mode in ALPHA_MODES or "transparency" in picture.info:
-        if picture.mode == "La":
-            picture = picture.convert("LA")
-        clear = picture.convert("RGBA")
-        white = images.new("RGBA", clear.size, (*WHITE, 255))
-        transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
-        return images.alpha_composite(white, clear).convert(wanted), transparent
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = images.fromarray(_eight_bits(np.asarray(picture)))
-    return picture.convert(wanted), False
-
-
-def _eight_bits(pixels: Array) -> Array:
-    """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
-    numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
-    largest = float(numbers.max(initial=0))
-    if pixels.dtype == np.uint16 or (pixels.dtype.kind in "iu" and largest > 255):
-        numbers = numbers / 257
-    elif pixels.dtype.kind == "f" and largest <= 1:
-        numbers = numbers * 255
-    return np.rint(np.clip(numbers, 0, 255)).astype(np.uint8)
-
-
-def _pixels(array: Array) -> Array:
-    """uint8 [height, width, channel] from an array: 0..255, 16-bit unsigned, bool, or float 0..1."""
-    pixels = array[:, :, None] if array.ndim == 2 else array
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise Unreadable(f"an array of shape {array.shape} is no picture: [height, width] or [height, width, 1 to 4]")
-    if pixels.shape[0] * pixels.shape[1] > PIXEL_LIMIT:
-        raise Unreadable(f"{pixels.shape[1]} x {pixels.shape[0]} pixels are over the limit of {PIXEL_LIMIT:,}")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
-    if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
-        raise Unreadable("the array holds something else than finite numbers")
-    low, high = float(pixels.min()), float(pixels.max())
-    limit = 65535 if pixels.dtype == np.uint16 else 255 if pixels.dtype.kind in "iu" else 1
-    if low < 0 or high > limit:
-        raise Unreadable(
-            f"{pixels.dtype.name} pixels must lie between 0 and {limit}, these go from {low:g} to {high:g}"
-        )
-    return _eight_bits(pixels)
-
-
-def _border(picture: Picture) -> tuple[int, ...]:
-    """The mean color of a picture's outermost pixels."""
-    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
-    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    return tuple(int(value) for value in np.rint(np.concatenate(edges).mean(axis=0)))
-
-
-def _is_content(start: bytes) -> bool:
-    return start.startswith(MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or start[4:12] == b"ftypavif"
-
-
-def _is_picture(value: object) -> bool:
-    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
-
-
-def _image_module() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingDependencyError("pillow", "Reading pictures", "images") from error
-    return Image
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    images = _image_module()
-    images.init()
-    return tuple(name for name in FORMATS if name in images.OPEN)
-
-
-@cache
-def _reading_errors() -> tuple[type[Exception], ...]:
-    """What Pillow raises for a broken file; its decoders do not agree on one class."""
-    images = _image_module()
-    numbers = (ArithmeticError, ValueError, TypeError, LookupError, EOFError, MemoryError, AttributeError)
-    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
-    return (*bombs, OSError, SyntaxError, RuntimeError, struct.error, zlib.error, *numbers)
-
-
-def _reason(error: Exception) -> str:
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "not a picture in a known format, or its first bytes are damaged"
-    return f"the picture cannot be decoded: {error or type(error).__name__}"

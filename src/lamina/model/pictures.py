@@ -44,6 +44,20 @@ def places(out: str | os.PathLike[str]) -> tuple[Path, Path]:
     return table, folder
 
 
+def check_apart(folder: Path, data: Any) -> None:
+    """Refuse to write pictures among those that are read: they could have the same names.
+
+    Raises:
+        InputError: `folder` is the data.
+    """
+    if isinstance(data, str | os.PathLike) and Path(data).is_dir() and Path(data).samefile(folder):
+        raise InputError(
+            f"The pictures would be written into {data}, which they are read from.",
+            where="--out",
+            fix="Choose another --out.",
+        )
+
+
 @dataclass(frozen=True)
 class Album:
     """A folder that pictures are written to, with names that are not taken."""

@@ -47,6 +47,7 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
     path, album = Path(out), None
     if any(isinstance(task, Mapped) for task in model.tasks.values()):
         path, folder = pictures.places(out)
+        pictures.check_apart(folder, data)
         album = pictures.Album(folder, path.parent)
     kind = ".csv" if to_screen else path.suffix.lower()
     if kind not in _WRITERS:

@@ -18,7 +18,7 @@ import numpy as np
 from lamina.data.schema import Chunk, Values
 from lamina.modalities._files import Unreadable, objects
 from lamina.modalities.image import header
-from lamina.tasks import Mapped
+from lamina.tasks import Joined, Mapped
 from lamina.tasks._masks import resized
 from lamina.tasks._pixels import collected
 
@@ -130,9 +130,11 @@ def _map(model: Model, target: str, task: Mapped, output: Array, value: Any, roo
     if 4 * channels * size.height * size.width * times**2 > LARGEST_MAP:
         raise Unreadable(f"a map of {channels} numbers for {size.width} x {size.height} pixels is too large")
     parts = windows(size.height, size.width, task.window)
-    if len(parts) == 1:
-        return _back(task, output, size.height, size.width, times)
     encoder: Any = model.inputs[task.source].encoder
+    if len(parts) == 1:
+        found = _back(task, output, size.height, size.width, times)
+        resized_back = (size.height, size.width) != (task.frame.height, task.frame.width)
+        return task.joined(found, encoder.whole(value, root)) if isinstance(task, Joined) and resized_back else found
     pixels = encoder.whole(value, root)
     together = model.fitting(32)
 

@@ -26,7 +26,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import Question, question
 from lamina.steps.prepare import Prepared
-from lamina.tasks import LaidOut
+from lamina.tasks import LaidOut, Rivalled
 
 Array = np.ndarray[Any, Any]
 SHARE = 0.15
@@ -36,6 +36,8 @@ SECONDS = 90.0
 MOST_PLAIN = 500_000
 MOST_MEDIA = 30_000
 """Rows that baselines learn from at most: they hold all of them in memory, which the network does not."""
+MOST_RIVALLED = 1_000
+"""Training rows that the tools of a task's own learn from."""
 FILES = ("baselines.json", "baselines.npz")
 WAITING = "still to come"
 """Why a baseline has no answers in a file that a fit has not finished."""
@@ -113,13 +115,17 @@ def fit(
     """
     kinds: set[str] = {encoder.feature.kind for encoder in prepared.encoders.values()}
     parts = prepared.split
+    rivals = _rivals(prepared, plan.seed, told)
+    found: dict[str, tuple[BaselineAnswers, ...]] = {**dict.fromkeys(prepared.tasks, ()), **rivals}
+    tasks = {name: task for name, task in prepared.tasks.items() if name not in rivals and len(parts.validation)}
+    if not tasks:
+        write_baselines(run, found, {})
+        return found
     rows = _affordable(parts.train, kinds, plan.seed, _bytes(prepared))
     if len(rows) < len(parts.train):
         told(f"they learn from {len(rows):,} of the training rows, drawn at random, to save memory")
     train, validation, test = (simple_features(prepared, part) for part in (rows, parts.validation, parts.test))
-    tasks = prepared.tasks if len(parts.validation) else {}
     wanted = {name: titles(fitting(task, kinds, train)) for name, task in tasks.items()}
-    found: dict[str, tuple[BaselineAnswers, ...]] = dict.fromkeys(prepared.tasks, ())
     missing = {name: dict.fromkeys(items, WAITING) for name, items in wanted.items()}
     write_baselines(run, found, missing)
     for name, task in tasks.items():
@@ -148,6 +154,37 @@ def fit(
     return found
 
 
+def _rivals(prepared: Prepared, seed: int, told: Callable[[str], None]) -> dict[str, tuple[BaselineAnswers, ...]]:
+    """The answers of the tools that tasks bring with them, by target."""
+    found: dict[str, tuple[BaselineAnswers, ...]] = {}
+    fields = list(prepared.encoders)
+    for name, task in prepared.tasks.items():
+        if not isinstance(task, Rivalled):
+            continue
+        rows = _some(prepared.split.train, MOST_RIVALLED, seed)
+        answers = []
+        for rival in task.rivals(
+            prepared.examples.take(fields, rows), prepared.examples.take([name], rows)[name], seed
+        ):
+            begin = time.monotonic()
+            test = prepared.split.test
+            output = room((len(test), task.width))
+            for part in blocks(output):
+                output[part] = rival.answer(prepared.examples.take(fields, test[part]))
+            seconds = time.monotonic() - begin
+            answers.append(BaselineAnswers(rival.name, output, seconds, task.uncalibrated(), rival.note))
+            told(f"{rival.name}: {seconds:.1f} s" + (f" ({rival.note})" if rival.note else ""))
+        found[name] = tuple(answers)
+    return found
+
+
+def _some(rows: Array, most: int, seed: int) -> Array:
+    """All rows, or `most` of them drawn at random, in order."""
+    if len(rows) <= most:
+        return rows
+    return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
+
+
 def _affordable(rows: Array, kinds: set[str], seed: int, size: int) -> Array:
     """All rows, or as many as a baseline can hold: simple features of media are hundreds of numbers a row.
 
@@ -155,10 +192,7 @@ def _affordable(rows: Array, kinds: set[str], seed: int, size: int) -> Array:
         size: bytes of a row's targets that are no vectors.
     """
     most = MOST_PLAIN if kinds <= {"numbers", "category"} else MOST_MEDIA
-    most = min(most, max(1, IN_MEMORY // size)) if size else most
-    if len(rows) <= most:
-        return rows
-    return np.asarray(np.sort(np.random.default_rng(seed).choice(rows, most, replace=False)))
+    return _some(rows, min(most, max(1, IN_MEMORY // size)) if size else most, seed)
 
 
 def _bytes(prepared: Prepared) -> int:

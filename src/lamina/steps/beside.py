@@ -61,10 +61,11 @@ def _fit(wanted: Mapping[str, Any], rows: bytes) -> None:
     from lamina.data.tables import reopened
     from lamina.narrate import Silent
     from lamina.run import Run
-    from lamina.steps import baselines, prepare
+    from lamina.steps import baselines, pairing, prepare
 
     run = Run(Path(wanted["run"]))
-    plan, table = run.plan(), reopened(wanted["table"])
+    plan = run.plan()
+    table = pairing.again(plan, reopened(wanted["table"]))
     prepared = prepare.prepared_again(run, plan, table, table.boundary, Silent(), parts=Split.from_bytes(rows))
     # The clock of the thread that works: while others have the cores, no time is lost to the baselines.
     baselines.fit(

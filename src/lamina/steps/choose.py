@@ -29,7 +29,7 @@ from lamina.steps.inform import remember
 from lamina.steps.learner import Learner, build, preparation
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
-from lamina.tasks import LaidOut, classify, layout_of
+from lamina.tasks import Choosy, LaidOut, classify, layout_of
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -164,12 +164,16 @@ def _decided(
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         accelerated = hardware.detect().device.type != "cpu"
         wanted = {reads(layout_of(task)) for task in prepared.tasks.values()} - {"vector"}
+        choosy = next((task for task in prepared.tasks.values() if isinstance(task, Choosy)), None)
         networks, why = choose_networks.choose(
-            features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted
-        )
+            features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted,
+            preferred=choosy.family if choosy else None,
+        )  # fmt: skip
         optimizer, schedule, training, more = choose_training.choose(
             networks, features, rows, classes, maps="pyramid" in wanted, along="sequence" in wanted
         )
+        if choosy is not None:
+            training = replace(training, augment={name: dict(choosy.augmentation) for name in features})
         networks, rate, for_scratch = choose_training.rates(networks, classes)
         if rate:
             optimizer = replace(optimizer, learning_rate=rate)

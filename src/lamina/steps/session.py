@@ -23,7 +23,7 @@ from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import answered, prepare, understand
+from lamina.steps import answered, pairing, prepare, understand
 from lamina.steps.choose import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, apply_weights, check
@@ -223,6 +223,7 @@ def following(request: Request, given: Plan) -> Request:
     # A task without answers has no column to predict, perhaps one to be judged by.
     asked = next((part.name for part in given.task.values() if understand.unlabelled(part.name)), "")
     targets = tuple(field.name for field in given.schema if field.role == "label") if asked else tuple(given.task)
+    asked = asked or next((part.name for part in given.task.values() if part.name == pairing.TASK), "")
     return replace(
         request,
         task=request.task or asked,

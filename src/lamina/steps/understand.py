@@ -20,8 +20,9 @@ from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
 from lamina.run import Run, check_same
-from lamina.steps import long
+from lamina.steps import long, pairing
 from lamina.steps.known import Question, question_of
+from lamina.steps.pairing import paired
 from lamina.steps.request import Request
 
 SAMPLE = 20_000
@@ -67,6 +68,7 @@ def opened_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int
         InputError: it is other data than the run was started with.
     """
     table, boundary = long.again(plan, *open_data(data, test))
+    table = pairing.again(plan, table)
     check_same(run, plan, table.fingerprint)
     return table, boundary
 
@@ -95,6 +97,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
             fix=f"Train an encoder with --task embed, then run: {command}",
         )
     table, boundary = open_data(request.data, request.test)
+    table, request = paired(request, table)
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")

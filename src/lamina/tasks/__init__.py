@@ -58,13 +58,14 @@ class Layout:
         kind: what the axes of `shape` are, and so which head (`lamina.networks.heads`) makes them:
             "vector" (width): the answer of a task that has no layout;
             "map"    (channel, height, width): an answer for every pixel of the encoded picture, or a multiple of them;
+            "picture" (channel, height, width): a better picture, as large as the encoded one or a multiple of it;
             "places" (place, value): an answer for every place of a pyramid's levels, flattened;
             "steps"  (step, symbol): an answer for every step of a sequence.
         shape: the axes' lengths.
         head: options of the head that makes it.
     """
 
-    kind: Literal["vector", "map", "places", "steps"]
+    kind: Literal["vector", "map", "picture", "places", "steps"]
     shape: tuple[int, ...]
     head: Mapping[str, Json] = field(default_factory=dict)
 
@@ -121,6 +122,19 @@ class Mapped(LaidOut, Protocol):
         ...
 
 
+@runtime_checkable
+class Joined(Mapped, Protocol):
+    """A task whose answer keeps part of the picture that is put in, at that picture's own size."""
+
+    def joined(self, values: Array, pixels: Array) -> Array:
+        """The answer [channel, height, width], brought to the picture's size, with what is kept of the picture.
+
+        Args:
+            pixels: uint8 [height, width, channel], as the encoder's `whole` gives it.
+        """
+        ...
+
+
 def layout_of(task: Answering) -> Layout:
     """The task's layout; a vector where it has none."""
     return task.layout if isinstance(task, LaidOut) else Layout("vector", (task.width,))
@@ -166,6 +180,45 @@ class Shown(Protocol):
             output, target: [row, width] and the encoded targets; they may lie on disk.
             inputs: from positions among the rows to their encoded inputs by field.
         """
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A task that knows which network suits it, and what may be done in training to the picture that it lies on."""
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """(name of a family of networks, reason)."""
+        ...
+
+    @property
+    def augmentation(self) -> Mapping[str, Json]:
+        """Changes and their strengths, in place of the usual ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Simple:
+    """What a simple tool answers.
+
+    Attributes:
+        name: of the tool, for the reader.
+        answer: from encoded inputs by field to [row, width], in the form of the network's outputs.
+        note: what was chosen for it, and on what, or "".
+    """
+
+    name: str
+    answer: Callable[[Mapping[str, Array]], Array]
+    note: str = ""
+
+
+@runtime_checkable
+class Rivalled(Protocol):
+    """A task that is compared with tools of its own, as those for tables have no answer of its form."""
+
+    def rivals(self, inputs: Mapping[str, Array], target: Array, seed: int) -> tuple[Simple, ...]:
+        """Tools that have learned from some training rows, encoded."""
         ...
 
 

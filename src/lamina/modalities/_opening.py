@@ -1,0 +1,157 @@
+"""Opening pictures: whatever a value holds, as a Pillow picture or as plain 8-bit pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.errors import MissingDependencyError
+from lamina.modalities._files import Array, Unreadable, source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
+"""Formats that are decoded inside this process; PostScript, for one, would start another program."""
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
+PIXEL_LIMIT = 89_478_485
+"""A larger picture is refused before it is decoded (Pillow's own limit): a small file can hold a huge one."""
+ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+WHITE = (255, 255, 255)
+
+
+def opened(value: object, root: Path | None) -> Picture:
+    """A picture of which only the header has been read."""
+    picture: Picture
+    if is_picture(value):
+        held: Any = value
+        picture = held.copy()
+        return picture
+    file = source(value, root)
+    picture = image_module().open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=formats())
+    if picture.width * picture.height > PIXEL_LIMIT:
+        picture.close()
+        raise Unreadable(f"{picture.width} x {picture.height} pixels are over the limit of {PIXEL_LIMIT:,}")
+    return picture
+
+
+def upright(picture: Picture) -> Picture:
+    from PIL import ImageOps
+
+    if picture.getexif().get(0x0112, 1) == 1:
+        return picture
+    return ImageOps.exif_transpose(picture)
+
+
+def plain_of(picture: Picture, channels: int) -> tuple[Picture, bool]:
+    """Mode L or RGB, over white; and whether any of it was transparent."""
+    wanted = "L" if channels == 1 else "RGB"
+    if picture.mode == wanted and "transparency" not in picture.info:
+        return picture, False
+    images = image_module()
+    if has_alpha(picture):
+        clear = clear_of(picture)
+        white = images.new("RGBA", clear.size, (*WHITE, 255))
+        transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
+        return images.alpha_composite(white, clear).convert(wanted), transparent
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = images.fromarray(eight_bits(np.asarray(picture)))
+    return picture.convert(wanted), False
+
+
+def has_alpha(picture: Picture) -> bool:
+    return picture.mode in ALPHA_MODES or "transparency" in picture.info
+
+
+def clear_of(picture: Picture) -> Picture:
+    """Mode RGBA of a picture that may be transparent."""
+    return (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+
+
+def with_alpha(picture: Picture) -> Picture:
+    """Mode RGBA of any picture."""
+    return clear_of(picture) if has_alpha(picture) else plain_of(picture, 3)[0].convert("RGBA")
+
+
+def eight_bits(pixels: Array) -> Array:
+    """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
+    numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
+    largest = float(numbers.max(initial=0))
+    if pixels.dtype == np.uint16 or (pixels.dtype.kind in "iu" and largest > 255):
+        numbers = numbers / 257
+    elif pixels.dtype.kind == "f" and largest <= 1:
+        numbers = numbers * 255
+    return np.rint(np.clip(numbers, 0, 255)).astype(np.uint8)
+
+
+def pixels_of(array: Array) -> Array:
+    """uint8 [height, width, channel] from an array: 0..255, 16-bit unsigned, bool, or float 0..1."""
+    pixels = array[:, :, None] if array.ndim == 2 else array
+    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
+        raise Unreadable(f"an array of shape {array.shape} is no picture: [height, width] or [height, width, 1 to 4]")
+    if pixels.shape[0] * pixels.shape[1] > PIXEL_LIMIT:
+        raise Unreadable(f"{pixels.shape[1]} x {pixels.shape[0]} pixels are over the limit of {PIXEL_LIMIT:,}")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * 255
+    if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
+        raise Unreadable("the array holds something else than finite numbers")
+    low, high = float(pixels.min()), float(pixels.max())
+    limit = 65535 if pixels.dtype == np.uint16 else 255 if pixels.dtype.kind in "iu" else 1
+    if low < 0 or high > limit:
+        raise Unreadable(
+            f"{pixels.dtype.name} pixels must lie between 0 and {limit}, these go from {low:g} to {high:g}"
+        )
+    return eight_bits(pixels)
+
+
+def border_of(picture: Picture) -> tuple[int, ...]:
+    """The mean color of a picture's outermost pixels."""
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    return tuple(int(value) for value in np.rint(np.concatenate(edges).mean(axis=0)))
+
+
+def is_content(start: bytes) -> bool:
+    return start.startswith(MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or start[4:12] == b"ftypavif"
+
+
+def is_picture(value: object) -> bool:
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
+
+
+def image_module() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError("pillow", "Reading pictures", "images") from error
+    return Image
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    images = image_module()
+    images.init()
+    return tuple(name for name in FORMATS if name in images.OPEN)
+
+
+@cache
+def reading_errors() -> tuple[type[Exception], ...]:
+    """What Pillow raises for a broken file; its decoders do not agree on one class."""
+    images = image_module()
+    numbers = (ArithmeticError, ValueError, TypeError, LookupError, EOFError, MemoryError, AttributeError)
+    bombs = (images.DecompressionBombError, images.DecompressionBombWarning)
+    return (*bombs, OSError, SyntaxError, RuntimeError, struct.error, zlib.error, *numbers)
+
+
+def reason_of(error: Exception) -> str:
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not a picture in a known format, or its first bytes are damaged"
+    return f"the picture cannot be decoded: {error or type(error).__name__}"
