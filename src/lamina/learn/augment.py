@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lamina.errors import InputError, nearest
-from lamina.learn import _pictures, _sequences
+from lamina.learn import _boxes, _pictures, _sequences
 from lamina.learn.batch import Batch
 from lamina.modalities import Feature
 from lamina.tasks import Layout
@@ -66,15 +66,18 @@ CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generat
     "numbers": _sequences.change_numbers,
     "category": _sequences.change_category,
 }
-MOVES: dict[str, Callable[[Tensor, _pictures.Movement], Tensor]] = {"map": _pictures.moved}
-"""By kind of layout: how a target that lies on a picture is moved with it."""
+MOVES: dict[str, Callable[[Tensor, _pictures.Movement, int, int], Tensor]] = {
+    "map": lambda target, movement, height, width: _pictures.moved(target, movement),
+    "places": _boxes.moved,
+}
+"""By kind of layout: how a target that lies on a picture of some height and width is moved with it."""
 CUTTABLE = frozenset({"image", "spectrogram", "series"})
 MIXABLE = CUTTABLE | {"numbers"}
 LINE_ART = 0.8
 """A larger share of nearly black or white pixels in one channel: drawn letters or digits, not photographs."""
 
 
-def defaults(feature: Feature, rows: int) -> dict[str, Any]:
+def defaults(feature: Feature, rows: int, *, boxes: bool = False) -> dict[str, Any]:
     """Careful augmentations for a kind of feature and a number of training rows.
 
     Pictures shift a little and are mirrored. Mirroring suits photographs and things; writing loses by it, so
@@ -82,10 +85,16 @@ def defaults(feature: Feature, rows: int) -> dict[str, Any]:
     meaning says otherwise, set `training.augment.FIELD.flip` to false. Sounds are masked (SpecAugment, Park et
     al. 2019), shifted and made louder or softer; the fewer the rows, the stronger. Numbers and categories are
     left alone: noise rarely helps tables.
+
+    Where `boxes` are to be found, pictures are only enlarged, not shifted: what is reflected at a border would be things
+    that no box is around.
     """
     few = rows < 5_000
     if feature.kind == "image":
         height, width, channels = feature.shape
+        if boxes:
+            colors = {"brightness": 0.15, "contrast": 0.2} | ({"saturation": 0.3} if channels == 3 else {})
+            return {"flip": True, "crop": 0.5 if few else 0.3} | colors
         writing = channels == 1 and float(feature.details.get("extreme_share", 0.0)) > LINE_ART
         plan: dict[str, Any] = {"translate": 0.08} if min(height, width) >= 8 else {}
         if not writing:
@@ -156,7 +165,8 @@ def augment_with_targets(
         still = inputs[name] if movement is None else _pictures.moved(inputs[name], movement)
         changed[name] = _pictures.finished(still, strengths, features[name], generator)
         if movement is not None:
-            others.update({target: MOVES[kind](others[target], movement) for target, kind in lying.items()})
+            height, width = features[name].shape[:2]
+            others |= {target: MOVES[kind](others[target], movement, height, width) for target, kind in lying.items()}
     return changed, others
 
 

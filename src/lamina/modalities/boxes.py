@@ -31,6 +31,8 @@ KEYS = frozenset({"label", "x", "y", "width", "height"})
 LARGEST_SIDE = 1_000_000
 """Pixels: no picture has more, and squares of it are exact in float64."""
 MOST_BOXES = 10_000
+SMALL = 0.2
+"""This share of the boxes is called small: their side is what a picture's size is chosen by."""
 LOOKED_AT = 50
 """Values that tell whether a column holds boxes."""
 
@@ -186,7 +188,7 @@ def _may_be(value: Any) -> bool:
 def describe(values: Values) -> dict[str, Json]:
     """Counts of boxes and labels, of boxes that reach beyond their picture, and of values that cannot be read."""
     labels: Counter[str] = Counter()
-    sides: list[float] = []
+    sides: list[float] = []  # of squares of the same area
     pictures = empty = clipped = crowds = missing = unreadable = 0
     for found in _each(values):
         if found is None or isinstance(found, str):
@@ -208,6 +210,7 @@ def describe(values: Values) -> dict[str, Json]:
         "pictures_without_boxes": empty,
         "clipped": clipped,
         "crowds": crowds,
+        "small_side": float(np.quantile(sides, SMALL)) if sides else 0.0,
         "median_side": float(np.median(sides)) if sides else 0.0,
         "labels": dict(sorted(labels.items(), key=lambda pair: (-pair[1], pair[0]))[:50]),
     }

@@ -160,12 +160,11 @@ def _decided(
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         accelerated = hardware.detect().device.type != "cpu"
         wanted = {reads(layout_of(task)) for task in prepared.tasks.values()} - {"vector"}
+        layouts = {layout_of(task).kind for task in prepared.tasks.values()}
         networks, why = choose_networks.choose(
             features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted
         )
-        optimizer, schedule, training, more = choose_training.choose(
-            networks, features, rows, classes, maps="pyramid" in wanted
-        )
+        optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes, layouts)
         networks, rate, for_scratch = choose_training.rates(networks, classes)
         if rate:
             optimizer = replace(optimizer, learning_rate=rate)

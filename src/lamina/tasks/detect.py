@@ -56,6 +56,9 @@ BOX_WEIGHT = 2.0
 """Of the boxes' loss against the classes' (Zhang et al. 2020, "ATSS")."""
 PLACES_A_BOX = 4.0
 """How many places answer for a box, about: what a loss is divided by must not depend on the batch."""
+TELLING, SHORTEST, LONGEST, STEP = 32, 128, 512, 32
+"""Pixels: the side that small things should keep, limits of the picture's longer side, and what sides are multiples of:
+the coarsest level's stride."""
 SHOWN = 8
 """Test pictures in the report."""
 
@@ -65,6 +68,26 @@ def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
     if field.modality == "boxes":
         return Recognition(0.9, "the target is boxes in pictures: which things are where?")
     return None
+
+
+def picture_size(boxes: Mapping[str, Json], pictures: Mapping[str, Json]) -> tuple[tuple[int, int], str] | None:
+    """Height and width that pictures should be encoded in, and why; None where too little is known.
+
+    So large that small things can still be told from each other, and no larger: time goes with the area.
+
+    Args:
+        boxes, pictures: what the modalities' `describe` says of the training rows.
+    """
+    if not boxes.get("small_side") or not pictures.get("width"):
+        return None
+    height, width = pictures["height"]["median"], pictures["width"]["median"]
+    scale = min(1.0, TELLING / boxes["small_side"], LONGEST / max(height, width))
+    scale = max(scale, min(1.0, SHORTEST / max(height, width)))
+    size = tuple(max(STEP, STEP * round(scale * side / STEP)) for side in (height, width))
+    return (size[0], size[1]), (
+        f"{size[1]} x {size[0]} pixels: of {width:g} x {height:g}, so that all but the smallest fifth of the boxes, "
+        f"{boxes['small_side']:.0f} pixels a side, keep {boxes['small_side'] * size[1] / width:.0f}"
+    )
 
 
 @dataclass(frozen=True)
@@ -261,29 +284,20 @@ class Task:
         width, height = float(self.frame.width), float(self.frame.height)
         return {"": object_array(self._written(answer, width, height) for answer in self.answers(output))}
 
-    def placed(
-        self, answers: Mapping[str, Values], inputs: Mapping[str, Values], root: Path | None
-    ) -> dict[str, Values]:
-        """What `decode` gives, in pixels of the original pictures; where one cannot be read, as it is.
+    def placed(self, output: Array, inputs: Mapping[str, Values], root: Path | None) -> dict[str, Values]:
+        """As `decode`, in pixels of the original pictures; where one cannot be read, of the encoded one.
 
         Args:
             inputs: raw values of the input fields by name.
         """
         found = []
-        for one, value in zip(answers[""], inputs[self.picture], strict=True):
+        for answer, value in zip(self.answers(output), column(inputs[self.picture]), strict=True):
             size = _size(value, root)
-            found.append(one if size is None else self._brought(one, *size))
+            if size is None:
+                found.append(self._written(answer, self.frame.width, self.frame.height))
+            else:
+                found.append(self._written(self._reader.original(answer, *size), *size))
         return {"": object_array(found)}
-
-    def _brought(self, one: Mapping[str, Any], width: float, height: float) -> dict[str, Any]:
-        boxes = one["boxes"]
-        edges = np.array([[box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]] for box in boxes])
-        answer = Answer(
-            edges.reshape(-1, 4),
-            np.array([self._codes[box["label"]] for box in boxes], dtype=np.int64),
-            np.array([box["score"] for box in boxes]),
-        )
-        return self._written(self._reader.original(answer, width, height), width, height)
 
     def _written(self, answer: Answer, width: float, height: float) -> dict[str, Any]:
         corners = np.round(answer.edges, 2)
