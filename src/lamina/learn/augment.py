@@ -86,8 +86,8 @@ def defaults(feature: Feature, rows: int, *, boxes: bool = False) -> dict[str, A
     al. 2019), shifted and made louder or softer; the fewer the rows, the stronger. Numbers and categories are
     left alone: noise rarely helps tables.
 
-    Where `boxes` are to be found, pictures are only enlarged, not shifted: what is reflected at a border would be things
-    that no box is around.
+    Where `boxes` are to be found, pictures are enlarged, but not shifted: what is reflected at a border would be
+    things that no box is around.
     """
     few = rows < 5_000
     if feature.kind == "image":

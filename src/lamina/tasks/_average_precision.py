@@ -265,13 +265,12 @@ def _counted(found: _Matched, weight: Array) -> Array:
 
 
 def _at_recalls(share: Array, precision: Array) -> Array:
-    """Mean precision at the 101 recalls, 0 where a recall is never reached: [replicate, place] twice to [replicate]."""
-    found = np.zeros(len(share))
-    if share.shape[1]:
-        padded = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
-        for row in range(len(share)):
-            found[row] = padded[row, np.searchsorted(share[row], RECALLS, side="left")].mean()
-    return found
+    """Mean precision at the 101 recalls, 0 where a recall is never reached: [replicate, place] twice to [replicate].
+
+    Each place stands for the recalls that it is the first to reach.
+    """
+    reached = np.searchsorted(RECALLS, share, side="right")
+    return np.asarray((precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(RECALLS))
 
 
 def _mean(values: Array) -> Array:
