@@ -15,13 +15,16 @@ ENOUGH = 0.3
 """Share of a box that must be left."""
 
 
-def moved(boxes: Tensor, movement: Movement, height: int, width: int) -> Tensor:
+def moved(
+    boxes: Tensor, movement: Movement, height: int, width: int, window: Tensor | None = None
+) -> Tensor:
     """The boxes after a movement of their pictures.
 
     Args:
         boxes: as encoded, in pixels.
         movement: as drawn for the pictures.
         height, width: of the pictures.
+        window: what is seen of them, [batch, 1, 4]; None for all.
     """
     corners = _corners(boxes[..., 1:5])
     if isinstance(movement, Warp):
@@ -30,10 +33,11 @@ def moved(boxes: Tensor, movement: Movement, height: int, width: int) -> Tensor:
         columns, rows = _shifted(corners[..., 0], movement.columns), _shifted(corners[..., 1], movement.rows)
         there = torch.stack([columns, rows], dim=-1)
     edges = torch.cat([there.amin(dim=2), there.amax(dim=2)], dim=-1)
-    return kept(boxes, edges, torch.tensor([0.0, 0.0, width, height], device=boxes.device))
+    whole = torch.tensor([0.0, 0.0, width, height], device=boxes.device)
+    return _kept(boxes, edges, whole if window is None else window)
 
 
-def kept(boxes: Tensor, edges: Tensor, window: Tensor) -> Tensor:
+def _kept(boxes: Tensor, edges: Tensor, window: Tensor) -> Tensor:
     """The boxes with new edges, cut off at a window's: what is left of them, or crowds, or nothing.
 
     Args:
