@@ -33,14 +33,10 @@ SAMPLES: dict[str, tuple[str, Values]] = {
 }
 """A target for each task: its modality, and values."""
 
-NAMES = tuple(
-    name
-    for name in registry.names("tasks")
-    if hasattr(registry.module("tasks", name).Task, "fit")
-    and not hasattr(registry.module("tasks", name).Task, "layout")
-)
+KINDS = {name: registry.module("tasks", name).Task for name in registry.names("tasks")}
+NAMES = tuple(name for name, kind in KINDS.items() if hasattr(kind, "fit") and not hasattr(kind, "layout"))
 """Tasks whose answers are in a column, and vectors; the others have tests of their own."""
-OTHERS = ("anomaly", "cluster", "control", "detect", "embed", "few_shot", "generate", "recommend")
+OTHERS = ("anomaly", "cluster", "control", "detect", "embed", "few_shot", "generate", "recommend", "segment")
 
 
 def test_every_task_has_a_sample() -> None:

@@ -18,6 +18,7 @@ from lamina.data.schema import Field, Values
 from lamina.errors import InputError
 from lamina.learn import _pictures
 from lamina.learn._boxes import moved as moved_boxes
+from lamina.learn._mosaic import mosaic
 from lamina.learn.augment import augment_with_targets
 from lamina.modalities import Feature
 from lamina.modalities import boxes as raw
@@ -406,6 +407,49 @@ def test_boxes_move_with_their_pictures(strengths: dict[str, float]) -> None:
     assert changed >= 4
     assert torch.equal(targets["boxes"][:, 0], target[:, 0])
     assert (targets["boxes"][:, 2:, 0] == -1).all()
+
+
+def test_a_mosaic_has_the_boxes_of_four_pictures() -> None:
+    """In each made picture every bright rectangle has a box of its color's label, and every box a rectangle."""
+    task, generator = fitted(), torch.Generator().manual_seed(3)
+    pictures, rows = torch.zeros(8, 64, 96, 3, dtype=torch.uint8), []
+    for number in range(8):
+        label, shade = ("cat", 255) if number % 2 else ("dog", 128)
+        pictures[number, 16:48, 32:64] = shade
+        rows.append(value((label, 32, 16, 32, 32), width=96, height=64))
+    target = torch.from_numpy(task.encode(column(*rows)).array)
+    made, boxes = mosaic(pictures, {"boxes": target}, 1.0, generator)
+    found = boxes["boxes"]
+    assert made.shape == pictures.shape
+    assert found.shape == (8, 1 + 4 * task.most, 6)
+    assert torch.equal(found[:, 0], target[:, 0])
+    seen = 0
+    for number in range(8):
+        real = found[number, 1:][found[number, 1:, 0] >= 0]
+        covered = torch.zeros(64, 96, dtype=torch.bool)
+        for box in real:
+            left, top, right, bottom = box[1:5].round().long().tolist()
+            inside = made[number, top + 1 : bottom - 1, left + 1 : right - 1, 0]
+            assert (inside == (255 if task.labels[int(box[0])] == "cat" else 128)).all()
+            covered[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = True
+            seen += 1
+        assert not (made[number, :, :, 0] > 64)[~covered].any()
+    assert seen > 12
+    same, alone = mosaic(pictures, {"boxes": target}, 0.0, generator)
+    assert torch.equal(same, pictures)
+    assert torch.equal(alone["boxes"][:, : 1 + task.most], target)
+
+
+def test_a_mosaic_is_for_boxes_alone() -> None:
+    task = fitted()
+    batch = {"picture": torch.zeros(2, 64, 96, 3, dtype=torch.uint8)}
+    targets = {"boxes": torch.from_numpy(task.encode(ROWS[:2]).array), "class": torch.zeros(2, dtype=torch.int64)}
+    layouts = {"boxes": task.layout, "class": Layout("vector", (3,))}
+    plans, features = {"picture": {"mosaic": 0.5}}, {"picture": PICTURE}
+    with pytest.raises(InputError, match="no other answer") as caught:
+        augment_with_targets(batch, targets, layouts, plans, features)
+    assert "mosaic=0" in caught.value.fix
+    augment_with_targets(batch, {"boxes": targets["boxes"]}, {"boxes": task.layout}, plans, features)
 
 
 def test_a_thing_that_is_nearly_moved_away_is_not_asked_for() -> None:

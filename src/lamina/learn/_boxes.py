@@ -15,9 +15,7 @@ ENOUGH = 0.3
 """Share of a box that must be left."""
 
 
-def moved(
-    boxes: Tensor, movement: Movement, height: int, width: int, window: Tensor | None = None
-) -> Tensor:
+def moved(boxes: Tensor, movement: Movement, height: int, width: int, window: Tensor | None = None) -> Tensor:
     """The boxes after a movement of their pictures.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lamina.errors import InputError, nearest
-from lamina.learn import _boxes, _pictures, _sequences
+from lamina.learn import _boxes, _mosaic, _pictures, _sequences
 from lamina.learn.batch import Batch
 from lamina.modalities import Feature
 from lamina.tasks import Layout
@@ -37,6 +37,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "contrast": (1, "largest change of the contrast as a share"),
         "saturation": (1, "largest change of the color's strength as a share"),
         "erase": (1, "chance of covering a rectangle of 2% to 20% of the area with the mean color (true: 0.5)"),
+        "mosaic": (1, "chance of putting four pictures together as one, where boxes are to be found (true: 0.5)"),
     },
     "spectrogram": {
         "time_shift": (0.9, "largest shift as a share of the sound's length"),
@@ -57,7 +58,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
 }
 """By kind of feature: the augmentations, their largest strength, and what the strength means."""
 
-CHANCES = frozenset({"flip", "flip_vertical", "erase"})
+CHANCES = frozenset({"flip", "flip_vertical", "erase", "mosaic"})
 CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generator | None], Tensor]] = {
     "image": _pictures.change,
     "spectrogram": _sequences.change_spectrogram,
@@ -94,7 +95,7 @@ def defaults(feature: Feature, rows: int, *, boxes: bool = False) -> dict[str, A
         height, width, channels = feature.shape
         if boxes:
             colors = {"brightness": 0.15, "contrast": 0.2} | ({"saturation": 0.3} if channels == 3 else {})
-            return {"flip": True, "crop": 0.5 if few else 0.3} | colors
+            return {"flip": True, "crop": 0.5 if few else 0.3, "mosaic": 0.3 if few else 0.2} | colors
         writing = channels == 1 and float(feature.details.get("extreme_share", 0.0)) > LINE_ART
         plan: dict[str, Any] = {"translate": 0.08} if min(height, width) >= 8 else {}
         if not writing:
@@ -158,16 +159,29 @@ def augment_with_targets(
         strengths = checked(name, plan, features[name])
         if not strengths or not len(inputs[name]):
             continue
+        if "mosaic" in strengths:
+            _check_mosaic(name, others, lying)
+            changed[name], others = _mosaic.mosaic(inputs[name], others, strengths["mosaic"], generator)
         if not lying or features[name].kind != "image":
             changed[name] = CHANGES[features[name].kind](inputs[name], strengths, features[name], generator)
             continue
-        movement = _pictures.movement_of(inputs[name], strengths, generator)
-        still = inputs[name] if movement is None else _pictures.moved(inputs[name], movement)
+        movement = _pictures.movement_of(changed[name], strengths, generator)
+        still = changed[name] if movement is None else _pictures.moved(changed[name], movement)
         changed[name] = _pictures.finished(still, strengths, features[name], generator)
         if movement is not None:
             height, width = features[name].shape[:2]
             others |= {target: MOVES[kind](others[target], movement, height, width) for target, kind in lying.items()}
     return changed, others
+
+
+def _check_mosaic(name: str, targets: Mapping[str, Tensor], lying: Mapping[str, str]) -> None:
+    """Of four pictures together only boxes can be said; a class of one of them would be wrong for the others."""
+    if not targets or any(lying.get(target) != "places" for target in targets):
+        raise InputError(
+            "A mosaic of four pictures has the boxes of all, but no other answer.",
+            where=f"training.augment.{name}.mosaic",
+            fix=f"Set training.augment.{name}.mosaic=0, or learn boxes alone.",
+        )
 
 
 def checked(name: str, plan: Strengths, feature: Feature) -> dict[str, float]:

@@ -73,7 +73,7 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
 
 def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
     """Pictures with a picture that belongs to each."""
-    files = {file.path: file for file in _walk(root)}
+    files = {file.path: file for file in walk(root)}
     rows, unreadable = [], []
     for pair in pairs:
         problem = files[pair.path].problem if pair.path in files else ""
@@ -86,10 +86,8 @@ def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
     used = {pair.path for pair in pairs} | {pair.other for pair in pairs}
     alone = [path for path, file in files.items() if path not in used and not file.problem]
     notes = [f"{len(alone)} files belong to no pair, first {alone[0]}: they were left out."] if alone else []
-    source = _path_source(root.name, columns)
-    return Collection(
-        root.name, (Part(source),), root, _fingerprint(list(files.values())), tuple(missing), tuple(notes)
-    )
+    source = path_source(root.name, columns)
+    return Collection(root.name, (Part(source),), root, fingerprint(list(files.values())), tuple(missing), tuple(notes))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
