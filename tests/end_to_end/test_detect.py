@@ -93,7 +93,7 @@ def test_the_sealed_model_answers_the_same_and_in_pixels_of_each_picture(place: 
         Image.open(source / name).resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.NEAREST).save(large / name)
     (large / "broken.png").write_bytes(b"\x89PNG nothing")
     out = tmp_path / "answers.csv"
-    assert main(["predict", str(place / "run" / "model.lamina"), str(large), "--out", str(out), "--quiet"]) == 0
+    assert main(["predict", str(place / "run" / "model.lamina"), str(large), "--out", str(out)]) == 0
     with out.open(encoding="utf-8", newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     assert rows["broken.png"]["error"]
