@@ -21,7 +21,10 @@ from lamina.errors import InputError
 from lamina.modalities import Encoded, FeatureKind, Recognition
 from lamina.modalities._canonical import object_array
 
-NAMES = registry.names("modalities")
+NAMES = tuple(
+    name for name in registry.names("modalities") if not hasattr(registry.module("modalities", name), "TARGET_ONLY")
+)
+"""Those that can be inputs; the others have tests of their own."""
 
 
 def number_samples(folder: Path) -> np.ndarray[Any, Any]:

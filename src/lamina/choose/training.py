@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,6 +97,16 @@ RECIPES: dict[str, Recipe] = {
     ),
 }  # fmt: skip
 
+FOR_PLACES: dict[str, Recipe] = {
+    "resnet": replace(
+        RECIPES["resnet"], optimizer=OptimizerPlan("adamw", 4e-3, 0.05), schedule=SchedulePlan("one_cycle", 0.1),
+        seen=2e5, epochs=(12, 150), batch=16, ema=0.998,
+        reason="AdamW with small batches: a picture has thousands of answers, and each step tells much",
+    ),
+    "efficientnet": replace(RECIPES["efficientnet"], batch=16, ema=0.998, epochs=(8, 60)),
+}  # fmt: skip
+"""Recipes that differ where boxes are learned."""
+
 FOR_CLASSES: dict[str, Recipe] = {
     "bag": replace(
         RECIPES["bag"], optimizer=OptimizerPlan("adamw", 3e-3, 0.01), seen=5e4,
@@ -107,7 +117,7 @@ FOR_CLASSES: dict[str, Recipe] = {
 """Recipes that differ where classes are learned."""
 
 
-def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
+def recipe(networks: Mapping[str, NetworkPlan], classify: bool, layouts: Collection[str] = ()) -> Recipe:
     """The recipe of the network that is hardest to train (pretrained before large before small)."""
     order = [
         "huggingface",
@@ -125,6 +135,8 @@ def recipe(networks: Mapping[str, NetworkPlan], classify: bool) -> Recipe:
     names = [plan.name for plan in networks.values()]
     known = [name for name in order if name in names]
     name = known[0] if known else "mlp"
+    if "places" in layouts:
+        return FOR_PLACES.get(name, RECIPES[name])
     return FOR_CLASSES.get(name, RECIPES[name]) if classify else RECIPES[name]
 
 
@@ -133,21 +145,20 @@ def choose(
     features: Mapping[str, Feature],
     rows: int,
     classify: bool,
-    maps: bool = False,
-    along: bool = False,
+    layouts: Collection[str] = (),
 ) -> tuple[OptimizerPlan, SchedulePlan, TrainingPlan, dict[str, str]]:
     """Settings for these networks and so many training rows, before time is considered.
 
     Args:
         classify: is any target a class?
-        maps: is anything answered for every place of a picture?
-        along: is the answer a sequence along the input?
+        layouts: the kinds of layouts that the answers have.
 
     Returns:
         optimizer, schedule, training (with the most epochs that make sense) and reasons by dotted key.
     """
-    chosen = recipe(networks, classify)
-    maps = maps and not chosen.for_maps
+    chosen = recipe(networks, classify, layouts)
+    # Recipes that are meant for answers at every place have the right numbers already.
+    maps = bool({"map", "picture"} & set(layouts)) and not chosen.for_maps
     batch = _batch_size(MAP_BATCH, rows, 4) if maps else _batch_size(chosen.batch, rows)
     low, high = chosen.epochs
     if maps:
@@ -167,7 +178,7 @@ def choose(
         patience=chosen.patience,
         evaluations=60 if chosen.patience else 12,
         label_smoothing=chosen.label_smoothing if classify else 0.0,
-        augment=_augmentation(networks, features, rows, along),
+        augment=_augmentation(networks, features, rows, layouts),
     )
     usual = "as usual for this network" if batch == chosen.batch else "suits the number of rows"
     reasons = {
@@ -218,13 +229,13 @@ def _batch_size(usual: int, rows: int, least: int = 8) -> int:
 
 
 def _augmentation(
-    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, along: bool
+    networks: Mapping[str, NetworkPlan], features: Mapping[str, Feature], rows: int, layouts: Collection[str]
 ) -> dict[str, Any]:
     from lamina.learn.augment import defaults
 
     # A bag of embeddings leaves tokens out by itself; twice would be too much.
     own = {name for plan in networks.values() if plan.name == "bag" for name in plan.fields}
-    found = {name: defaults(feature, rows, along) for name, feature in features.items() if name not in own}
+    found = {name: defaults(feature, rows, layouts) for name, feature in features.items() if name not in own}
     return {name: plan for name, plan in found.items() if plan}
 
 

@@ -137,6 +137,14 @@ def _choose(among: Array, most: int) -> Array:
     return chosen
 
 
+def visible(table: Table, schema: Schema, rows: Array | None) -> Array:
+    """The rows that a choice may look at: of `rows` (None: of all) those that no split column marks for testing."""
+    among = np.arange(len(table), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
+    for field in schema.with_role("split"):
+        among = _without_test(table, field.columns[0], among)
+    return among
+
+
 def _without_test(table: Table, column: str, among: Array) -> Array:
     kept = []
     for rows, chunk in table.chunks(among, [column]):
@@ -207,10 +215,9 @@ def _targets(table: Table, targets: Sequence[str], overrides: Overrides, *, need
             )
     if wanted:
         return tuple(wanted)
-    if set(table.columns) <= {"path", "label", "split"} and {"path", "label"} <= set(table.columns):
-        return ("label",)
-    if set(table.columns) <= {"path", "mask", "split"} and {"path", "mask"} <= set(table.columns):
-        return ("mask",)
+    for usual in ("label", "mask", "boxes") if needed else ("label",):
+        if set(table.columns) <= {"path", usual, "split"} and {"path", usual} <= set(table.columns):
+            return (usual,)
     if not needed:
         return ()
     raise _no_target(table)
@@ -244,6 +251,12 @@ def _field(table: Table, column: str, sample: _Sample, is_target: bool, asked: M
         modality, reason = "category", sample.parties[column]
     field = Field(column, asked.get("modality", modality), reason=reason, options=dict(asked.get("options", {})))
     role, why = _role(table, field, texts, sample, is_target, "modality" in asked)
+    if asked.get("role") == "input" and hasattr(registry.module("modalities", field.modality), "TARGET_ONLY"):
+        raise InputError(
+            f"The column {column!r} holds {field.modality}, which can be answers, not inputs.",
+            where=f"schema.{column}.role",
+            fix=f"Leave it out (--set schema.{column}.role=ignore), or learn to answer it: --target {column}.",
+        )
     if "role" in asked:
         role, why = asked["role"], ""
     found = why or ("" if "modality" in asked else reason)
@@ -302,6 +315,8 @@ def _role(
     """The role, and why where that says more than the modality's reason."""
     if is_target:
         return "target", ""
+    if hasattr(registry.module("modalities", field.modality), "TARGET_ONLY"):
+        return "ignore", f"{field.modality} can be answers, not inputs"
     if field.modality in _MEDIA:
         return "input", ""
     name = field.name

@@ -47,6 +47,13 @@ TITLES: Mapping[str, str] = {
     "frechet_of_real": "Fréchet distance of training pictures",
     "accuracy_from_made": "accuracy learned from made pictures",
     "accuracy_from_real": "accuracy learned from real pictures",
+    "ap": "AP",
+    "ap50": "AP at an overlap of 0.5",
+    "ap75": "AP at an overlap of 0.75",
+    "ap_small": "AP of small things",
+    "ap_medium": "AP of medium things",
+    "ap_large": "AP of large things",
+    "recall": "recall (mean over overlaps)",
     "ari": "adjusted Rand index",
     "nmi": "normalised mutual information",
     "bits_per_byte": "bits per byte",
@@ -60,6 +67,10 @@ RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found",
 """Shares of rows that methods without answers are judged by."""
 ERRORS = frozenset(("word_error", "character_error"))
 """Shares of words or characters to be changed; they may be above 1."""
+BOXES = frozenset(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "recall"))
+"""Average precision and recall of boxes."""
+OF_CLASS = "ap."
+"""The average precision of one class: what follows is its name."""
 AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))
 """Scores of lists of recommendations."""
 POINTS = (
@@ -67,6 +78,7 @@ POINTS = (
     | RATES
     | ERRORS
     | AT
+    | BOXES
     | frozenset(("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape"))
     | frozenset(("dice", "iou", "mean_iou", "mean_dice", "pixel_accuracy", "instance_f1"))
 )
@@ -75,6 +87,8 @@ POINTS = (
 
 def title(score: str) -> str:
     """The score's name for a reader; an unknown one as it is, with spaces."""
+    if score.startswith(OF_CLASS):
+        return f"AP of {score.removeprefix(OF_CLASS)}"
     return TITLES.get(score, score.replace("_", " "))
 
 

@@ -8,7 +8,7 @@ strength, is in `STRENGTHS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lamina.errors import InputError, nearest
-from lamina.learn import _pictures, _sequences
+from lamina.learn import _boxes, _mosaic, _pictures, _sequences
 from lamina.learn.batch import Batch
 from lamina.modalities import Feature
 from lamina.tasks import Layout
@@ -37,6 +37,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "contrast": (1, "largest change of the contrast as a share"),
         "saturation": (1, "largest change of the color's strength as a share"),
         "erase": (1, "chance of covering a rectangle of 2% to 20% of the area with the mean color (true: 0.5)"),
+        "mosaic": (1, "chance of putting four pictures together as one, where boxes are to be found (true: 0.5)"),
     },
     "spectrogram": {
         "tempo": (0.5, "largest change of the pace as a share"),
@@ -58,7 +59,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
 }
 """By kind of feature: the augmentations, their largest strength, and what the strength means."""
 
-CHANCES = frozenset({"flip", "flip_vertical", "erase"})
+CHANCES = frozenset({"flip", "flip_vertical", "erase", "mosaic"})
 CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generator | None], Tensor]] = {
     "image": _pictures.change,
     "spectrogram": _sequences.change_spectrogram,
@@ -67,15 +68,19 @@ CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generat
     "numbers": _sequences.change_numbers,
     "category": _sequences.change_category,
 }
-MOVES: dict[str, Callable[[Tensor, _pictures.Movement], Tensor]] = {"map": _pictures.moved, "picture": _pictures.moved}
-"""By kind of layout: how a target that lies on a picture is moved with it."""
+MOVES: dict[str, Callable[[Tensor, _pictures.Movement, int, int], Tensor]] = {
+    "map": lambda target, movement, height, width: _pictures.moved(target, movement),
+    "picture": lambda target, movement, height, width: _pictures.moved(target, movement),
+    "places": _boxes.moved,
+}
+"""By kind of layout: how a target that lies on a picture of some height and width is moved with it."""
 CUTTABLE = frozenset({"image", "spectrogram", "series"})
 MIXABLE = CUTTABLE | {"numbers"}
 LINE_ART = 0.8
 """A larger share of nearly black or white pixels in one channel: drawn letters or digits, not photographs."""
 
 
-def defaults(feature: Feature, rows: int, along: bool = False) -> dict[str, Any]:
+def defaults(feature: Feature, rows: int, layouts: Collection[str] = ()) -> dict[str, Any]:
     """Careful augmentations for a kind of feature and a number of training rows.
 
     Pictures shift a little and are mirrored. Mirroring suits photographs and things; writing loses by it, so
@@ -84,13 +89,19 @@ def defaults(feature: Feature, rows: int, along: bool = False) -> dict[str, Any]
     al. 2019), shifted and made louder or softer; the fewer the rows, the stronger. Numbers and categories are
     left alone: noise rarely helps tables.
 
+    Where boxes are to be found, pictures are enlarged, but not shifted: what is reflected at a border would be
+    things that no box is around. Where the answer is a sequence along a sound, it is not shifted, which would cut off
+    its beginning or end, but spoken faster or slower (Ko et al. 2015, of the tempo alone).
+
     Args:
-        along: is the answer a sequence along the input? A sound is then not shifted, which would cut off its
-            beginning or end, but spoken faster or slower (Ko et al. 2015, of the tempo alone).
+        layouts: the kinds of layouts that the answers have.
     """
     few = rows < 5_000
     if feature.kind == "image":
         height, width, channels = feature.shape
+        if "places" in layouts:
+            colors = {"brightness": 0.15, "contrast": 0.2} | ({"saturation": 0.3} if channels == 3 else {})
+            return {"flip": True, "crop": 0.5 if few else 0.3, "mosaic": 0.3 if few else 0.2} | colors
         writing = channels == 1 and float(feature.details.get("extreme_share", 0.0)) > LINE_ART
         plan: dict[str, Any] = {"translate": 0.08} if min(height, width) >= 8 else {}
         if not writing:
@@ -100,7 +111,7 @@ def defaults(feature: Feature, rows: int, along: bool = False) -> dict[str, Any]
         return plan
     if feature.kind == "spectrogram":
         mask = 0.15 if few else 0.1
-        if along:
+        if "steps" in layouts:
             return {"tempo": 0.1, "time_mask": mask, "frequency_mask": 2 * mask, "gain": 4.0, "noise": 0.1}
         return {"time_shift": 0.1, "time_mask": mask, "frequency_mask": mask, "gain": 4.0}
     if feature.kind == "tokens":
@@ -156,15 +167,29 @@ def augment_with_targets(
         strengths = checked(name, plan, features[name])
         if not strengths or not len(inputs[name]):
             continue
+        if "mosaic" in strengths:
+            _check_mosaic(name, others, lying)
+            changed[name], others = _mosaic.mosaic(inputs[name], others, strengths["mosaic"], generator)
         if not lying or features[name].kind != "image":
             changed[name] = CHANGES[features[name].kind](inputs[name], strengths, features[name], generator)
             continue
-        movement = _pictures.movement_of(inputs[name], strengths, generator)
-        still = inputs[name] if movement is None else _pictures.moved(inputs[name], movement)
+        movement = _pictures.movement_of(changed[name], strengths, generator)
+        still = changed[name] if movement is None else _pictures.moved(changed[name], movement)
         changed[name] = _pictures.finished(still, strengths, features[name], generator)
         if movement is not None:
-            others.update({target: MOVES[kind](others[target], movement) for target, kind in lying.items()})
+            height, width = features[name].shape[:2]
+            others |= {target: MOVES[kind](others[target], movement, height, width) for target, kind in lying.items()}
     return changed, others
+
+
+def _check_mosaic(name: str, targets: Mapping[str, Tensor], lying: Mapping[str, str]) -> None:
+    """Of four pictures together only boxes can be said; a class of one of them would be wrong for the others."""
+    if not targets or any(lying.get(target) != "places" for target in targets):
+        raise InputError(
+            "A mosaic of four pictures has the boxes of all, but no other answer.",
+            where=f"training.augment.{name}.mosaic",
+            fix=f"Set training.augment.{name}.mosaic=0, or learn boxes alone.",
+        )
 
 
 def checked(name: str, plan: Strengths, feature: Feature) -> dict[str, float]:

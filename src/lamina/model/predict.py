@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -225,7 +225,9 @@ class _Parquet:
 def _as(kind: str, value: Any) -> Any:
     if value is None or kind == "number":
         return value
-    return [str(part) for part in value] if kind == "list" else str(value)
+    if kind == "list":
+        return [str(part) for part in value]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else str(value)
 
 
 _WRITERS: dict[str, Callable[[IO[Any], Sequence[str], dict[str, str]], Writer]] = {

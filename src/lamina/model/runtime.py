@@ -20,7 +20,7 @@ from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows
 from lamina.model.writer import Writer
-from lamina.tasks import Answering, LaidOut, Mapped, Task, Writing
+from lamina.tasks import Answering, LaidOut, Mapped, Placed, Task, Writing
 
 Array = np.ndarray[Any, Any]
 
@@ -152,7 +152,18 @@ class Model:
                 answered = stitch.answers(self, outputs, chunk.values, errors, rows.root)
             else:
                 answered = self.decode(outputs)
+            answered |= self._placed(outputs, chunk.values, rows.root)
             yield Part(len(chunk), answered, errors, chunk.values.get("path"))
+
+    def _placed(self, outputs: Mapping[str, Array], chunk: Chunk, root: Path | None) -> dict[str, Values]:
+        """The answers by column that lie on what was put in, in its own size."""
+        found: dict[str, Values] = {}
+        for target, task in self.tasks.items():
+            if isinstance(task, Placed):
+                raw = {name: item.field.values(chunk) for name, item in self.inputs.items()}
+                placed = task.placed(outputs[target], raw, root)
+                found |= {f"{target}{suffix}": values for suffix, values in placed.items()}
+        return found
 
     @property
     def answer_columns(self) -> tuple[str, ...]:

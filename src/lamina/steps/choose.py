@@ -164,14 +164,13 @@ def _decided(
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         accelerated = hardware.detect().device.type != "cpu"
         wanted = {reads(layout_of(task)) for task in prepared.tasks.values()} - {"vector"}
+        layouts = {layout_of(task).kind for task in prepared.tasks.values()}
         choosy = next((task for task in prepared.tasks.values() if isinstance(task, Choosy)), None)
         networks, why = choose_networks.choose(
             features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted,
             preferred=choosy.family if choosy else None,
         )  # fmt: skip
-        optimizer, schedule, training, more = choose_training.choose(
-            networks, features, rows, classes, maps="pyramid" in wanted, along="sequence" in wanted
-        )
+        optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes, layouts)
         if choosy is not None:
             training = replace(training, augment={name: dict(choosy.augmentation) for name in features})
         networks, rate, for_scratch = choose_training.rates(networks, classes)

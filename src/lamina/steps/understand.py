@@ -13,7 +13,7 @@ import numpy as np
 from lamina import registry
 from lamina.data.examples import cache_folder
 from lamina.data.long_series import WindowTable
-from lamina.data.recognise import recognise
+from lamina.data.recognise import recognise, visible
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.tables import Table, concatenate, open_table
 from lamina.errors import InputError, nearest
@@ -124,11 +124,35 @@ def _found(request: Request, table: Table, boundary: int | None) -> tuple[Plan, 
     tasks, reasons = _tasks(request, schema, table)
     schema = _read_by(schema, tasks)
     summaries = summarise(table, schema)
+    schema, sized = _sized(table, schema, tasks, rows)
+    reasons |= sized
     data = _data_plan(request, table, schema, boundary)
     plan = Plan(data=data, schema=schema.fields, task=tasks, reasons=reasons)
     document = {"plan": to_document(plan), "summaries": summaries}
     _question(request, table, boundary).write({UNDERSTOOD: json.dumps(document).encode()})
     return plan, summaries
+
+
+def _sized(
+    table: Table, schema: Schema, tasks: Mapping[str, TaskPlan], rows: np.ndarray[Any, Any] | None
+) -> tuple[Schema, dict[str, str]]:
+    """The schema with the pictures' size where a task knows which it needs and the user did not say one; reasons."""
+    reasons: dict[str, str] = {}
+    wanted = {
+        name: module.picture_size
+        for name, part in tasks.items()
+        if hasattr(module := registry.module("tasks", part.name), "picture_size")
+    }
+    open_pictures = [field for field in schema.inputs if field.modality == "image" and "size" not in field.options]
+    for name, size_of in wanted.items():
+        seen = Schema(tuple(field for field in schema if field in open_pictures or field.name == name))
+        told = summarise(table, seen, visible(table, schema, rows)) if open_pictures else {}
+        for field in open_pictures:
+            found = size_of(told[name], told[field.name])
+            if found is not None:
+                schema = schema.changed(field.name, options={**field.options, "size": list(found[0])})
+                reasons[f"schema.{field.name}.size"] = found[1]
+    return schema, reasons
 
 
 def _known(request: Request, table: Table, boundary: int | None) -> tuple[Plan, dict[str, Mapping[str, Json]]] | None:
@@ -189,9 +213,11 @@ def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | N
     return replace(plan, split="stratified" if categorical else "random")
 
 
-def summarise(table: Table, schema: Schema) -> dict[str, Mapping[str, Json]]:
-    """What is in each field, from a sample of rows."""
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
+def summarise(table: Table, schema: Schema, among: np.ndarray[Any, Any] | None = None) -> dict[str, Mapping[str, Json]]:
+    """What is in each field, from a sample of rows, of those in `among` or of all."""
+    total = len(table) if among is None else len(among)
+    rows = np.unique(np.linspace(0, total - 1, min(total, SAMPLE)).astype(np.int64))
+    rows = rows if among is None else among[rows]
     return {field.name: _described(field, table, rows) for field in schema if field.role != "ignore"}
 
 
@@ -296,3 +322,6 @@ def _tell(narrator: Narrator, plan: Plan, summaries: Mapping[str, Mapping[str, J
         narrator.say(f"{field.name}: left out - {field.reason}")
     for target in plan.task:
         narrator.say(f"task for {target}: {plan.reasons[f'task.{target}']}")
+    for key, reason in plan.reasons.items():
+        if key.startswith("schema."):
+            narrator.say(f"size of {key.removeprefix('schema.').removesuffix('.size')}: {reason}")

@@ -151,6 +151,20 @@ def encode_target(task: Task, values: Values, inputs: Mapping[str, Values], root
     return encode(values, root, inputs) if isinstance(task, LaidOut) else encode(values, root)
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """A task that answers in pixels of the encoded picture, and can say where that is in the original one."""
+
+    def placed(self, output: Array, inputs: Mapping[str, Values], root: Path | None) -> dict[str, Values]:
+        """What `decode` gives, in pixels of the original pictures; where one cannot be read, as it is.
+
+        Args:
+            inputs: raw values of the input fields by name, of the same rows.
+            root: the folder that relative paths in them start from.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Sight:
     """Something of a task's answers that is worth seeing in the report.

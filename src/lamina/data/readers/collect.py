@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from lamina.data.readers import archive, columnar, delimited, folder, frames, json_rows, remote, sqlite
+from lamina.data.readers import annotated, archive, columnar, delimited, folder, frames, json_rows, remote, sqlite
 from lamina.data.readers.locate import (
     ARCHIVES,
     ARROW,
@@ -96,7 +96,7 @@ def _read_file(path: Path, selection: str = "") -> Source:
 
 def _folder(path: Path, labelled: bool) -> Collection:
     root = path.resolve() if path.name in ("", "..") else path
-    found = folder.read(root, _read_file, labelled=labelled)
+    found = (annotated.read(root) if labelled else None) or folder.read(root, _read_file, labelled=labelled)
     parts = tuple(replace(part, source=_with_forward_slashes(part.source, root)) for part in found.parts)
     notes = tuple(note for part in parts for note in part.source.notes)
     return replace(found, parts=parts, notes=(*notes, *found.notes))

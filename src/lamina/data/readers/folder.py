@@ -31,7 +31,7 @@ _LAYOUT = "Make one folder per class (photos/cat/1.jpg), or train/ and test/ wit
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
     """A file under the root: its relative path with forward slashes, and why it cannot be used ("" if it can)."""
 
     path: str
@@ -65,7 +65,7 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
     if not labelled:
         return _all_media(root)
     named = {folder.name: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
-    files = _walk(root)
+    files = walk(root)
     if named and _holds_folders(root, named):
         return _split_media(root, named, [folder.name for folder in folders], files)
     return _media(root, files, {folder.name: "" for folder in folders})
@@ -73,7 +73,7 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
 
 def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
     """Pictures with a picture that belongs to each."""
-    files = {file.path: file for file in _walk(root)}
+    files = {file.path: file for file in walk(root)}
     rows: list[paired.Pair] = []
     unreadable: list[paired.Pair] = []
     for pair in pairs:
@@ -87,10 +87,8 @@ def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
     used = {pair.path for pair in pairs} | {pair.other for pair in pairs}
     alone = [path for path, file in files.items() if path not in used and not file.problem]
     notes = [f"{len(alone)} files belong to no pair, first {alone[0]}: they were left out."] if alone else []
-    source = _path_source(root.name, columns)
-    return Collection(
-        root.name, (Part(source),), root, _fingerprint(list(files.values())), tuple(missing), tuple(notes)
-    )
+    source = path_source(root.name, columns)
+    return Collection(root.name, (Part(source),), root, fingerprint(list(files.values())), tuple(missing), tuple(notes))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -162,7 +160,7 @@ def _tables(
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         digest.update(f"{path.name} {file_hash(path)} ".encode())
-    files = _walk(root) if any(item.is_dir() for item in _entries(root)) else []
+    files = walk(root) if any(item.is_dir() for item in _entries(root)) else []
     for file in files:
         digest.update(f"{file.path} {file.stamp}\n".encode())
     return Collection(root.name, tuple(parts), root, digest.hexdigest(), notes=tuple(notes))
@@ -212,16 +210,16 @@ def _narrowed(source: Source, columns: tuple[str, ...]) -> Source:
     return replace(source, columns=columns, chunks=chunks, batches=batches if source.batches else None)
 
 
-def _walk(root: Path) -> list[_File]:
+def walk(root: Path) -> list[File]:
     """All files under `root`, sorted by path; links are followed, but no folder is entered twice."""
-    found: list[_File] = []
+    found: list[File] = []
     seen: set[tuple[int, int]] = set()
 
     def enter(folder: str, prefix: str) -> None:
         try:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:
-                found.append(_File(prefix.rstrip("/"), "a link to a folder that was read already", ""))
+                found.append(File(prefix.rstrip("/"), "a link to a folder that was read already", ""))
                 return
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as items:
@@ -233,33 +231,33 @@ def _walk(root: Path) -> list[_File]:
                     else:
                         found.append(_file(item, prefix + item.name))
         except PermissionError:
-            found.append(_File(prefix.rstrip("/"), "a folder that may not be opened", ""))
+            found.append(File(prefix.rstrip("/"), "a folder that may not be opened", ""))
 
     enter(str(root), "")
     return sorted(found, key=lambda file: file.path)
 
 
-def _file(item: os.DirEntry[str], path: str) -> _File:
+def _file(item: os.DirEntry[str], path: str) -> File:
     try:
         status = item.stat()
     except OSError as error:
         reason = "a link to a file that does not exist" if item.is_symlink() else f"cannot be read: {error.strerror}"
-        return _File(path, reason, "")
+        return File(path, reason, "")
     stamp = f"{status.st_size} {status.st_mtime_ns}"
     if not path.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in path):
-        return _File(path.encode(errors="backslashreplace").decode(), "its name is not valid UTF-8", stamp)
+        return File(path.encode(errors="backslashreplace").decode(), "its name is not valid UTF-8", stamp)
     if not item.is_file():
-        return _File(path, "no ordinary file", stamp)
+        return File(path, "no ordinary file", stamp)
     if suffix(Path(item.name)) not in MEDIA:
-        return _File(path, "neither a picture nor a sound", stamp)
+        return File(path, "neither a picture nor a sound", stamp)
     if status.st_size == 0:
-        return _File(path, "an empty file", stamp)
+        return File(path, "an empty file", stamp)
     if not os.access(item.path, os.R_OK):
-        return _File(path, "may not be read", stamp)
-    return _File(path, "", stamp)
+        return File(path, "may not be read", stamp)
+    return File(path, "", stamp)
 
 
-def _fingerprint(files: Sequence[_File]) -> str:
+def fingerprint(files: Sequence[File]) -> str:
     """Hash of relative paths, sizes and modification times (not of the contents: that would read every file)."""
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
@@ -286,7 +284,7 @@ def _holds_folders(root: Path, named: dict[str, str]) -> bool:
     return bool(inside)
 
 
-def _split_media(root: Path, named: dict[str, str], folders: list[str], files: list[_File]) -> Collection:
+def _split_media(root: Path, named: dict[str, str], folders: list[str], files: list[File]) -> Collection:
     if "train" not in named.values():
         raise InputError(
             f"{root.name} has {', '.join(f'{name}/' for name in named)}, but no train/.",
@@ -304,7 +302,7 @@ def _split_media(root: Path, named: dict[str, str], folders: list[str], files: l
     return _media(root, kept, splits, notes)
 
 
-def _media(root: Path, files: list[_File], tops: dict[str, str], notes: Sequence[str] = ()) -> Collection:
+def _media(root: Path, files: list[File], tops: dict[str, str], notes: Sequence[str] = ()) -> Collection:
     """Files by class. `tops` maps the top folders to their split, or to "" where they are the classes."""
     by_split = any(tops.values())
     depth = 3 if by_split else 2
@@ -335,8 +333,8 @@ def _media(root: Path, files: list[_File], tops: dict[str, str], notes: Sequence
     columns = {"path": [row[0] for row in rows], "label": [row[1] for row in rows]}
     if len({row[2] for row in rows}) > 1:
         columns["split"] = [row[2] for row in rows]
-    source = _path_source(root.name, columns)
-    return Collection(root.name, (Part(source),), root, _fingerprint(files), tuple(unreadable), tuple(notes))
+    source = path_source(root.name, columns)
+    return Collection(root.name, (Part(source),), root, fingerprint(files), tuple(unreadable), tuple(notes))
 
 
 def _check_classes(
@@ -370,7 +368,7 @@ def _check_classes(
         )
 
 
-def _no_rows(root: Path, files: list[_File], deep: int) -> InputError:
+def _no_rows(root: Path, files: list[File], deep: int) -> InputError:
     if deep:
         return InputError(
             f"{root.name} holds folders of folders of folders: where are the classes?", where=str(root), fix=_LAYOUT
@@ -385,29 +383,30 @@ def _no_rows(root: Path, files: list[_File], deep: int) -> InputError:
     return InputError(f"The folder {root.name} holds no files.", where=str(root), fix="Give a folder with data in it.")
 
 
-def _flat(root: Path, files: list[_File]) -> Collection:
+def _flat(root: Path, files: list[File]) -> Collection:
     unreadable = tuple((file.path, file.problem) for file in files if file.problem and not _is_document(file.path))
-    source = _path_source(root.name, {"path": [file.path for file in files if not file.problem]})
-    return Collection(root.name, (Part(source),), root, _fingerprint(files), unreadable)
+    source = path_source(root.name, {"path": [file.path for file in files if not file.problem]})
+    return Collection(root.name, (Part(source),), root, fingerprint(files), unreadable)
 
 
 def _all_media(root: Path) -> Collection:
     """For prediction: one row for every file at any depth, also for those that cannot be used."""
-    files = [file for file in _walk(root) if not (file.problem and _is_document(file.path))]
+    files = [file for file in walk(root) if not (file.problem and _is_document(file.path))]
     if not any(not file.problem for file in files):
         raise _no_rows(root, files, 0)
     problems = {number: file.problem for number, file in enumerate(files) if file.problem}
-    source = _path_source(root.name, {"path": [file.path for file in files]}, problems)
-    return Collection(root.name, (Part(source),), root, _fingerprint(files))
+    source = path_source(root.name, {"path": [file.path for file in files]}, problems)
+    return Collection(root.name, (Part(source),), root, fingerprint(files))
 
 
 def one_file(path: Path) -> Collection:
     """A single picture or sound as a table of one row."""
-    source = _path_source(path.name, {"path": [path.name]})
+    source = path_source(path.name, {"path": [path.name]})
     return Collection(path.name, (Part(source),), path.parent, file_hash(path))
 
 
-def _path_source(name: str, columns: dict[str, list[str]], problems: dict[int, str] | None = None) -> Source:
+def path_source(name: str, columns: dict[str, list[str]], problems: dict[int, str] | None = None) -> Source:
+    """Columns of text, `path` among them, as a source; `problems` says of which rows why they cannot be used."""
     arrays = {column: object_array(values) for column, values in columns.items()}
     rows = len(arrays["path"])
     problems = problems or {}

@@ -1,0 +1,134 @@
+"""Folders of pictures with boxes around things, in any of the usual forms: COCO, Pascal VOC, YOLO.
+
+All become one table: `path`, `boxes` (a picture's size and its boxes, see `lamina.modalities.boxes`) and, where the
+folder has parts, `split`. A box that makes no sense stays in its row, where it is reported with its place and reason;
+what belongs to no picture is listed as unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lamina.data.readers.folder import SPLITS, fingerprint, path_source, walk
+from lamina.data.readers.locate import IMAGES
+from lamina.data.readers.source import Collection, Part
+from lamina.errors import InputError
+
+BOXES = "boxes"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture: its path relative to the root, size in pixels, boxes, and part ("" if not said)."""
+
+    path: str
+    width: float
+    height: float
+    boxes: list[Mapping[str, Any]]
+    split: str = ""
+
+
+@dataclass
+class Found:
+    """What a reader of labels found: pictures, (place, reason) of what could not be read, and what to tell the user."""
+
+    scenes: list[Scene] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(root: Path) -> Collection | None:
+    """The folder as a table of pictures with boxes; None if it holds no boxes.
+
+    Raises:
+        InputError: labels that cannot be read as a whole, pictures that are not where they should be, or parts that
+            do not fit together.
+    """
+    from lamina.data.readers import coco, voc, yolo
+
+    for reader in (coco, yolo, voc):
+        found: Found | None = reader.read(root)
+        if found is not None:
+            return _collection(root, found)
+    return None
+
+
+def _collection(root: Path, found: Found) -> Collection:
+    if not found.scenes:
+        first = "; ".join(f"{place}: {reason}" for place, reason in found.unreadable[:3])
+        raise InputError(
+            f"{root.name} has labels, but no picture with them can be used" + (f" ({first})." if first else "."),
+            where=str(root),
+            fix="Put the pictures beside their labels: images/ and annotations/ (COCO), images/ and labels/ (YOLO) or "
+            "JPEGImages/ and Annotations/ (Pascal VOC).",
+        )
+    scenes = _with_test(found)
+    order = ("train", "validation", "test")
+    if len({scene.split for scene in scenes}) > 1:
+        if any(not scene.split for scene in scenes):
+            outside = next(scene for scene in scenes if not scene.split)
+            raise InputError(
+                f"Some labelled pictures belong to a part and some do not, such as {outside.path}.",
+                where=str(root),
+                fix="Call the parts train, valid and test, or give labels of one part only.",
+            )
+        scenes = sorted(scenes, key=lambda scene: order.index(scene.split))
+    columns = {"path": [scene.path for scene in scenes], BOXES: [_text(scene) for scene in scenes]}
+    if len({scene.split for scene in scenes}) > 1:
+        columns["split"] = [scene.split for scene in scenes]
+    return Collection(
+        root.name,
+        (Part(path_source(root.name, columns)),),
+        root,
+        fingerprint(walk(root)),
+        tuple(found.unreadable),
+        tuple(found.notes),
+    )
+
+
+def _with_test(found: Found) -> list[Scene]:
+    """The scenes; where there is no test part, the validation part is for testing."""
+    parts = {scene.split for scene in found.scenes}
+    if "validation" not in parts or "test" in parts:
+        return found.scenes
+    found.notes.append("There is no test part: the validation part is for testing, and training rows validate.")
+    return [replace(scene, split="test") if scene.split == "validation" else scene for scene in found.scenes]
+
+
+def _text(scene: Scene) -> str:
+    return json.dumps({"width": scene.width, "height": scene.height, BOXES: scene.boxes}, ensure_ascii=False)
+
+
+def part_of(path: Path) -> str:
+    """The part that a path's folders name ("train", "validation", "test"), or ""."""
+    named = [SPLITS[word.lower()] for word in path.parts if word.lower() in SPLITS]
+    return named[-1] if named else ""
+
+
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """Stem to path of the pictures that lie directly in a folder, in the order of their names."""
+    if not folder.is_dir():
+        return {}
+    found = sorted(item for item in folder.iterdir() if item.suffix.lower() in IMAGES)
+    return {item.stem: item for item in found}
+
+
+def size_of(path: Path) -> tuple[float, float] | str:
+    """(width, height) of a picture in pixels, upright, or why it cannot be read."""
+    from lamina.modalities._files import Unreadable
+    from lamina.modalities.image import header
+
+    try:
+        found = header(str(path))
+    except Unreadable as error:
+        return str(error)
+    return float(found.width), float(found.height)
+
+
+def relative(path: Path, root: Path) -> str:
+    """As the table has it: from the root, with forward slashes."""
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,161 @@
+"""YOLO's form: a text file of lines "class x y width height" for each picture, all but the class as shares of it.
+
+Read are `images/` and `labels/` side by side, with or without a folder for each part above or below them; x and y are
+the middle of the box. A line with more numbers is an outline, whose box is taken. The classes' names are in `data.yaml`
+or `classes.txt`. A picture without a file of labels holds nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lamina.data.readers.annotated import Found, Scene, part_of, size_of
+from lamina.data.readers.folder import walk
+from lamina.data.readers.locate import IMAGES, readable
+from lamina.errors import InputError
+
+PICTURES, LABELS = "images", "labels"
+NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt", "obj.names")
+_NOT_LABELS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt"})
+
+
+def read(root: Path) -> Found | None:
+    """Every picture below a folder `images`, with its boxes; None if no folder `labels` beside one holds text files.
+
+    Raises:
+        InputError: the classes' names are nowhere.
+    """
+    if not any(True for pattern in ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt") for _ in root.glob(pattern)):
+        return None
+    files = {file.path: file for file in walk(root)}
+    pictures = [path for path in files if PICTURES in Path(path).parts and Path(path).suffix.lower() in IMAGES]
+    if not pictures:
+        return None
+    names, found, used = _names(root), Found(), set[str]()
+    empty = 0
+    for path in pictures:
+        size = size_of(root / path)
+        if isinstance(size, str):
+            found.unreadable.append((path, size))
+            continue
+        labels = _labels_of(path)
+        used.add(labels)
+        empty += labels not in files
+        boxes = _boxes(root / labels, names, size) if labels in files else []
+        found.scenes.append(Scene(path, *size, boxes, part_of(Path(path))))
+    for path in files:
+        of_labels = LABELS in Path(path).parts and path.endswith(".txt") and Path(path).name not in _NOT_LABELS
+        if of_labels and path not in used:
+            found.unreadable.append((path, "there is no picture of that name in images/"))
+    if empty:
+        found.notes.append(f"{empty:,} pictures have no file of labels: they are taken for pictures without boxes.")
+    return found
+
+
+def _labels_of(path: str) -> str:
+    """images/train/1.jpg to labels/train/1.txt."""
+    parts = list(Path(path).with_suffix(".txt").parts)
+    place = len(parts) - 1 - parts[::-1].index(PICTURES)
+    parts[place] = LABELS
+    return "/".join(parts)
+
+
+def _boxes(file: Path, names: Mapping[int, str], size: tuple[float, float]) -> list[Mapping[str, Any]]:
+    """The boxes as the table has them; a line that makes no sense is kept, for the row's error to name it."""
+    boxes: list[Mapping[str, Any]] = []
+    with readable(file):
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
+        words = line.split()
+        if words:
+            boxes.append(_box(words, names, size))
+    return boxes
+
+
+def _box(words: list[str], names: Mapping[int, str], size: tuple[float, float]) -> dict[str, Any]:
+    try:
+        numbers = [float(word) for word in words[1:]]
+    except ValueError:
+        return {"line": " ".join(words)[:80]}
+    outline = len(numbers) >= 6 and len(numbers) % 2 == 0
+    if not (outline or len(numbers) in (4, 5)) or not all(map(math.isfinite, numbers)):
+        return {"line": " ".join(words)[:80]}
+    code = int(words[0]) if words[0].isascii() and words[0].isdigit() and len(words[0]) < 7 else -1
+    label: Any = names.get(code, {"class": words[0][:40]})
+    if outline:
+        left, right = min(numbers[0::2]), max(numbers[0::2])
+        top, bottom = min(numbers[1::2]), max(numbers[1::2])
+    else:
+        x, y, wide, high = numbers[:4]
+        left, right, top, bottom = x - wide / 2, x + wide / 2, y - high / 2, y + high / 2
+    return {
+        "label": label, "x": _pixels(left, size[0]), "y": _pixels(top, size[1]),
+        "width": _pixels(right - left, size[0]), "height": _pixels(bottom - top, size[1]),
+    }  # fmt: skip
+
+
+def _pixels(share: float, side: float) -> float:
+    """A share as pixels; what the six digits of such files cannot tell from a whole pixel is one."""
+    number = share * side
+    return float(round(number)) if abs(number - round(number)) < 2e-6 * side + 1e-6 else number
+
+
+def _names(root: Path) -> dict[int, str]:
+    for name in NAMES:
+        file = root / name
+        if file.is_file():
+            with readable(file):
+                text = file.read_text(encoding="utf-8", errors="replace")
+            names = named(text) if file.suffix in (".yaml", ".yml") else _lines(text)
+            if names:
+                return names
+    raise InputError(
+        f"{root.name} has labels in YOLO's form, but the names of its classes are nowhere.",
+        where=str(root),
+        fix="Write a data.yaml with names: [cat, dog], or a classes.txt with one name a line.",
+    )
+
+
+def _lines(text: str) -> dict[int, str]:
+    return dict(enumerate(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def named(text: str) -> dict[int, str]:
+    """The classes of a data.yaml: `names` as a list in one line, as lines of "- cat", or as lines of "0: cat".
+
+    No other YAML is read: a whole reader of that language does far more than a list of names needs.
+    """
+    lines = [line.split(" #")[0].rstrip() for line in text.splitlines()]
+    for number, line in enumerate(lines):
+        if not line.startswith("names:"):
+            continue
+        rest = line.removeprefix("names:").strip()
+        following = number + 1
+        while rest.startswith(("[", "{")) and rest[-1] not in "]}" and following < len(lines):
+            rest, following = f"{rest} {lines[following].strip()}", following + 1
+        if rest.startswith(("[", "{")):
+            items = [part.strip() for part in rest.strip("[]{}").split(",") if part.strip()]
+            return _entries(items)
+        block: list[str] = []
+        for item in lines[following:]:
+            if item and not item.startswith((" ", "\t", "-")):
+                break
+            if item.strip():
+                block.append(item.strip().removeprefix("- ").strip())
+        return _entries(block)
+    return {}
+
+
+def _entries(items: list[str]) -> dict[int, str]:
+    """ "cat" by its place, "3: cat" by its number."""
+    found: dict[int, str] = {}
+    for place, item in enumerate(items):
+        code, colon, name = item.partition(":")
+        if colon and code.strip().isdigit():
+            found[int(code)] = name.strip().strip("'\"")
+        else:
+            found[place] = item.strip("'\"")
+    return found
