@@ -14,7 +14,7 @@ from lamina.cli import _options
 from lamina.errors import InputError, nearest
 
 ABOUT = "list the runs here, or the networks, tasks, methods and modalities there are"
-FOLDERS = ("networks", "networks/recommenders", "tasks", "methods", "modalities", "baselines")
+FOLDERS = ("networks", "networks/recommenders", "networks/forecasters", "tasks", "methods", "modalities", "baselines")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         default="runs",
-        help="runs, networks, networks/recommenders, tasks, methods, modalities, baselines, or a folder of runs",
+        help=f"runs, {', '.join(FOLDERS)}, or a folder of runs",
     )
 
 

@@ -141,6 +141,7 @@ class Exhibit:
         pictures: data URIs, shown side by side.
         points: figures in order, drawn as one curve.
         lines: what is listed.
+        fan: of a forecast: "history", and of the steps after it "truth", "middle", "low" and "high".
     """
 
     title: str
@@ -148,6 +149,7 @@ class Exhibit:
     pictures: tuple[str, ...] = ()
     points: tuple[float, ...] = ()
     lines: tuple[str, ...] = ()
+    fan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ TITLES: Mapping[str, str] = {
     "accuracy_from_real": "accuracy learned from real pictures",
     "ari": "adjusted Rand index",
     "nmi": "normalised mutual information",
+    "mase": "mean absolute scaled error",
+    "pinball": "scaled pinball loss",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""

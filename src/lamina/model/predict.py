@@ -32,8 +32,9 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
     """Answer every row of `data` into `out`: .csv, .tsv, .jsonl, .json, .parquet, or "-" for CSV on standard output.
 
     The columns are `path` where rows are files, for each target T its answer T and T.p, T.p.CLASS or T.low,
-    T.high, and `error`. The file is written beside and renamed, replacing one that is there. Memory stays
-    flat however many rows there are. Returns {"rows", "errors"}.
+    T.high, and `error`; of a forecaster the series, the moment, T, T.low, T.high and `error`, a line for each step. The
+    file is written beside and renamed, replacing one that is there. Memory stays flat however many rows there are, but
+    for series, which are read whole. Returns {"rows", "errors"}.
 
     Raises:
         InputError: an unknown extension, a folder that cannot be written, `out` is the input itself, or
@@ -51,9 +52,10 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
     if not to_screen:
         check_place(path, data)
     rows = open_rows(data, model, batch)
-    columns = ((PATH,) if rows.named_by_path else ()) + model.answer_columns + (ERROR,)
+    answers = model.answer_columns if rows.lines is None else tuple(rows.lines.kinds)
+    columns = ((PATH,) if rows.named_by_path else ()) + answers + (ERROR,)
     counts = {"rows": 0, "errors": 0}
-    kinds = _kinds(model, columns)
+    kinds = _kinds(model, columns) if rows.lines is None else {**rows.lines.kinds, ERROR: "text"}
     with _opened(path, to_screen, kind) as file:
         writer = _WRITERS[kind](file, columns, kinds)
         for part in model.stream(rows):

@@ -130,13 +130,15 @@ class Model:
             InputError: the data cannot be read, or lacks a column that the model needs.
         """
         rows = open_rows(data, self, batch, None if root is None else Path(root))
-        return Answers(self.answer_columns, list(self.stream(rows)), named_by_path=rows.named_by_path)
+        columns = self.answer_columns if rows.lines is None else tuple(rows.lines.kinds)
+        return Answers(columns, list(self.stream(rows)), named_by_path=rows.named_by_path)
 
     def stream(self, rows: Rows) -> Iterator[Part]:
         """Answer chunk after chunk; while the network runs on one, the next is being encoded."""
         for chunk, arrays, errors in _one_ahead(rows, lambda chunk: self._encoded(chunk.values, chunk.errors, rows)):
             outputs = self.outputs(arrays, batch=max(len(chunk), 1))
-            yield Part(len(chunk), self.decode(outputs), errors, chunk.values.get("path"))
+            part = Part(len(chunk), self.decode(outputs), errors, chunk.values.get("path"))
+            yield part if rows.lines is None else rows.lines.of(chunk, part)
 
     @property
     def answer_columns(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from lamina.evaluate.scores import title
 from lamina.report import charts, wording
 from lamina.report.axes import is_finite
 from lamina.report.charts import Line
+from lamina.report.fans import fan_chart
 from lamina.report.inputs import is_picture
 
 FEW_TEST_ROWS = 200
@@ -112,6 +113,9 @@ def notes(results: Results) -> list[View]:
     ]
 
 
+FAN = ("history", "truth", "middle", "low", "high")
+
+
 def exhibits(results: Results) -> list[View]:
     """What the network made or did, as pictures and curves."""
     return [
@@ -123,6 +127,8 @@ def exhibits(results: Results) -> list[View]:
             "chart": Markup(
                 charts.line_chart([Line("", list(enumerate(item.points, 1)))], "place", "value", item.title)
                 if item.points
+                else fan_chart(*(item.fan[part] for part in FAN), item.title)
+                if set(FAN) <= set(item.fan)
                 else ""
             ),
         }

@@ -24,6 +24,7 @@ from lamina.run import Run
 from lamina.steps import answered, prepare, understand
 from lamina.steps.choose import Allowance
 from lamina.steps.control import session as control
+from lamina.steps.forecast import session as forecast
 from lamina.steps.generate import session as generate
 from lamina.steps.prepare import Prepared
 from lamina.steps.recommend import session as recommend
@@ -68,6 +69,8 @@ def train(request: Request, narrator: Narrator) -> Ended:
         return _closed(control.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if request.task == "recommend" or (given is not None and not request.task and _recommends(given)):
         return _closed(recommend.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+    if _forecasts(request, given):
+        return _closed(forecast.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
@@ -109,6 +112,8 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     table, boundary = data_of(run, plan, data, test)
     if _recommends(plan):
         return _closed(recommend.resume(run, plan, table, narrator, clock=clock, meter=meter))
+    if _asks(plan, "forecast"):
+        return _closed(forecast.resume(run, plan, table, boundary, narrator, clock=clock, meter=meter))
     narrator.step("Prepare")
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
     allowed = Allowance(**status.get("allowed", {}))
@@ -117,7 +122,29 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
 
 
 def _recommends(plan: Plan) -> bool:
-    return any(part.name == "recommend" for part in plan.task.values())
+    return _asks(plan, "recommend")
+
+
+def _asks(plan: Plan, task: str) -> bool:
+    return any(part.name == task for part in plan.task.values())
+
+
+def _forecasts(request: Request, given: Plan | None) -> bool:
+    """Whether what comes next is asked for: by the task, a horizon, or a plan that is followed.
+
+    Raises:
+        InputError: options of a forecast are given with another task.
+    """
+    if request.task == "forecast" or (given is not None and not request.task and _asks(given, "forecast")):
+        return True
+    for option, wish in (("--horizon", request.horizon), ("--time", request.time), ("--group", request.group)):
+        if wish and (request.task or option != "--horizon"):
+            raise InputError(
+                f"{option} is for forecasts{f', not for the task {request.task!r}' if request.task else ''}.",
+                where=option,
+                fix="Leave it out, or ask for a forecast: --task forecast --horizon N",
+            )
+    return bool(request.horizon)
 
 
 def _way(plan: Plan) -> ModuleType:

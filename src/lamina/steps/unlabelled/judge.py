@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,9 +183,14 @@ def _entropy(counts: Array) -> Array:
 
 
 def compared(
-    own: Judged, others: Sequence[Judged], rows: int, seed: int
+    own: Judged, others: Sequence[Judged], rows: int, seed: int, lower: Collection[str] = ()
 ) -> tuple[dict[str, Interval], tuple[BaselineResult, ...]]:
-    """(Scores with intervals, the others with theirs and the paired difference of the first score)."""
+    """(Scores with intervals, the others with theirs and the paired difference of the first score).
+
+    Args:
+        rows: of which weights say how often each counts.
+        lower: scores of which less is better; a positive difference always says that `own` is better.
+    """
     weights = np.concatenate(list(resampled(rows, replicates(rows), seed)))
     once = np.ones((1, rows))
 
@@ -195,7 +200,7 @@ def compared(
         for score, one in judged.scores.items():
             value = float(one(once)[0])
             low, high = percentile(value, drawn[score])
-            found[score] = Interval(value, low, high)
+            found[score] = Interval(value, low, high, score not in lower)
         return found, drawn
 
     scores, drawn = figures(own)
@@ -203,7 +208,8 @@ def compared(
     baselines = []
     for other in others:
         theirs, their_draws = figures(other)
-        apart = scores[primary].value - theirs[primary].value
-        low, high = percentile(apart, drawn[primary] - their_draws[primary])
+        sign = -1.0 if primary in lower else 1.0
+        apart = sign * (scores[primary].value - theirs[primary].value)
+        low, high = percentile(apart, sign * (drawn[primary] - their_draws[primary]))
         baselines.append(BaselineResult(other.name, theirs, other.seconds, Interval(apart, low, high), other.note))
     return scores, tuple(baselines)
