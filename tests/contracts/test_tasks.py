@@ -35,7 +35,7 @@ SAMPLES: dict[str, tuple[str, Values]] = {
 
 NAMES = tuple(name for name in registry.names("tasks") if hasattr(registry.module("tasks", name).Task, "fit"))
 """Tasks whose answers are in a column; the others have tests of their own."""
-OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "generate", "recommend")
+OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "forecast", "generate", "recommend")
 
 
 def test_every_task_has_a_sample() -> None:

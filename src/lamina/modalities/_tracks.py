@@ -126,7 +126,7 @@ class Tracks:
         return np.concatenate(parts, axis=2).astype(np.float32)
 
     def _target(self, flat: Array, shown: Array, least: Array) -> Array:
-        """float64 [row, step, 4]: the target from its center in its spread's units, whether observed, center, spread."""
+        """float64 [row, step, 4]: the normalised target, whether observed, center, spread."""
         at = self._target_at[flat]
         observed = shown & (at == flat)
         filled = shown & (at >= least) & (flat - at <= self.layout.filled)

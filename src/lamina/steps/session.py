@@ -135,16 +135,17 @@ def _forecasts(request: Request, given: Plan | None) -> bool:
     Raises:
         InputError: options of a forecast are given with another task.
     """
-    if request.task == "forecast" or (given is not None and not request.task and _asks(given, "forecast")):
+    followed = given is not None and _asks(given, "forecast")
+    if request.task == "forecast" or (not request.task and (followed or request.horizon)):
         return True
     for option, wish in (("--horizon", request.horizon), ("--time", request.time), ("--group", request.group)):
-        if wish and (request.task or option != "--horizon"):
+        if wish:
             raise InputError(
                 f"{option} is for forecasts{f', not for the task {request.task!r}' if request.task else ''}.",
                 where=option,
                 fix="Leave it out, or ask for a forecast: --task forecast --horizon N",
             )
-    return bool(request.horizon)
+    return False
 
 
 def _way(plan: Plan) -> ModuleType:

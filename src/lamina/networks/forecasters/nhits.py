@@ -42,12 +42,15 @@ class Options:
 
 
 class Stack(nn.Module):
-    """One stack: what it reads of the window is pooled by `pool`, what it forecasts has a knot every `each` steps."""
+    """One stack: what it reads of the window is pooled by `pool`, what it forecasts has a knot every `each` steps.
+
+    The last one leaves nothing to another.
+    """
 
     between: Tensor
     back: Tensor
 
-    def __init__(self, shape: Shape, options: Options, pool: int, each: int, covariates: int) -> None:
+    def __init__(self, shape: Shape, options: Options, pool: int, each: int, covariates: int, last: bool) -> None:
         super().__init__()
         self.pool, self.outputs = pool, shape.outputs
         self.knots, self.own = -(-shape.horizon // each), -(-shape.length // pool)
@@ -56,19 +59,20 @@ class Stack(nn.Module):
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(options.dropout)]
         self.layers = nn.Sequential(*layers)
-        self.explained = last_layer(options.width, self.own)
+        self.explained = None if last else last_layer(options.width, self.own)
         self.forecast = last_layer(options.width, self.knots * shape.outputs)
         self.register_buffer("between", interpolation(self.knots, shape.horizon), persistent=False)
         self.register_buffer("back", interpolation(self.own, shape.length), persistent=False)
 
     def forward(self, rest: Tensor, covariates: Tensor) -> tuple[Tensor, Tensor]:
-        """([row, length] what it explains of the window, [row, horizon, output] its part of the forecast)."""
+        """([row, length] what it leaves of the window to the next one, [row, horizon, output] its part of the forecast)."""
         # The newest steps fill the last pool.
         whole = functional.pad(rest.unsqueeze(1), (self.own * self.pool - rest.shape[1], 0), mode="replicate")
         pooled = functional.max_pool1d(whole, self.pool).squeeze(1)
         hidden = self.layers(torch.cat([pooled, covariates], dim=1))
         knots = self.forecast(hidden).unflatten(1, (self.knots, self.outputs))
-        return self.explained(hidden) @ self.back.T, torch.einsum("hk,rko->rho", self.between, knots)
+        part = torch.einsum("hk,rko->rho", self.between, knots)
+        return rest if self.explained is None else rest - self.explained(hidden) @ self.back.T, part
 
 
 def interpolation(knots: int, steps: int) -> Tensor:
@@ -88,11 +92,12 @@ class NHits(nn.Module):
         self.future = nn.Linear(shape.future, options.narrow) if shape.future else None
         ahead = shape.horizon * options.narrow * bool(shape.future)
         covariates = shape.length * options.narrow + ahead + shape.about
-        self.stacks = nn.ModuleList(
-            Stack(
-                shape, options, max(1, min(pool, shape.length // 8)), max(1, min(each, shape.horizon // 2)), covariates
-            )
+        paces = [
+            (max(1, min(pool, shape.length // 8)), max(1, min(each, shape.horizon // 2)))
             for pool, each in zip(POOLS, KNOTS, strict=True)
+        ]
+        self.stacks = nn.ModuleList(
+            Stack(shape, options, *pace, covariates, last=number + 1 == len(paces)) for number, pace in enumerate(paces)
         )
 
     def forward(self, past: Tensor, future: Tensor, about: Tensor) -> Tensor:
@@ -102,11 +107,9 @@ class NHits(nn.Module):
             parts.append(self.future(future).flatten(1))
         covariates, rest = torch.cat(parts, dim=1), past[:, :, 0]
         found = torch.zeros((), device=past.device)
-        for number, stack in enumerate(self.stacks):
-            explained, part = stack(rest, covariates)
+        for stack in self.stacks:
+            rest, part = stack(rest, covariates)
             found = found + part
-            if number + 1 < len(self.stacks):
-                rest = rest - explained
         return found
 
 

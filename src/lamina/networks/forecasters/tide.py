@@ -56,10 +56,10 @@ class Tide(nn.Module):
 
     def __init__(self, shape: Shape, options: Options) -> None:
         super().__init__()
-        self.horizon, width = shape.horizon, options.width
+        self.horizon, width, hidden = shape.horizon, options.width, 4 * options.narrow
         # Besides the target itself, the past has a flag of what was observed.
-        self.past = Residual(shape.past - 1, width // 2, options.narrow, options.dropout)
-        self.future = Residual(shape.future, width // 2, options.narrow, options.dropout) if shape.future else None
+        self.past = Residual(shape.past - 1, hidden, options.narrow, options.dropout)
+        self.future = Residual(shape.future, hidden, options.narrow, options.dropout) if shape.future else None
         read = shape.length * (1 + options.narrow) + shape.horizon * options.narrow * bool(shape.future) + shape.about
         sizes = [read] + [width] * options.depth
         self.encoder = nn.Sequential(

@@ -43,7 +43,7 @@ def choose(
     answers = len(prepared.validation) + 3 * len(prepared.test)
     plan, measured, allowed = measure(
         plan, learner, hardware.detect(), fixed, None, began, answers=answers,
-        testing=sum(one.seconds for one in prepared.simpler),
+        testing=len(prepared.test) * sum(one.answering for one in prepared.simpler),
     )  # fmt: skip
     plan = replace(plan, reasons={**plan.reasons, **measured})
     target = next(iter(plan.task))

@@ -193,7 +193,7 @@ def rule_of(name: str, length: int, horizon: int, season: int) -> Tensor:
     steps = torch.arange(horizon)
     if name == "mean":
         return found + 1 / length
-    if name == "last" or season >= length:
+    if name == "last":
         found[:, -1] = 1
         return found
     found[steps, length - season + steps % season] = 1

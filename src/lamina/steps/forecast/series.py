@@ -281,7 +281,8 @@ def _autocorrelation(parts: Sequence[Array], lag: int) -> float:
 
 def _length(season: int, horizon: int, span: int) -> int:
     """Some seasons and horizons, as far as the training part has them."""
-    wanted = max(SEASONS * season if season * SEASONS <= LONGEST_USUAL else season, HORIZONS * horizon, 16)
+    seasons = SEASONS * season if SEASONS * season <= LONGEST_USUAL else season + horizon
+    wanted = max(seasons, HORIZONS * horizon, 16)
     return int(np.clip(wanted, 2, min(max(span // SHARE, season, 2), LONGEST)))
 
 
@@ -396,7 +397,8 @@ def _findings(
         found.append(AuditFinding(
             "gaps", "warning" if gaps > 0.05 * steps else "note",
             f"{gaps:,} of {steps:,} steps have no value. Gaps of up to {encoder.filled} steps are filled with the "
-            "value before, and the network is told so; longer ones are left open. Nothing is scored there, and no forecast begins after a gap.",
+            "value before, and the network is told so; longer ones are left open. Nothing is scored there, and no "
+            "forecast begins after a gap.",
             gaps, shown, "",
         ))  # fmt: skip
     least = max(1, encoder.length // LEAST_HISTORY) + encoder.horizon

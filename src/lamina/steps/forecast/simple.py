@@ -30,12 +30,14 @@ class Simple:
         name, note: for the reader.
         points: the forecasts.
         seconds: to fit.
+        answering: seconds for one window.
         errors: float64 [step, quantile], what errors of the validation part were, in units of each series.
     """
 
     name: str
     points: Points
     seconds: float
+    answering: float
     errors: Array
     note: str = ""
 
@@ -79,12 +81,13 @@ def fit(
         spent = time.monotonic() - begin
         truth = panel.tracks.values(*validation, np.arange(panel.horizon))
         apart = (truth - points(*validation)) / panel.units[validation[0]][:, None]
+        answering = (time.monotonic() - begin - spent) / len(truth)
         with np.errstate(invalid="ignore"):
             errors = np.nanquantile(apart, QUANTILES, axis=0).T
         # The middle stays what it is: a rule that is asked for one number gives that one.
         errors = np.nan_to_num(errors)
         errors[:, len(QUANTILES) // 2] = 0.0
-        found.append(Simple(name, points, spent, np.sort(errors, axis=1), note))
+        found.append(Simple(name, points, spent, answering, np.sort(errors, axis=1), note))
         narrator.say(f"{name}{f' ({note})' if note else ''}: mean absolute scaled error "
                      f"{np.nanmean(np.abs(apart)):.4g} on the validation part")  # fmt: skip
     return tuple(found)

@@ -204,7 +204,7 @@ def _describes(keys: Values, texts: Values) -> bool:
         if key is not None and text is not None:
             found.setdefault(key, set()).add(text)
     constant = [next(iter(kinds)) for kinds in found.values() if len(kinds) == 1]
-    return len(constant) >= CONSTANT * len(set(keys)) and len(set(constant)) > 1
+    return len(constant) >= CONSTANT * len(set(keys)) and 1 < len(set(constant)) < len(found)
 
 
 def _field(name: str, values: Values, target: str, options: Mapping[str, Json]) -> Field:
