@@ -123,7 +123,7 @@ def test_rows_that_cannot_be_read_stop_the_run_where_they_are_many() -> None:
 
 
 def test_columns_are_recognised_by_what_they_do() -> None:
-    fields, options = recognise(MemoryTable(long()), "sold", {"horizon": 3})  # type: ignore[arg-type]
+    fields, options = recognise(MemoryTable(long(3)), "sold", {"horizon": 3})  # type: ignore[arg-type]
     assert (options["time"], options["group"]) == ("day", "shop")
     assert options["static"] == ["town"]
     assert options["past"] == ["promo"]

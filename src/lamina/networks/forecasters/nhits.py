@@ -65,7 +65,7 @@ class Stack(nn.Module):
         self.register_buffer("back", interpolation(self.own, shape.length), persistent=False)
 
     def forward(self, rest: Tensor, covariates: Tensor) -> tuple[Tensor, Tensor]:
-        """([row, length] what it leaves of the window to the next one, [row, horizon, output] its part of the forecast)."""
+        """([row, length] what it leaves of the window to the next one, [row, horizon, output] its part)."""
         # The newest steps fill the last pool.
         whole = functional.pad(rest.unsqueeze(1), (self.own * self.pool - rest.shape[1], 0), mode="replicate")
         pooled = functional.max_pool1d(whole, self.pool).squeeze(1)

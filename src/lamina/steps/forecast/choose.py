@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from lamina.choose import hardware
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
@@ -54,17 +53,6 @@ def choose(
     return plan, allowed
 
 
-def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
-    """Find what is wrong with the wishes before any time is spent.
-
-    Raises:
-        InputError: a name, option or value that does not exist.
-    """
-    wished = decided(request, prepared, plan, given)
-    Schedule.over(1, wished.schedule)
-    build(wished, prepared, torch.device("cpu"))
-
-
 def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None) -> Plan:
     """The plan with everything that needs no measuring."""
     sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in ("data", "task", "seed", "schema")]
@@ -96,7 +84,7 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         plan,
         task=tasks,
         network={WINDOW: NetworkPlan(name, tuple(prepared.encoders), options)},
-        optimizer=OptimizerPlan("adamw", 1e-3, 0.01),
+        optimizer=OptimizerPlan("adamw", 2e-3, 0.01),
         schedule=SchedulePlan("one_cycle", 0.1),
         training=TrainingPlan(
             epochs=epochs, batch_size=int(np.clip(windows // 50, 8, 128)), clip=1.0, ema=0.998, patience=8,

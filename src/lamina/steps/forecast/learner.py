@@ -214,15 +214,3 @@ def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> Forecaster:
     network = untrained(plan, features)
     network.load_state_dict(dict(weights))
     return network.eval()
-
-
-def network_document(learner: Learner) -> dict[str, Any]:
-    """Size and stages of the forecaster."""
-    network = learner.network
-    stages = [[name, sum(value.numel() for value in module.parameters())] for name, module in network.stages()]
-    return {
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "summary": type(network.network).__name__,
-        "stages": stages,
-        "notes": [],
-    }

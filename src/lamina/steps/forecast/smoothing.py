@@ -168,7 +168,7 @@ def fit(values: Array, season: int, ends: Array) -> Smoothing:
 def _fit(values: Array, season: int, ways: Parameters) -> tuple[Array, Array]:
     """(int64 [series], the best trial; bool [series], whether of the logarithm)."""
     with np.errstate(invalid="ignore"):
-        positive = (np.where(np.isfinite(values), values, 1.0) > 0).all(axis=1)
+        positive = np.asarray((np.where(np.isfinite(values), values, 1.0) > 0).all(axis=1))
     plain = _errors(values, np.zeros(len(values), bool), season, ways)
     logarithmic = _errors(values, positive, season, ways)
     logs = positive & (logarithmic.min(axis=1) < plain.min(axis=1))

@@ -5,25 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lamina.data.schema import Chunk, Field, Json
+from lamina.data.schema import Chunk, Json
 from lamina.evaluate.conformal import share
 from lamina.evaluate.intervals import percentile, replicates, resampled
 from lamina.evaluate.results import Interval, Results, Seal, Slice, TargetResult
 from lamina.evaluate.verdict import verdict
-from lamina.model import card, golden
+from lamina.model import golden
 from lamina.plan import Plan
-from lamina.run import Run
+from lamina.steps.apart import Documents, network_document, rows_document, seal
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.forecast.exhibits import exhibits
-from lamina.steps.forecast.learner import Learner, network_document
+from lamina.steps.forecast.learner import Learner
 from lamina.steps.forecast.prepare import Prepared, Windows, raw_rows, task_of
 from lamina.steps.forecast.scores import ERRORS, MAE, MASE, judged
-from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.steps.unlabelled.judge import compared
 from lamina.tasks.forecast import COVERAGE, Task
 
@@ -42,19 +40,14 @@ def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
     outputs = learner.outputs(prepared.test)
     found = assessed(prepared, task, outputs, course.seconds, plan.seed)
     course.tell(found)
-    data, versions = data_document(plan, prepared), versions_of(plan, run)
-    network = network_document(learner)
-    seal = _sealed(plan, prepared, learner, task, found, outputs, run, data, versions, network)
-    course.tell_seal(seal, "test windows answered again from lists of raw values")
+    documents = Documents(data_document(plan, prepared), network_document(learner.network), versions_of(plan, run))
+    proof = _sealed(course, prepared, learner, task, found, outputs, documents)
+    course.tell_seal(proof, "test windows answered again from lists of raw values")
     return course.finish(
-        (found,),
-        seal,
-        data=data,
-        network=network,
-        versions=versions,
+        (found,), proof, data=documents.data, network=documents.network, versions=documents.versions,
         audit=prepared.panel.findings,
         exhibits=exhibits(prepared, task, task.quantiles(outputs), truth_of(prepared, prepared.test)),
-    )
+    )  # fmt: skip
 
 
 def calibrated(plan: Plan, prepared: Prepared, learner: Learner) -> Task:
@@ -90,7 +83,7 @@ def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, see
         others.append(judged(one.name, theirs, truth, units, cluster, primary=primary, seconds=spent, note=one.note))
     count = int(cluster.max()) + 1
     scores, baselines = compared(own, others, count, seed, lower=ERRORS)
-    kind, text = verdict(primary, scores[primary], seconds, baselines, count)
+    kind, text = verdict(primary, scores[primary], seconds, baselines, len(windows))
     text += (
         f" Forecast were {panel.horizon} steps from {len(np.unique(windows.origins)):,} origins of "
         f"{len(np.unique(windows.series)):,} series, {len(windows):,} forecasts in all; intervals are over {drawn}."
@@ -146,62 +139,33 @@ def _mean(values: Array, cluster: Array, weights: Array) -> tuple[float, Array]:
 
 def data_document(plan: Plan, prepared: Prepared) -> dict[str, Json]:
     """The `data` part of the results."""
-    panel, dropped = prepared.panel, prepared.panel.long.dropped
+    panel = prepared.panel
     ways = {
         "time": "time: the latest part tests, the part before it validates",
         "given": "the test data that was given continues the series; the part before it validates",
     }
     return {
-        "rows": len(prepared.table),
-        "train": panel.counts[0], "validation": panel.counts[1], "test": panel.counts[2],
+        **rows_document(plan, prepared.table, panel.long.dropped),
+        **dict(zip(("train", "validation", "test"), panel.counts, strict=True)),
         "series": len(panel.names), "season": panel.season,
         "spacing": panel.encoder.grid.describe(panel.encoder.clock.dates),
         "split": ways[plan.data.split],
-        "dropped": [
-            {"row": row, "place": prepared.table.place(row), "reason": reason} for row, reason in dropped[:200]
-        ],
-        "dropped_count": len(dropped),
-        "unreadable": [{"place": place, "reason": reason} for place, reason in prepared.table.unreadable[:200]],
-        "fields": [
-            {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
-            for field in plan.schema
-        ],
-        "fingerprint": plan.data.fingerprint,
-        "source": plan.data.train,
     }  # fmt: skip
 
 
 def _sealed(
-    plan: Plan,
-    prepared: Prepared,
-    learner: Learner,
-    task: Task,
-    found: TargetResult,
-    outputs: Array,
-    run: Run,
-    data: Mapping[str, Json],
-    versions: Mapping[str, str],
-    network: Mapping[str, Json],
-) -> Seal:
-    """Export, seal beside, prove on raw windows, and only then give the file its name.
-
-    Raises:
-        LaminaError: the sealed model answers otherwise than the network; there is then no model file.
-    """
-    fields = prepared.fields
-    inputs: tuple[Field, ...] = tuple(fields.values())
-    description = card.build(
-        replace(plan, schema=inputs), data, [found], versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
-        network=network,
-    )  # fmt: skip
+    course: Course, prepared: Prepared, learner: Learner, task: Task, found: TargetResult, outputs: Array,
+    documents: Documents,
+) -> Seal:  # fmt: skip
+    """Seal, and prove on raw windows."""
     count = len(prepared.test)
     rows = np.unique(np.linspace(0, count - 1, min(PROVEN, count)).astype(np.int64))
     kept = prepared.test.at(rows[:: max(1, len(rows) // golden.USUAL)][: golden.USUAL])
     with learner.method.evaluating() as module:
-        sealed = sealed_parts(
-            module, fields, prepared.encoders, {task.name: task}, description, as_texts(raw_rows(prepared, kept)), None
-        )
-    return prove_and_write(run, sealed, _chunks(prepared, rows), None, {task.name: outputs[rows]})[1]
+        return seal(
+            course, module, prepared.fields, prepared.encoders, task, found, documents,
+            as_texts(raw_rows(prepared, kept)), _chunks(prepared, rows), outputs[rows],
+        )  # fmt: skip
 
 
 def as_texts(rows: Mapping[str, Array]) -> dict[str, Array]:
