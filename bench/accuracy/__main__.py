@@ -102,7 +102,7 @@ def without_digits(run: Path, data: Path) -> dict[str, float]:
     return {"network": float(edits.sum() / sum(map(len, truths)))}
 
 
-LOWER_IS_BETTER = ("mae", "rmse", "word_error")
+LOWER_IS_BETTER = ("mae", "rmse", "mase", "word_error")
 JOBS: dict[str, Job] = {
     "fashion-mnist": Job("fashion-mnist", ("--budget", "15m"), "accuracy", 0.93),
     "fashion-mnist-4m": Job("fashion-mnist", ("--budget", "4m"), "accuracy", 0.91),
@@ -138,6 +138,10 @@ JOBS: dict[str, Job] = {
         "word_error", None, True),
     "gunpoint": Job("gunpoint/train.csv", ("--test", "{data}/gunpoint/test.csv", "--target", "label",
         "--budget", "60s"), "accuracy", None, True),
+    "elecdemand": Job("elecdemand/train.csv", ("--test", "{data}/elecdemand/test.csv", "--target", "demand",
+        "--horizon", "48", "--budget", "10m", "--set", 'task.known=["workday", "temperature"]'), "mae", 0.247, True),
+    "us-employment": Job("us-employment/train.csv", ("--test", "{data}/us-employment/test.csv", "--target", "employed",
+        "--time", "month", "--group", "series_id", "--horizon", "12", "--budget", "10m"), "mase", None, True),
     "osuleaf": Job("osuleaf/train.csv", ("--test", "{data}/osuleaf/test.csv", "--target", "label",
         "--budget", "90s"), "accuracy", None, True),
     "nuclei": Job("nuclei", ("--target", "mask", "--budget", "2m"), "dice", 0.85),

@@ -131,7 +131,7 @@ def train(data: Any, target: str | tuple[str, ...] | list[str] = (), *, quiet: b
         target: the target column or columns; for a folder of class folders it is `label`.
         quiet: tell nothing on standard error.
         options: test, split, task, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
-            changes, e.g. {"network.depth": 6}).
+            changes, e.g. {"network.depth": 6}); of a forecast time, group and horizon.
 
     Raises:
         InputError: the data or the request is wrong; the text says what to do.
@@ -141,6 +141,7 @@ def train(data: Any, target: str | tuple[str, ...] | list[str] = (), *, quiet: b
 
 def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapping[str, Any]) -> Request:
     known = {"test", "split", "task", "budget", "seed", "out", "plan", "weights", "set"}
+    known |= {"time", "group", "horizon"}
     from lamina.errors import nearest
 
     for name in options:
@@ -161,6 +162,9 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapp
         plan=str(options["plan"]) if options.get("plan") else None,
         weights=(str(weights),) if isinstance(weights, str | Path) else tuple(weights),
         command="lamina.train(...)",
+        time=options.get("time", ""),
+        group=options.get("group", ""),
+        horizon=options.get("horizon", 0),
     )
 
 
@@ -313,8 +317,8 @@ def few_shot(
 def network(folder: str | Path) -> Assembly | nn.Module:
     """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
 
-    Of a run in an environment it is the policy, of interactions the recommender, of pictures to be made the generator,
-    of texts to be written the writer.
+    Of a run in an environment it is the policy, of interactions the recommender, of series the forecaster, of pictures
+    to be made the generator, of texts to be written the writer.
 
     Raises:
         InputError: there is no run, or it has not been trained to the end.
@@ -331,14 +335,13 @@ def network(folder: str | Path) -> Assembly | nn.Module:
         from lamina.steps.control.player import trained
 
         return trained(plan, Path(run.status().get("base", ".")), _final_weights(run))
-    if any(part.name == "recommend" for part in plan.task.values()):
-        from lamina.steps.recommend.learner import trained as trained_recommender
+    from lamina import registry
 
-        return trained_recommender(run, plan, _final_weights(run))
-    if any(part.name in ("write", "translate") for part in plan.task.values()):
-        from lamina.steps.written.learner import trained as trained_writer
-
-        return trained_writer(run, plan, _final_weights(run))
+    for part in plan.task.values():
+        if way := getattr(registry.module("tasks", part.name), "WAY", ""):
+            learner = importlib.import_module(f"lamina.steps.{way}.learner")
+            found: nn.Module = learner.trained(run, plan, _final_weights(run))
+            return found
     if any(part.name == "generate" for part in plan.task.values()):
         from lamina.steps.generate.learner import trained as trained_generator
 

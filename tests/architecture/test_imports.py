@@ -30,6 +30,7 @@ WITHOUT_TORCH = [
     "lamina.cli.predict",
     "lamina.cli.search",
     "lamina.cli.generate",
+    "lamina.model.forecast",
     "lamina.model.generate",
     "lamina.cli.write",
     "lamina.model.write",

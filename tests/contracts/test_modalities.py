@@ -96,6 +96,16 @@ def items_samples(folder: Path) -> np.ndarray[Any, Any]:
     return object_array([*baskets, json.dumps(baskets[0]), *baskets[::-1], None])
 
 
+def window_samples(folder: Path) -> np.ndarray[Any, Any]:
+    tables: list[Any] = []
+    for number in range(10):
+        days = [f"2024-{1 + number % 3:02d}-{day:02d}" for day in range(1, 15 + number)]
+        sold = [round(20 + number + 5 * math.sin(place / 2), 2) for place in range(len(days))]
+        tables.append({"day": days, "sold": sold})
+    tables[3]["sold"][4] = None
+    return object_array([*tables, json.dumps(tables[3]), None])
+
+
 SAMPLES: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     "number": number_samples,
     "category": category_samples,
@@ -108,6 +118,7 @@ SAMPLES: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     "vector": vector_samples,
     "frames": frames_samples,
     "items": items_samples,
+    "window": window_samples,
 }
 """Twelve values of each modality, some missing where the modality has a spelling for that."""
 

@@ -50,10 +50,10 @@ class Trees:
             return np.zeros((0, self.width), dtype=np.float32)
         matrix = self.matrix.of(features)
         if self.task == "regress":
-            return number_output(_predict(self.boosters[0], matrix), self.residual)
+            return number_output(predicted(self.boosters[0], matrix), self.residual)
         if self.task == "tag":
-            return label_output(np.stack([_predict(booster, matrix) for booster in self.boosters], axis=1))
-        found = _predict(self.boosters[0], matrix)
+            return label_output(np.stack([predicted(booster, matrix) for booster in self.boosters], axis=1))
+        found = predicted(self.boosters[0], matrix)
         probability = np.stack([1 - found, found], axis=1) if self.width == 2 else found
         return class_output(probability, np.arange(self.width), self.width)
 
@@ -84,7 +84,7 @@ def fit(
     boosters, stopped = [], False
     for part in range(parts):
         wanted, known = (_column(target, part), _column(truth, part)) if task.task == "tag" else (target, truth)
-        booster, late = _boost(
+        booster, late = boost(
             _settings(task, seed, threads, len(chosen)) | of_many,
             (found, wanted),
             (checked, known),
@@ -96,7 +96,7 @@ def fit(
         boosters.append(booster)
         stopped = stopped or late
     note = joined(note, "boosting was stopped to save time" if stopped else "")
-    residual = truth - _predict(boosters[0], checked) if task.task == "regress" and len(truth) else np.zeros(0)
+    residual = truth - predicted(boosters[0], checked) if task.task == "regress" and len(truth) else np.zeros(0)
     return Trees(matrix, tuple(boosters), task.task, task.width, residual, note)
 
 
@@ -123,7 +123,7 @@ def _settings(task: Task, seed: int, threads: int, rows: int) -> dict[str, Any]:
     return settings | {"objective": "multiclass", "num_class": task.width, "metric": "multi_logloss"}
 
 
-def _boost(
+def boost(
     settings: dict[str, Any],
     train: tuple[Any, Array],
     validation: tuple[Any, Array],
@@ -160,7 +160,7 @@ def _column(labels: Array, part: int) -> Array:
     return np.ascontiguousarray(labels[:, part])
 
 
-def _predict(booster: Any, matrix: Any) -> Array:
+def predicted(booster: Any, matrix: Any) -> Array:
     if isinstance(booster, float):
         return np.full(matrix.shape[0], booster)
     best = booster.best_iteration if booster.best_iteration > 0 else None

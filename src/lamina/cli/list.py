@@ -14,7 +14,10 @@ from lamina.cli import _options
 from lamina.errors import InputError, nearest
 
 ABOUT = "list the runs here, or the networks, tasks, methods and modalities there are"
-FOLDERS = ("networks", "networks/recommenders", "networks/writers", "tasks", "methods", "modalities", "baselines")
+FOLDERS = (
+    "networks", "networks/recommenders", "networks/forecasters", "networks/writers", "tasks", "methods", "modalities",
+    "baselines",
+)  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -144,6 +144,7 @@ class Exhibit:
         lines: what is listed.
         level: drawn across the curve, where there is one.
         every: rows from one point to the next.
+        fan: of a forecast: "history", and of the steps after it "truth", "middle", "low" and "high".
     """
 
     title: str
@@ -154,6 +155,7 @@ class Exhibit:
     level: float | None = None
     every: int = 1
     sounds: tuple[str, ...] = ()
+    fan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ TITLES: Mapping[str, str] = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "memorised": "strings learned by heart",
+    "mase": "mean absolute scaled error",
+    "pinball": "scaled pinball loss",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""

@@ -196,14 +196,14 @@ class Encoder:
         # known there, and a line drawn on would run away. The recurring parts stay what they are.
         years = np.clip(years, 0, (self.end - self.start) / (YEAR * 1e6))
         columns = [np.clip((years - self.center) / self.spread, -WIDEST, WIDEST)]
-        cycles = _cycles(known)
-        first, last = _cycles(np.array([self.start, self.end], dtype="datetime64[us]"))["year"]
+        shares = cycles(known)
+        first, last = cycles(np.array([self.start, self.end], dtype="datetime64[us]"))["year"]
         for part in self.parts:
             if part == "year":
-                year = np.clip(cycles[part], first, last)
+                year = np.clip(shares[part], first, last)
                 columns.append(np.clip((year - self.year_center) / self.year_spread, -WIDEST, WIDEST))
             else:
-                columns += [np.sin(2 * np.pi * cycles[part]), np.cos(2 * np.pi * cycles[part])]
+                columns += [np.sin(2 * np.pi * shares[part]), np.cos(2 * np.pi * shares[part])]
         array = np.where(gaps[:, None], 0, np.stack(columns, axis=1))
         if self.flag:
             array = np.concatenate([array, gaps[:, None]], axis=1)
@@ -234,7 +234,7 @@ class Encoder:
         return cls(**{**state, "parts": tuple(state["parts"])})
 
 
-def _cycles(instants: Array) -> dict[str, Array]:
+def cycles(instants: Array) -> dict[str, Array]:
     """The year, and where in the year, month, week and day a moment is, as a share of it from 0 to 1."""
     days = instants.astype("datetime64[D]")
     months = instants.astype("datetime64[M]")
@@ -267,17 +267,17 @@ class _Seen:
         self.missing += len(instants) - len(found)
         if not len(found):
             return
-        moments, cycles = found.astype(np.int64), _cycles(found)
+        moments, shares = found.astype(np.int64), cycles(found)
         if not self.count:
             self.start = self.end = self.origin = int(moments[0])
-            self.first_year = int(cycles["year"][0])
+            self.first_year = int(shares["year"][0])
         self.count += len(found)
         self.start, self.end = min(self.start, int(moments.min())), max(self.end, int(moments.max()))
         self.divisor = _divisor(self.divisor, found)
         for part, known in self.distinct.items():
             if len(known) < 2:
-                self.distinct[part] = known | frozenset(np.unique(cycles[part])[:2].tolist())
-        years = {"time": (moments - self.origin) / (YEAR * 1e6), "year": cycles["year"] - self.first_year}
+                self.distinct[part] = known | frozenset(np.unique(shares[part])[:2].tolist())
+        years = {"time": (moments - self.origin) / (YEAR * 1e6), "year": shares["year"] - self.first_year}
         for what, values in years.items():
             total, squares = self.sums[what]
             self.sums[what] = running_sum(total, values), running_sum(squares, values**2)

@@ -34,8 +34,9 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
     """Answer every row of `data` into `out`: .csv, .tsv, .jsonl, .json, .parquet, or "-" for CSV on standard output.
 
     The columns are `path` where rows are files, for each target T its answer T and T.p, T.p.CLASS or T.low,
-    T.high, and `error`. The file is written beside and renamed, replacing one that is there. Memory stays
-    flat however many rows there are. Answers that are pictures are written as PNG files: where `out` is a folder into
+    T.high, and `error`; of a forecaster the series, the moment, T, T.low, T.high and `error`, a line for each step. The
+    file is written beside and renamed, replacing one that is there. Memory stays flat however many rows there are, but
+    for series, which are read whole. Answers that are pictures are written as PNG files: where `out` is a folder into
     it, beside answers.csv, and for x.csv into the folder x. Returns {"rows", "errors"}.
 
     Raises:
@@ -58,9 +59,10 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
     if not to_screen:
         check_place(path, data)
     rows = opened(data, model, batch)
-    columns = ((PATH,) if rows.named_by_path else ()) + model.answer_columns + (ERROR,)
+    answers = model.answer_columns if rows.lines is None else tuple(rows.lines.kinds)
+    columns = ((PATH,) if rows.named_by_path else ()) + answers + (ERROR,)
     counts = {"rows": 0, "errors": 0}
-    kinds = _kinds(model, columns)
+    kinds = _kinds(model, columns) if rows.lines is None else {**rows.lines.kinds, ERROR: "text"}
     with _opened(path, to_screen, kind) as file:
         writer = _WRITERS[kind](file, columns, kinds)
         for part in model.stream(rows):

@@ -12,9 +12,10 @@ import numpy as np
 
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError, nearest
+from lamina.model.answers import Part
 
 _FILES = ("image", "audio", "video")
-_LISTS = ("set", "series", "vector", "frames", "items")
+_LISTS = ("set", "series", "vector", "frames", "items", "window")
 
 
 class _Input(Protocol):
@@ -31,6 +32,9 @@ class Reads(Protocol):
     @property
     def columns(self) -> tuple[str, ...]: ...
 
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+
     def fitting(self, batch: int) -> int: ...
 
 
@@ -46,6 +50,19 @@ class RawChunk:
         return self.rows
 
 
+class Expands(Protocol):
+    """How the answers to some rows are told, where that is in more lines than there are rows."""
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """ "number", "list" or "text" by the lines' columns."""
+        ...
+
+    def of(self, chunk: RawChunk, part: Part) -> Part:
+        """The lines for the answers to a chunk."""
+        ...
+
+
 @dataclass(frozen=True)
 class Rows:
     """Raw rows in input order, chunk by chunk; every column that the model reads is there.
@@ -53,11 +70,13 @@ class Rows:
     Attributes:
         root: the folder that relative paths in the values start from.
         named_by_path: the rows are files, known to the user by their `path`.
+        lines: how answers are told, where not in one line for each row.
     """
 
     chunks: Iterable[RawChunk]
     root: Path | None = None
     named_by_path: bool = False
+    lines: Expands | None = None
 
     def __iter__(self) -> Iterator[RawChunk]:
         return iter(self.chunks)
@@ -77,6 +96,10 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None, *, 
     size = model.fitting(batch)
     if isinstance(data, str) and data.lstrip().startswith("{"):
         data = [row_of_json(data)]
+    from lamina.model import forecast
+
+    if (long := forecast.long_table(model, data)) is not None:
+        return forecast.rows_of(open_rows(forecast.as_columns(data), long, batch), model, size)
     if isinstance(data, Mapping) and not _is_columns(data, model):
         data = [data]
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):

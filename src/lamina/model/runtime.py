@@ -139,7 +139,8 @@ class Model:
             InputError: the data cannot be read, or lacks a column that the model needs.
         """
         rows = steps.opened(data, self, batch, None if root is None else Path(root))
-        return Answers(self.answer_columns, list(self.stream(rows)), named_by_path=rows.named_by_path)
+        columns = self.answer_columns if rows.lines is None else tuple(rows.lines.kinds)
+        return Answers(columns, list(self.stream(rows)), named_by_path=rows.named_by_path)
 
     def stream(self, rows: Rows) -> Iterator[Part]:
         """Answer chunk after chunk; while the network runs on one, the next is being encoded."""
@@ -153,7 +154,8 @@ class Model:
             else:
                 answered = self.decode(outputs)
             answered |= self._placed(outputs, chunk.values, rows.root)
-            yield Part(len(chunk), answered, errors, chunk.values.get("path"))
+            part = Part(len(chunk), answered, errors, chunk.values.get("path"))
+            yield part if rows.lines is None else rows.lines.of(chunk, part)
 
     def _placed(self, outputs: Mapping[str, Array], chunk: Chunk, root: Path | None) -> dict[str, Values]:
         """The answers by column that lie on what was put in, in its own size."""

@@ -14,6 +14,7 @@ from lamina.evaluate.scores import title
 from lamina.report import charts, wording
 from lamina.report.axes import is_finite
 from lamina.report.charts import Line
+from lamina.report.fans import fan_chart
 from lamina.report.inputs import is_picture, is_sound
 
 FEW_TEST_ROWS = 200
@@ -112,6 +113,9 @@ def notes(results: Results) -> list[View]:
     ]
 
 
+FAN = ("history", "truth", "middle", "low", "high")
+
+
 def exhibits(results: Results) -> list[View]:
     """What the network made or did, as pictures and curves."""
     return [
@@ -121,7 +125,13 @@ def exhibits(results: Results) -> list[View]:
             "lines": list(item.lines),
             "sounds": [Markup(sound) for sound in item.sounds if is_sound(sound)],
             "pictures": [Markup(picture) for picture in item.pictures if is_picture(picture)],
-            "chart": Markup(charts.line_chart(_lines(item), "place", "value", item.title) if item.points else ""),
+            "chart": Markup(
+                charts.line_chart(_lines(item), "place", "value", item.title)
+                if item.points
+                else fan_chart(*(item.fan[part] for part in FAN), item.title)
+                if set(FAN) <= set(item.fan)
+                else ""
+            ),
         }
         for item in results.exhibits
     ]

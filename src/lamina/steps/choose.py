@@ -17,9 +17,9 @@ from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.errors import InputError, nearest
 from lamina.learn import checkpoint
+from lamina.learn.batch import Source
 from lamina.learn.engine import Engine
 from lamina.learn.finder import find_rate
-from lamina.learn.loader import Loader
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.networks.heads import reads
@@ -43,12 +43,26 @@ and has gained nothing for small convolutional networks."""
 NO_OPTIONS = "It has none: leave that out."
 
 
+class Batches(Source, Protocol):
+    """Batches of examples that are numbered."""
+
+    @property
+    def rows(self) -> Any: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+
 class Measured(Protocol):
     """What is measured of a learner."""
 
     engine: Engine
-    source: Loader
-    validation: Loader
+
+    @property
+    def source(self) -> Batches: ...
+
+    @property
+    def validation(self) -> Batches: ...
 
     @property
     def method(self) -> Any: ...
@@ -250,7 +264,7 @@ def measure(
     learner: Measured,
     machine: hardware.Hardware,
     fixed: set[str],
-    prepared: Prepared,
+    prepared: Prepared | None,
     began: float,
     *,
     answers: int = 0,
@@ -260,6 +274,7 @@ def measure(
 
     Args:
         fixed: the settings that are not to be decided here.
+        prepared: what the fifth step asks answers of; None where `answers` are all.
         began: when the budget began to run.
         answers: of the network that the fifth step asks for besides the usual ones.
         testing: seconds that it takes besides answers.
@@ -308,7 +323,8 @@ def measure(
         rate, _ = find_rate(learner.method, learner.source, learner.engine)
         plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
         reasons["optimizer.learning_rate"] = "found by the range test: a third of the rate where the loss is lowest"
-    after = testing + (answers + _answers_asked(prepared, 1 / answer)) * answer
+    usual = 0 if prepared is None else _answers_asked(prepared, 1 / answer)
+    after = testing + (answers + usual) * answer
     scoring = len(learner.validation.rows) * answer
     seconds = available(plan.budget, time.monotonic() - began, after)
     if "training.epochs" not in fixed:

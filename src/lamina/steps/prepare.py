@@ -141,9 +141,11 @@ def restored(run: Run, plan: Plan, schema: Schema) -> tuple[dict[str, Encoder], 
     Raises:
         InputError: prepared.json is damaged, or the run's examples are no rows of a table.
     """
-    if any(part.name == "recommend" for part in plan.task.values()):
+    learned_from = {"recommend": "histories of interactions", "forecast": "windows of series"}
+    other = next((learned_from[part.name] for part in plan.task.values() if part.name in learned_from), "")
+    if other:
         raise InputError(
-            f"The run {run.folder} learned from histories of interactions: this is for runs that learned from rows.",
+            f"The run {run.folder} learned from {other}: this is for runs that learned from rows.",
             where=str(run.folder),
             fix="Use its sealed model (lamina predict, lamina.load) or its network (lamina.api.network).",
         )

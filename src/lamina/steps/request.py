@@ -31,6 +31,8 @@ class Request:
         command: how the user said it, for the report.
         base: the folder that relative paths start from.
         began: when the budget began to count, on the monotonic clock; 0 for when the steps begin.
+        time, group: of a forecast, the columns that say when and which series; "" to find them.
+        horizon: of a forecast, how many steps ahead.
     """
 
     data: Any
@@ -48,6 +50,9 @@ class Request:
     command: str = ""
     base: Path = field(default_factory=Path.cwd)
     began: float = 0.0
+    time: str = ""
+    group: str = ""
+    horizon: int = 0
 
     @property
     def name(self) -> str:

@@ -115,10 +115,22 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
 
 
 def _asked(request: Request, given: Plan | None) -> list[str]:
-    """The tasks that are wanted by name, or by a plan that is followed."""
-    if request.task:
-        return [request.task]
-    return [part.name for part in given.task.values()] if given is not None else []
+    """The tasks that are wanted by name, by a plan that is followed, or by a horizon.
+
+    Raises:
+        InputError: options of a forecast are given with another task.
+    """
+    tasks = [request.task] if request.task else [part.name for part in given.task.values()] if given else []
+    if not tasks and request.horizon:
+        tasks = ["forecast"]
+    for option, wish in (("--horizon", request.horizon), ("--time", request.time), ("--group", request.group)):
+        if wish and "forecast" not in tasks:
+            raise InputError(
+                f"{option} is for forecasts{f', not for the task {request.task!r}' if request.task else ''}.",
+                where=option,
+                fix="Leave it out, or ask for a forecast: --task forecast --horizon N",
+            )
+    return tasks
 
 
 def _apart(tasks: Iterable[str]) -> str:

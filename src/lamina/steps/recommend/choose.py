@@ -6,11 +6,9 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.networks.recommenders._recommender import HISTORY
 from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
@@ -83,17 +81,6 @@ def choose(
             narrator.say(f"{key.rpartition('.')[2] if 'network' not in key else 'network'}: {plan.reasons[key]}")
     narrator.say(f"{sum(value.numel() for value in learner.network.parameters()):,} weights")
     return plan, allowed
-
-
-def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> None:
-    """Find what is wrong with the wishes before any time is spent.
-
-    Raises:
-        InputError: a name, option or value that does not exist.
-    """
-    wished = decided(request, prepared, plan, given)
-    Schedule.over(1, wished.schedule)
-    build(wished, prepared, torch.device("cpu"))
 
 
 def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None) -> Plan:

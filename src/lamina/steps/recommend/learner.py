@@ -165,15 +165,3 @@ def _windows(plan: Plan, prepared: Prepared, options: next_item.Options) -> Wind
         length=int(plan.task[UNLABELLED].options["history"]), batch_size=plan.training.batch_size,
         about=prepared.about_users, seed=plan.seed,
     )  # fmt: skip
-
-
-def network_document(learner: Learner) -> dict[str, Any]:
-    """Size and stages of the recommender."""
-    network = learner.network
-    stages = [[name, sum(value.numel() for value in module.parameters())] for name, module in network.stages()]
-    return {
-        "parameters": sum(value.numel() for value in network.parameters()),
-        "summary": type(network.network).__name__,
-        "stages": stages,
-        "notes": [],
-    }

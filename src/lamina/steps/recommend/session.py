@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import torch
-
-from lamina import run as runs
-from lamina.choose import hardware
+from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
-from lamina.evaluate.results import Results
-from lamina.learn.loop import Status
-from lamina.learn.record import Record
 from lamina.narrate import Narrator
 from lamina.plan import Plan, as_toml
 from lamina.run import Run
-from lamina.steps.choose import Allowance
-from lamina.steps.finish import Clock, Course
+from lamina.steps import apart
+from lamina.steps.apart import Ended, Way
+from lamina.steps.finish import Clock
 from lamina.steps.recommend import choose, prepare, understand
-from lamina.steps.recommend.learner import Learner, build
-from lamina.steps.recommend.prepare import Prepared
+from lamina.steps.recommend.learner import build
 from lamina.steps.recommend.test import test
 from lamina.steps.request import Request
-from lamina.steps.train import carry_out
 from lamina.steps.understand import opened_again
-
-Ended = tuple[Run, Results, Status]
 
 
 def train(
@@ -36,23 +26,13 @@ def train(
     """All five steps for interactions; ends with a sealed recommender and a report."""
     if given is not None:
         request = _following(request, given)
-    understood = understand.understand(request, narrator)
-    clock.lap("understand")
-    fresh = request.out is None or not Path(request.out).exists()
-    run = runs.create(request.out, request.name)
-    try:
-        run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
-        prepared = prepare.prepare(understood.table, understood.plan, run, narrator)
-        choose.check(request, prepared, understood.plan, given)
-        clock.lap("prepare")
-        plan, allowed = choose.choose(request, prepared, understood.plan, narrator, began=began, given=given)
-        clock.lap("choose")
-        run.write_status(state="training", seconds=clock.seconds, allowed=asdict(allowed), base=str(request.base))
-        run.write_plan(plan)
-    except BaseException:
-        run.discard(folder=fresh)
-        raise
-    return _learn_and_test(run, plan, prepared, narrator, clock, meter, allowed)
+    found = understand.understand(request, narrator)
+    way = _way(found.table)
+    return apart.train(way, request, found.plan, narrator, began=began, clock=clock, meter=meter, given=given)
+
+
+def _way(table: Table) -> Way:
+    return Way(lambda *rest: prepare.prepare(table, *rest), choose, build, test)
 
 
 def _following(request: Request, given: Plan) -> Request:
@@ -80,27 +60,4 @@ def resume(
         InputError: the data has changed.
     """
     table, _ = opened_again(run, plan, data, test)
-    prepared = prepare.prepare(table, plan, run, narrator)
-    allowed = Allowance(**run.status().get("allowed", {}))
-    return _learn_and_test(run, plan, prepared, narrator, clock, meter, allowed)
-
-
-def _learn_and_test(
-    run: Run, plan: Plan, prepared: Prepared, narrator: Narrator, clock: Clock, meter: EnergyMeter, allowed: Allowance
-) -> Ended:
-    learner, ended, record = learn(plan, prepared, run, narrator, allowed)
-    clock.trained(run, ended)
-    results = test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
-    return run, results, ended
-
-
-def learn(
-    plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, allowed: Allowance
-) -> tuple[Learner, Status, Record]:
-    """Train as planned, or go on from the newest checkpoint in the run folder."""
-    narrator.step("Train")
-    hardware.keep_freed_memory()
-    torch.set_num_threads(plan.training.threads or hardware.detect().cores)
-    learner = build(plan, prepared, hardware.detect().device)
-    status, record = carry_out(learner, plan, run, narrator, allowed, scored=True)
-    return learner, status, record
+    return apart.resume(_way(table), run, plan, narrator, clock=clock, meter=meter)

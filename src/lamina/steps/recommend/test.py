@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lamina.data.findings import AuditFinding
-from lamina.data.schema import Chunk, Field, Json
+from lamina.data.schema import Chunk, Json
 from lamina.evaluate.intervals import percentile, replicates, resampled
 from lamina.evaluate.results import Exhibit, Interval, Results, Seal, Slice, TargetResult
 from lamina.evaluate.verdict import verdict
-from lamina.model import card, golden
+from lamina.model import golden
 from lamina.plan import Plan
-from lamina.run import Run
+from lamina.steps.apart import Documents, network_document, rows_document, seal
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION
-from lamina.steps.recommend.learner import Learner, network_document
+from lamina.steps.recommend.learner import Learner
 from lamina.steps.recommend.prepare import Prepared, raw_rows, task_of
 from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, ndcg, ranks, recall
-from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.steps.unlabelled.judge import Judged, Weighted, compared
 from lamina.tasks.recommend import UNLABELLED, best
 
@@ -63,17 +62,16 @@ def test(
     own, proven = _own(learner, prepared)
     found = assessed(prepared, own, course.seconds, plan.seed)
     course.tell(found)
-    data, versions = data_document(plan, prepared), versions_of(plan, run)
-    network = network_document(learner)
-    seal = _sealed(plan, prepared, learner, found, proven, run, data, versions, network)
-    course.tell_seal(seal, "test histories answered again from lists of ids")
+    documents = Documents(data_document(plan, prepared), network_document(learner.network), versions_of(plan, run))
+    proof = _sealed(course, prepared, learner, found, proven, documents)
+    course.tell_seal(proof, "test histories answered again from lists of ids")
     exhibits = _exhibits(prepared, own)
     return course.finish(
         (found,),
-        seal,
-        data=data,
-        network=network,
-        versions=versions,
+        proof,
+        data=documents.data,
+        network=documents.network,
+        versions=documents.versions,
         audit=findings(prepared),
         exhibits=exhibits,
     )
@@ -203,52 +201,25 @@ def data_document(plan: Plan, prepared: Prepared) -> dict[str, Json]:
     """The `data` part of the results."""
     found = prepared.interactions
     return {
-        "rows": len(prepared.table),
+        **rows_document(plan, prepared.table, found.dropped),
         "train": found.rows_of(TRAIN), "validation": found.rows_of(VALIDATION), "test": found.rows_of(TEST),
         "users": len(found.users), "items": len(found.catalogue),
         "split": "by the column " + plan.data.column if plan.data.split == "column" else
         "time: the latest interactions test, those before them validate",
-        "dropped": [
-            {"row": row, "place": prepared.table.place(row), "reason": reason} for row, reason in found.dropped[:200]
-        ],
-        "dropped_count": len(found.dropped),
-        "unreadable": [{"place": place, "reason": reason} for place, reason in prepared.table.unreadable[:200]],
-        "fields": [
-            {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
-            for field in plan.schema
-        ],
-        "fingerprint": plan.data.fingerprint,
-        "source": plan.data.train,
     }  # fmt: skip
 
 
 def _sealed(
-    plan: Plan,
-    prepared: Prepared,
-    learner: Learner,
-    found: TargetResult,
-    outputs: Array,
-    run: Run,
-    data: Mapping[str, Json],
-    versions: Mapping[str, str],
-    network: Mapping[str, Json],
+    course: Course, prepared: Prepared, learner: Learner, found: TargetResult, outputs: Array, documents: Documents
 ) -> Seal:
-    """Export, seal beside, prove on raw histories, and only then give the file its name.
-
-    Raises:
-        LaminaError: the sealed model answers otherwise than the network; there is then no model file.
-    """
-    fields = prepared.fields
-    inputs: tuple[Field, ...] = tuple(fields.values())
-    description = card.build(
-        replace(plan, schema=inputs), data, [found], versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
-        network=network,
-    )  # fmt: skip
-    task, rows = task_of(plan, prepared), proven_rows(prepared)
+    """Seal, and prove on raw histories."""
+    rows = proven_rows(prepared)
     examples = raw_rows(prepared, prepared.test, rows[:: max(1, len(rows) // golden.USUAL)][: golden.USUAL])
     with learner.method.evaluating() as module:
-        sealed = sealed_parts(module, fields, prepared.encoders, {UNLABELLED: task}, description, examples, None)
-    return prove_and_write(run, sealed, _chunks(prepared, rows), None, {UNLABELLED: outputs})[1]
+        return seal(
+            course, module, prepared.fields, prepared.encoders, task_of(course.plan, prepared), found, documents,
+            examples, _chunks(prepared, rows), outputs,
+        )  # fmt: skip
 
 
 def _chunks(prepared: Prepared, rows: Array, size: int = 256) -> Iterator[Chunk]:

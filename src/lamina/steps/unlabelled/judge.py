@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,13 +183,15 @@ def _entropy(counts: Array) -> Array:
 
 
 def compared(
-    own: Judged, others: Sequence[Judged], rows: int, seed: int, *, block: int = 1
+    own: Judged, others: Sequence[Judged], rows: int, seed: int, *, block: int = 1, lower: Collection[str] = ()
 ) -> tuple[dict[str, Interval], tuple[BaselineResult, ...]]:
     """(Scores with intervals, the others with theirs and the paired difference of the first score).
 
     Args:
+        rows: of which weights say how often each counts.
         block: rows that are drawn together: neighbours in time are no independent witnesses (the block bootstrap of
             Carlstein 1986, "The use of subseries values for estimating the variance of a general statistic").
+        lower: scores of which less is better; a positive difference always says that `own` is better.
     """
     blocks = -(-rows // block)
     drawn_blocks = np.concatenate(list(resampled(blocks, replicates(rows), seed)))
@@ -202,7 +204,7 @@ def compared(
         for score, one in judged.scores.items():
             value = float(one(once)[0])
             low, high = percentile(value, drawn[score])
-            found[score] = Interval(value, low, high)
+            found[score] = Interval(value, low, high, score not in lower)
         return found, drawn
 
     scores, drawn = figures(own)
@@ -210,7 +212,8 @@ def compared(
     baselines = []
     for other in others:
         theirs, their_draws = figures(other)
-        apart = scores[primary].value - theirs[primary].value
-        low, high = percentile(apart, drawn[primary] - their_draws[primary])
+        sign = -1.0 if primary in lower else 1.0
+        apart = sign * (scores[primary].value - theirs[primary].value)
+        low, high = percentile(apart, sign * (drawn[primary] - their_draws[primary]))
         baselines.append(BaselineResult(other.name, theirs, other.seconds, Interval(apart, low, high), other.note))
     return scores, tuple(baselines)

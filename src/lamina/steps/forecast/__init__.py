@@ -1,0 +1,1 @@
+"""What comes next in series: all five steps."""

@@ -1,0 +1,74 @@
+"""How good are forecasts? Errors of the middle, the pinball loss of quantiles, the share that intervals hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lamina.steps.unlabelled.judge import Judged, Weighted
+from lamina.tasks.forecast import MIDDLE, QUANTILES
+
+Array = np.ndarray[Any, Any]
+MASE, MAE, RMSE, PINBALL, COVERED = "mase", "mae", "rmse", "pinball", "coverage"
+ERRORS = (MASE, MAE, RMSE, PINBALL)
+"""Scores of which less is better."""
+
+
+def pinball(quantiles: Array, truth: Array) -> Array:
+    """[row, step]: the mean over quantiles of the pinball loss (Koenker & Bassett 1978), NaN where nothing is known.
+
+    Args:
+        quantiles: [row, step, quantile].
+        truth: [row, step].
+    """
+    above = truth[:, :, None] - quantiles
+    shares = np.array(QUANTILES)
+    return np.asarray(np.maximum(shares * above, (shares - 1) * above).mean(axis=2))
+
+
+def judged(
+    name: str, quantiles: Array, truth: Array, units: Array, cluster: Array, *, primary: str, seconds: float = 0.0,
+    note: str = "",
+) -> Judged:  # fmt: skip
+    """All scores as functions of how often each cluster counts; `primary` comes first.
+
+    MASE is the absolute error in units of the seasonal naive forecast's within the training part (Hyndman & Koehler
+    2006); the pinball loss is in the same units, so that large series do not hide small ones.
+
+    Args:
+        quantiles: [row, step, quantile].
+        truth: [row, step], NaN where it is not known: nothing is scored there.
+        units: [row], of the row's series.
+        cluster: int64 [row], what is drawn together: a series, or an origin.
+    """
+    middle, scale = quantiles[:, :, MIDDLE], units[:, None]
+    inside = np.where(np.isfinite(truth), (truth >= quantiles[:, :, 0]) & (truth <= quantiles[:, :, -1]), np.nan)
+    each = {
+        MASE: np.abs(middle - truth) / scale, MAE: np.abs(middle - truth), RMSE: (middle - truth) ** 2,
+        PINBALL: pinball(quantiles, truth) / scale, COVERED: inside,
+    }  # fmt: skip
+    ordered = dict(sorted(each.items(), key=lambda pair: pair[0] != primary))
+    scores: Mapping[str, Weighted] = {
+        score: _mean(values, cluster, np.sqrt if score == RMSE else None) for score, values in ordered.items()
+    }
+    return Judged(name, scores, seconds, note)
+
+
+def _mean(values: Array, cluster: Array, then: Callable[[Array], Array] | None) -> Weighted:
+    """The mean of all known values, clusters counting as often as they are drawn."""
+    known = np.isfinite(values)
+    sums = np.bincount(cluster, weights=np.where(known, values, 0).sum(axis=1))
+    counts = np.bincount(cluster, weights=known.sum(axis=1))
+
+    def score(weights: Array) -> Array:
+        found = weights @ sums / np.maximum(weights @ counts, 1e-12)
+        return np.asarray(found if then is None else then(found))
+
+    return score
+
+
+def by_step(quantiles: Array, truth: Array) -> Array:
+    """[step]: the mean absolute error of each step ahead."""
+    return np.asarray(np.nanmean(np.abs(quantiles[:, :, MIDDLE] - truth), axis=0))

@@ -1,0 +1,183 @@
+"""Step 5: forecast the test part from one origin after the other, beside simpler tools; show, seal, prove, report."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from lamina.data.schema import Chunk, Json
+from lamina.evaluate.conformal import share
+from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.results import Interval, Results, Seal, Slice, TargetResult
+from lamina.evaluate.verdict import verdict
+from lamina.model import golden
+from lamina.plan import Plan
+from lamina.steps.apart import Documents, network_document, rows_document, seal
+from lamina.steps.finish import Course, versions_of
+from lamina.steps.forecast.exhibits import exhibits
+from lamina.steps.forecast.learner import Learner
+from lamina.steps.forecast.prepare import Prepared, Windows, raw_rows, task_of
+from lamina.steps.forecast.scores import ERRORS, MAE, MASE, judged
+from lamina.steps.unlabelled.judge import compared
+from lamina.tasks.forecast import COVERAGE, Task
+
+Array = np.ndarray[Any, Any]
+PROVEN = 1_000
+"""Test windows that the sealed model must answer as the network does."""
+FEW_SERIES = 10
+"""From so many series on they are what is drawn for intervals; of fewer, origins are."""
+
+
+def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
+    """Score, compare, seal, prove, show, report."""
+    plan, run, narrator = course.plan, course.run, course.narrator
+    narrator.step("Test")
+    task = calibrated(plan, prepared, learner)
+    outputs = learner.outputs(prepared.test)
+    found = assessed(prepared, task, outputs, course.seconds, plan.seed)
+    course.tell(found)
+    documents = Documents(data_document(plan, prepared), network_document(learner.network), versions_of(plan, run))
+    proof = _sealed(course, prepared, learner, task, found, outputs, documents)
+    course.tell_seal(proof, "test windows answered again from lists of raw values")
+    return course.finish(
+        (found,), proof, data=documents.data, network=documents.network, versions=documents.versions,
+        audit=prepared.panel.findings,
+        exhibits=exhibits(prepared, task, task.quantiles(outputs), truth_of(prepared, prepared.test)),
+    )  # fmt: skip
+
+
+def calibrated(plan: Plan, prepared: Prepared, learner: Learner) -> Task:
+    """The task with intervals that held the wanted share of the validation part."""
+    return task_of(plan).calibrated(learner.outputs(prepared.validation), truth_of(prepared, prepared.validation))
+
+
+def truth_of(prepared: Prepared, windows: Windows) -> Array:
+    """float64 [window, step], NaN where it is not known."""
+    return prepared.panel.tracks.values(windows.series, windows.origins, np.arange(prepared.panel.horizon))
+
+
+def clusters(prepared: Prepared) -> tuple[Array, str]:
+    """(int64 [test window], what is drawn together for intervals; what that is)."""
+    by_series = len(np.unique(prepared.test.series)) >= FEW_SERIES
+    keys = prepared.test.series if by_series else prepared.test.origins
+    return np.unique(keys, return_inverse=True)[1], "series" if by_series else "origins"
+
+
+def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, seed: int) -> TargetResult:
+    """Scores with intervals over series or origins, beside the simpler forecasts."""
+    panel, windows = prepared.panel, prepared.test
+    truth, units = truth_of(prepared, windows), panel.units[windows.series]
+    cluster, drawn = clusters(prepared)
+    primary = MAE if len(panel.names) == 1 else MASE
+    quantiles = task.quantiles(outputs)
+    own = judged("", quantiles, truth, units, cluster, primary=primary, seconds=seconds)
+    others = []
+    for one in prepared.simpler:
+        begin = time.monotonic()
+        theirs = one.quantiles(windows.series, windows.origins, panel.units)
+        spent = one.seconds + time.monotonic() - begin
+        others.append(judged(one.name, theirs, truth, units, cluster, primary=primary, seconds=spent, note=one.note))
+    count = int(cluster.max()) + 1
+    scores, baselines = compared(own, others, count, seed, lower=ERRORS)
+    kind, text = verdict(primary, scores[primary], seconds, baselines, len(windows))
+    text += (
+        f" Forecast were {panel.horizon} steps from {len(np.unique(windows.origins)):,} origins of "
+        f"{len(np.unique(windows.series)):,} series, {len(windows):,} forecasts in all; intervals are over {drawn}."
+    )
+    inside = (truth >= quantiles[:, :, 0]) & (truth <= quantiles[:, :, -1])
+    known = np.isfinite(truth)
+    coverage = {
+        "wanted": COVERAGE, "measured": share(inside[known]),
+        "mean_size": float((quantiles[:, :, -1] - quantiles[:, :, 0])[known].mean()),
+    }  # fmt: skip
+    middle = task.quantiles(outputs)[:, :, quantiles.shape[2] // 2]
+    shown = np.unique(np.linspace(0, int(known.sum()) - 1, min(int(known.sum()), 1000)).astype(np.int64))
+    return TargetResult(
+        target=task.name, task="forecast", scores=scores, verdict=text, verdict_kind=kind, baselines=baselines,
+        coverage=coverage,
+        scatter={"expected": truth[known][shown].tolist(), "answered": middle[known][shown].tolist()},
+        slices=slices(prepared, quantiles, truth, units if primary == MASE else np.ones_like(units), cluster, seed),
+    )  # fmt: skip
+
+
+def slices(
+    prepared: Prepared, quantiles: Array, truth: Array, units: Array, cluster: Array, seed: int
+) -> tuple[Slice, ...]:
+    """The first score nearer to and further from the origin: thirds of the horizon."""
+    each = np.abs(quantiles[:, :, quantiles.shape[2] // 2] - truth) / units[:, None]
+    parts = [part for part in np.array_split(np.arange(truth.shape[1]), 3) if len(part)]
+    if len(parts) < 2:
+        return ()
+    count = int(cluster.max()) + 1
+    weights = np.concatenate(list(resampled(count, replicates(count), seed)))
+    found = []
+    for part in parts:
+        rest = np.setdiff1d(np.arange(truth.shape[1]), part)
+        (value, drawn), (other, other_drawn) = (_mean(each[:, steps], cluster, weights) for steps in (part, rest))
+        low, high = percentile(value, drawn)
+        gap_low, gap_high = percentile(value - other, drawn - other_drawn, 1 - 0.05 / len(parts))
+        name = f"{part[0] + 1} to {part[-1] + 1}" if len(part) > 1 else f"{part[0] + 1}"
+        rows = int(np.isfinite(truth[:, part]).sum())
+        notable = bool(gap_low > 0 or gap_high < 0)
+        found.append(Slice("steps ahead", name, rows, Interval(value, low, high, False), value - other, notable))
+    return tuple(found)
+
+
+def _mean(values: Array, cluster: Array, weights: Array) -> tuple[float, Array]:
+    """(The mean of what is known, its replicates)."""
+    known = np.isfinite(values)
+    sums = np.bincount(cluster, weights=np.where(known, values, 0).sum(axis=1))
+    counts = np.bincount(cluster, weights=known.sum(axis=1))
+    if not counts.sum():
+        return math.nan, np.full(len(weights), math.nan)
+    return float(sums.sum() / counts.sum()), np.asarray(weights @ sums / np.maximum(weights @ counts, 1e-12))
+
+
+def data_document(plan: Plan, prepared: Prepared) -> dict[str, Json]:
+    """The `data` part of the results."""
+    panel = prepared.panel
+    ways = {
+        "time": "time: the latest part tests, the part before it validates",
+        "given": "the test data that was given continues the series; the part before it validates",
+    }
+    return {
+        **rows_document(plan, prepared.table, panel.long.dropped),
+        **dict(zip(("train", "validation", "test"), panel.counts, strict=True)),
+        "series": len(panel.names), "season": panel.season,
+        "spacing": panel.encoder.grid.describe(panel.encoder.clock.dates),
+        "split": ways[plan.data.split],
+    }  # fmt: skip
+
+
+def _sealed(
+    course: Course, prepared: Prepared, learner: Learner, task: Task, found: TargetResult, outputs: Array,
+    documents: Documents,
+) -> Seal:  # fmt: skip
+    """Seal, and prove on raw windows."""
+    count = len(prepared.test)
+    rows = np.unique(np.linspace(0, count - 1, min(PROVEN, count)).astype(np.int64))
+    kept = prepared.test.at(rows[:: max(1, len(rows) // golden.USUAL)][: golden.USUAL])
+    with learner.method.evaluating() as module:
+        return seal(
+            course, module, prepared.fields, prepared.encoders, task, found, documents,
+            as_texts(raw_rows(prepared, kept)), _chunks(prepared, rows), outputs[rows],
+        )  # fmt: skip
+
+
+def as_texts(rows: Mapping[str, Array]) -> dict[str, Array]:
+    """Raw rows whose tables are JSON texts: these can be kept in a file."""
+    from lamina.model.forecast import table_text
+
+    found = dict(rows)
+    for name, values in rows.items():
+        if len(values) and isinstance(values[0], Mapping):
+            found[name] = np.array([table_text(value) for value in values], object)
+    return found
+
+
+def _chunks(prepared: Prepared, rows: Array, size: int = 64) -> Iterator[Chunk]:
+    return (raw_rows(prepared, prepared.test.at(rows[start : start + size])) for start in range(0, len(rows), size))

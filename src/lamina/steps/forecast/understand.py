@@ -1,0 +1,229 @@
+"""Step 1: which columns say when, which series, how much, and what else is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lamina.data.column_roles import split_reason
+from lamina.data.schema import Field, Json, Role, Values
+from lamina.data.tables import Table
+from lamina.errors import InputError, nearest
+from lamina.modalities._canonical import canonical
+from lamina.modalities._number_text import read_numbers
+from lamina.modalities.window import MOST_LEVELS, UNREADABLE, Covariate, clock_of
+from lamina.narrate import Narrator
+from lamina.plan import Plan, TaskPlan, as_toml
+from lamina.steps.request import Request
+from lamina.steps.understand import check_columns, open_data, overrides, place_of
+from lamina.tasks.forecast import check_options
+
+SAMPLE = 50_000
+"""Rows that columns are recognised from."""
+READABLE = 0.98
+"""Share of values that must be moments in a column of time."""
+CONSTANT = 0.98
+"""Share of series within which a column must not vary to describe them."""
+DEFAULTS: Mapping[str, Json] = {"time": "", "group": "", "horizon": 0, "history": 0, "season": 0, "known": []}
+
+_TIME = re.compile(r"time|date|(?:^|[_\-. ])(?:day|ts|when|at|hour|week|month|quarter|year|period)(?:$|[_\-. ])", re.I)
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The table, where test rows that were given apart begin, and a plan that says what each column is for."""
+
+    table: Table
+    boundary: int | None
+    plan: Plan
+
+
+def understand(request: Request, narrator: Narrator) -> Understood:
+    """Read the data and recognise its columns.
+
+    Raises:
+        InputError: an option is wrong or names no column, or there is no column of time or of numbers to forecast.
+    """
+    narrator.step("Understand")
+    target = _target(request)
+    plan = Plan(name=request.name, seed=request.seed, budget=request.budget, task={target: TaskPlan("forecast")})
+    given = {"time": request.time, "group": request.group, "horizon": request.horizon}
+    words = [f"task.{name}={as_toml(value)}" for name, value in given.items() if value]
+    plan = plan.with_set([*(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed")), *words])
+    check_options(plan.task[target].options, target)
+    if not plan.task[target].options.get("horizon"):
+        raise InputError("How many steps shall be forecast?", where="--horizon", fix="Say so: --horizon 24")
+    table, boundary = open_data(request.data, request.test)
+    narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
+    settings = overrides(request)
+    check_columns(settings, table.columns, "--set schema")
+    ignored = {name for name, changes in settings.items() if changes.get("role") == "ignore"}
+    fields, options = recognise(table, target, plan.task[target].options, ignored)
+    data = replace(
+        plan.data, train=place_of(request.data), test="" if request.test is None else place_of(request.test),
+        fingerprint=table.fingerprint, split="time" if boundary is None else "given", column=options["time"],
+    )  # fmt: skip
+    reason = f"forecast: {'you asked for it' if request.task else 'you gave a horizon'}"
+    plan = replace(
+        plan, data=data, schema=fields, task={target: TaskPlan("forecast", options)}, reasons={f"task.{target}": reason}
+    )
+    for field in fields:
+        role = "" if field.role in ("input", "ignore") else f"  [{field.role}]"
+        narrator.say(f"{field.name}: {'left out' if field.role == 'ignore' else field.modality}{role} - {field.reason}")
+    return Understood(table, boundary, plan)
+
+
+def _target(request: Request) -> str:
+    """The one target.
+
+    Raises:
+        InputError: there is none or several, or another wish that makes no sense for a forecast.
+    """
+    if len(request.targets) != 1:
+        raise InputError(
+            f"A forecast is of one column; {len(request.targets)} are named.", where="--target",
+            fix="Name one: --target COLUMN. For several, put them below each other, with --group COLUMN.",
+        )  # fmt: skip
+    fixes = {
+        "--split": (request.split, "Leave it out: the latest part tests. Or give the test part with --test FILE."),
+        "--weights": (request.weights, "Leave it out: forecasters start from scratch."),
+    }
+    for option, (given, fix) in fixes.items():
+        if given:
+            raise InputError(f"The task 'forecast' takes no {option}.", where=option, fix=fix)
+    return request.targets[0]
+
+
+def recognise(
+    table: Table, target: str, given: Mapping[str, Json], ignored: set[str] | frozenset[str] = frozenset()
+) -> tuple[tuple[Field, ...], dict[str, Json]]:
+    """(Every column with its role and reason, the task's options with all columns named).
+
+    Args:
+        given: options of the user's; what they name is not looked for.
+        ignored: columns that are for nothing.
+
+    Raises:
+        InputError: a named column is not there, the target holds no numbers, or no column holds times.
+    """
+    check_columns([target], table.columns, "--target")
+    options: dict[str, Json] = {**DEFAULTS, **given}
+    for name in ("time", "group"):
+        check_columns([options[name]] if options[name] else [], table.columns, f"--{name}")
+    for name in ("known", "past", "static"):
+        check_columns(options.get(name, ()), table.columns, f"task.options.{name}")
+    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
+    values = table.take(rows)
+    _check_target(target, values[target])
+    options["time"] = options["time"] or _time(values, target)
+    _check_time(options["time"], values)
+    named = {target, *(options[name] for name in ("time", "group")), *ignored}
+    if not options["group"]:
+        options["group"] = _group(values, options["time"], [name for name in table.columns if name not in named])
+        named.add(options["group"])
+    lists = [name for key in ("known", "past", "static") for name in options.get(key, ())]
+    free = [
+        name for name in table.columns
+        if name not in named and name not in lists and not split_reason(name, values[name])
+    ]  # fmt: skip
+    if "static" not in given:
+        keys = canonical(values[options["group"]]) if options["group"] else None
+        options["static"] = [name for name in free if keys is not None and _describes(keys, canonical(values[name]))]
+        free = [name for name in free if name not in options["static"]]
+    if "past" not in given:
+        options["past"] = [name for name in free if Covariate.fit(name, False, values[name]) is not None]
+    return tuple(_field(name, values[name], target, options) for name in table.columns), options
+
+
+def _check_target(target: str, values: Values) -> None:
+    numbers, errors = read_numbers(values)
+    if not np.isfinite(numbers).any() or len(errors) > max(UNREADABLE * len(values), 1):
+        shown = next(iter(errors.values()), "all are missing")
+        raise InputError(
+            f"{len(errors):,} of {len(values):,} values of {target!r} are no numbers: {shown}.",
+            where=target,
+            fix="A forecast is of numbers: correct the values, or choose another --target.",
+        )
+
+
+def _time(values: Mapping[str, Values], target: str) -> str:
+    """The first column of moments: one whose name says so before others."""
+    free = [name for name in values if name != target]
+    dates = [name for name in free if _share_read(values[name], dates=True) >= READABLE]
+    named = [name for name in free if _TIME.search(name) and _share_read(values[name]) >= READABLE]
+    found = [name for name in named if name in dates] or dates or named
+    if found:
+        return found[0]
+    raise InputError(
+        "No column holds the moments that the values are from.",
+        where="--time",
+        fix=f"Name it: --time COLUMN. There are: {', '.join(free) or 'none besides the target'}",
+    )
+
+
+def _share_read(values: Values, dates: bool = False) -> float:
+    clock = clock_of(values)
+    return 0.0 if dates and not clock.dates else 1 - len(clock.read(values)[1]) / max(len(values), 1)
+
+
+def _check_time(name: str, values: Mapping[str, Values]) -> None:
+    share = _share_read(values[name])
+    if share < 1 - UNREADABLE:
+        others = [other for other in values if other != name and _share_read(values[other], dates=True) >= READABLE]
+        raise InputError(
+            f"Only {share:.0%} of the values of {name!r} can be read as moments.",
+            where="--time",
+            fix=f"Name a column of dates or numbers: {nearest(name, others) if others else 'there is none.'}",
+        )
+
+
+def _group(values: Mapping[str, Values], time: str, free: Sequence[str]) -> str:
+    """The column that tells series apart, where moments come again; "" where they do not, or none tells."""
+    stamps = canonical(values[time])
+    if len(set(stamps)) > 0.9 * len(stamps):
+        return ""
+    for name in free:
+        keys = canonical(values[name])
+        pairs = set(zip(keys, stamps, strict=True))
+        if 1 < len(set(keys)) < 0.5 * len(keys) and len(pairs) == len(keys):
+            return name
+    raise InputError(
+        f"Moments of {time!r} come several times, and no column tells series apart.",
+        where="--group",
+        fix="Name the column that says which series a row belongs to: --group COLUMN",
+    )
+
+
+def _describes(keys: Values, texts: Values) -> bool:
+    """Is a column constant within each series, with fewer values than there are series, and several?"""
+    found: dict[str, set[str]] = {}
+    for key, text in zip(keys, texts, strict=True):
+        if key is not None and text is not None:
+            found.setdefault(key, set()).add(text)
+    constant = [next(iter(kinds)) for kinds in found.values() if len(kinds) == 1]
+    return len(constant) >= CONSTANT * len(set(keys)) and 1 < len(set(constant)) < len(found)
+
+
+def _field(name: str, values: Values, target: str, options: Mapping[str, Json]) -> Field:
+    """What a column is for, and why."""
+    roles: dict[str, tuple[str, Role, str]] = {
+        options["group"]: ("category", "group", "tells series apart"),
+        options["time"]: ("time", "time", "when"),
+        target: ("number", "target", f"its next {options['horizon']} values are forecast"),
+    }
+    if name in roles and name:
+        modality, role, reason = roles[name]
+        return Field(name, modality, role, reason=reason)
+    kind = "number" if len(read_numbers(values)[1]) <= UNREADABLE * len(values) else "category"
+    reasons = {
+        "known": "known in advance for the steps that are forecast: you said so",
+        "past": "known up to now only; if it is known in advance: --set task.known=" + f"'[\"{name}\"]'",
+        "static": "describes the series: constant within each",
+    }
+    for key, reason in reasons.items():
+        if name in options[key]:
+            return Field(name, kind, reason=reason)
+    return Field(name, "text", "ignore", reason=f"one value only, or more than {MOST_LEVELS} different texts")

@@ -1,0 +1,227 @@
+"""Forecasts from the command line: weeks are learned, exact resume, the sealed model on a long table, wrong wishes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures import command, environment, jsonl, read_csv, run_command, write_csv
+
+import lamina
+from lamina.cli import main
+
+HORIZON, DAYS = 4, 150
+SETS = (
+    "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0", "training.keep=last",
+    "training.epochs=1", "training.ema=0.9", "training.batch_size=16", "network.name=tide", "network.width=16",
+    "task.history=16", 'task.known=["promo"]',
+)  # fmt: skip
+ASKED = ("--target", "sold", "--time", "day", "--group", "shop", "--horizon", str(HORIZON))
+TRAIN = ("train", "shops.csv", *ASKED, "--seed", "1", "--set", *SETS)
+
+
+def shops(folder: Path, days: int = DAYS) -> Path:
+    """Three shops at different levels with the same week, and promotions that sell ten more; some days are missing."""
+    random = np.random.default_rng(0)
+    dates = np.arange("2024-01-01", np.datetime64("2024-01-01") + days, dtype="datetime64[D]").astype(str)
+    rows = []
+    for number in range(3):
+        for step, day in enumerate(dates.tolist()):
+            promo = int(random.random() < 0.3)
+            sold = 30 * (number + 1) + 6 * np.sin(2 * np.pi * step / 7) + 10 * promo + random.normal(0, 0.5)
+            if random.random() > 0.02 or step == days - 1:
+                row = {"day": day, "shop": f"s{number}", "sold": f"{sold:.2f}", "promo": promo}
+                rows.append({**row, "town": "AB"[number % 2]})
+    return write_csv(folder / "shops.csv", rows)
+
+
+def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+    shops(tmp_path, 90)
+    done = run_command(tmp_path, *TRAIN, "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    line = command(*TRAIN, "--out", "run")
+    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(
+        int(file.stem) >= 5 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = run_command(tmp_path, "resume", "run")
+    assert done.returncode == 0, done.stderr
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
+    assert losses[0] == losses[1]
+    scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
+    assert scores[0] == scores[1]
+    again = run_command(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run that has learned weeks and promotions."""
+    folder = tmp_path_factory.mktemp("shops")
+    more = ("training.epochs=20", "training.keep=best", "network.width=32")
+    line = ["train", str(shops(folder)), *ASKED, "--quiet", "--out", str(folder / "run"), "--set", *SETS, *more]
+    assert main(line) == 0
+    return folder / "run"
+
+
+def test_it_forecasts_far_better_than_the_last_season(learned: Path) -> None:
+    results = json.loads((learned / "results.json").read_text())
+    result = results["targets"][0]
+    assert list(result["scores"]) == ["mase", "mae", "rmse", "pinball", "coverage"]
+    reached = {item["name"]: item["scores"]["mase"]["value"] for item in result["baselines"]}
+    assert set(reached) == {"naive", "seasonal naive", "exponential smoothing", "gradient-boosted trees on lags"}
+    # What nobody can know is noise of half a piece; the last week knows nothing of promotions.
+    assert result["scores"]["mase"]["value"] < 0.5 * reached["seasonal naive"]
+    ahead = next(item["difference"] for item in result["baselines"] if item["name"] == "seasonal naive")
+    assert ahead["low"] > 0
+    assert 0.75 < result["coverage"]["measured"]["value"] <= 1
+    assert results["seal"]["same_answers"] == 1
+    assert results["data"]["series"] == 3
+    assert results["data"]["season"] == 7
+    assert "gaps" in {item["kind"] for item in results["audit"]}
+    parts = [results["data"][part] for part in ("train", "validation", "test")]
+    assert sum(parts) == results["data"]["rows"]
+
+
+def future(learned: Path, folder: Path, shown: tuple[str, ...] = ("s0", "s1", "s2")) -> Path:
+    """The history of the shops, and rows without sales for the days to come; last a shop that nobody knows."""
+    rows = read_csv(learned.parent / "shops.csv")
+    begin = np.datetime64("2024-01-01") + DAYS
+    for shop in shown:
+        for step in range(HORIZON):
+            rows.append({"day": str(begin + step), "shop": shop, "sold": "", "promo": str(step % 2), "town": ""})
+    fresh = [{**row, "shop": "new"} for row in rows if row["shop"] == "s1"]
+    return write_csv(folder / "history.csv", rows[::-1] + fresh)
+
+
+def test_a_long_table_is_answered_with_a_line_for_each_series_and_step(learned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "forecast.csv"
+    assert main(["predict", str(learned), str(future(learned, tmp_path)), "--out", str(out)]) == 0
+    lines = read_csv(out)
+    assert list(lines[0]) == ["shop", "day", "sold", "sold.low", "sold.high", "error"]
+    assert len(lines) == 4 * HORIZON
+    begin = np.datetime64("2024-01-01") + DAYS
+    for number in range(3):
+        own = [line for line in lines if line["shop"] == f"s{number}"]
+        assert [line["day"] for line in own] == [str(begin + step) for step in range(HORIZON)]
+        for step, line in enumerate(own):
+            expected = 30 * (number + 1) + 6 * np.sin(2 * np.pi * (DAYS + step) / 7) + 10 * (step % 2)
+            assert abs(float(line["sold"]) - expected) < 5
+            assert float(line["sold.low"]) < float(line["sold"]) < float(line["sold.high"])
+            assert not line["error"]
+    model = lamina.load(learned)
+    answers = model.predict(tmp_path / "history.csv").to_rows()
+    assert [row["sold"] for row in answers] == pytest.approx([float(line["sold"]) for line in lines], rel=1e-5)
+    rows = read_csv(tmp_path / "history.csv")
+    assert model.predict(rows).to_rows() == answers
+    assert model.predict({name: [row[name] for row in rows] for name in rows[0]}).to_rows() == answers
+    assert model.check_golden()["sound"]
+
+
+def test_a_series_that_cannot_be_answered_is_one_line_that_says_why(learned: Path, tmp_path: Path) -> None:
+    model = lamina.load(learned)
+    future(learned, tmp_path, ("s0", "s1"))
+    rows = model.predict(str(tmp_path / "history.csv")).to_rows()
+    wrong = [row for row in rows if row["error"]]
+    assert len(wrong) == 1
+    assert "s2" in wrong[0]["error"]
+    assert "promo" in wrong[0]["error"]
+    assert {row["shop"] for row in rows if not row["error"]} == {"s0", "s1", "new"}
+
+
+def test_one_window_is_answered_in_lists(learned: Path) -> None:
+    model = lamina.load(learned)
+    days = np.arange("2024-03-04", "2024-04-01", dtype="datetime64[D]").astype(str).tolist()
+    sold = [60 + 6 * np.sin(2 * np.pi * (63 + step) / 7) for step in range(24)] + [None] * HORIZON
+    window = {"day": days, "sold": sold, "promo": [0] * 28}
+    (row, text) = model.predict([
+        {"window": window, "shop": "s1", "town": "B"}, {"window": json.dumps(window), "shop": "s1", "town": "B"},
+    ])  # fmt: skip
+    assert row == text
+    assert len(row["sold"]) == len(row["sold.low"]) == HORIZON
+
+
+def test_the_network_and_the_page_are_there(learned: Path) -> None:
+    from lamina import api
+
+    assert [name for name, _ in api.network(learned).stages()] == ["about", "network"]
+    page = (learned / "report.html").read_text()
+    assert "what was and came" in page
+    assert "Error by steps ahead" in page
+    assert 'class="band"' in page
+    assert "exponential smoothing" in page
+
+
+def test_the_forecasters_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "networks/forecasters", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["lstm", "nhits", "patches", "tide"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--horizon", "0"], "--horizon 24"),
+        (["--horizon", "60"], "at most"),
+        (["--horizon", "-2"], "whole number"),
+        (["--time", "dya"], "day"),
+        (["--time", "town"], "day"),
+        (["--group", "shp"], "shop"),
+        (["--target", "town"], "one of them|one column"),
+        (["--split", "town"], "--test"),
+        (["--weights", "run"], "from scratch"),
+        (["--set", "task.known=promo"], "list of columns"),
+        (["--set", 'task.known=["promos"]'], "promo"),
+        (["--set", "task.horizonn=3"], "horizon"),
+        (["--set", "network.name=nhit"], "nhits"),
+        (["--set", "network.widht=3"], "width"),
+        (["--set", "method.name=masked"], "supervised"),
+        (["--task", "regress"], "--horizon"),
+    ],
+)
+def test_wrong_wishes_are_told(
+    more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    path = shops(tmp_path, 40)
+    line = ["train", str(path), "--task", "forecast", *ASKED, *more, "--out", str(tmp_path / "run")]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert any(part in error for part in said.split("|"))
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "said"),
+    [
+        ("kind", "day,kind\n2024-01-01,red\n2024-01-02,blue\n", "no numbers"),
+        ("sold", "shop,sold\na,1\nb,2\n", "--time COLUMN"),
+        ("sold", "day,sold\n2024-01-01,1\n2024-01-02,2\n", "too long"),
+        ("sold", "day,sold\n2024-01-01,1\n", "two moments"),
+    ],
+)
+def test_wrong_tables_are_told(
+    target: str, text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    (tmp_path / "data.csv").write_text(text)
+    line = ["train", str(tmp_path / "data.csv"), "--target", target, "--horizon", "3", "--out", str(tmp_path / "run")]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_options_of_forecasts_are_refused_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = shops(tmp_path, 20)
+    assert main(["train", str(path), "--target", "sold", "--time", "day"]) == 2
+    assert "--task forecast" in capsys.readouterr().err

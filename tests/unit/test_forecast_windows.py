@@ -1,0 +1,227 @@
+"""Grids, and windows on them: spacing, gaps, repeated moments, what is known in advance; against pandas and by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamina.errors import InputError
+from lamina.modalities._canonical import object_array
+from lamina.modalities._grid import Grid, grid_of
+from lamina.modalities._tracks import CENTER, OBSERVED, SPREAD, STEP, TARGET
+from lamina.modalities.window import Covariate, Encoder, clock_of
+
+Array = np.ndarray[Any, Any]
+
+
+def microseconds(moments: Any) -> Array:
+    return pd.DatetimeIndex(moments).to_numpy().astype("datetime64[us]").astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "unit", "words", "periods"),
+    [
+        ("30min", "microseconds", "30 minutes", (48, 336)),
+        ("h", "microseconds", "1 hour", (24, 168, 8766)),
+        ("D", "microseconds", "1 day", (7, 365)),
+        ("B", "weekdays", "1 weekday", (5, 261)),
+        ("W-MON", "microseconds", "1 week", (52,)),
+        ("MS", "months", "1 month", (12,)),
+        ("ME", "months", "1 month", (12,)),
+        ("QS", "months", "3 months", (4,)),
+        ("YS", "months", "12 months", ()),
+    ],
+)
+def test_a_grid_is_found_and_goes_on_as_pandas_does(
+    frequency: str, unit: str, words: str, periods: tuple[int, ...]
+) -> None:
+    every = pd.date_range("2023-01-02 00:00", periods=80, freq=frequency)
+    moments = microseconds(every)
+    shown = np.delete(moments[:60], [3, 10, 11])
+    grid = grid_of([shown[:20], shown[15:]], dates=True)
+    assert grid is not None
+    assert (grid.unit, grid.describe(), grid.periods()) == (unit, words, periods)
+    steps, off = grid.steps(moments)
+    np.testing.assert_array_equal(steps, np.arange(80) + steps[0])
+    np.testing.assert_allclose(off, 0, atol=1e-9)
+    np.testing.assert_array_equal(grid.moments(steps), moments)
+    assert Grid.restore(grid.state()) == grid
+
+
+def test_the_grid_goes_through_most_stamps_and_says_how_far_others_are_off() -> None:
+    moments = microseconds(pd.date_range("2024-01-01", periods=50, freq="h"))
+    moments[0] += 7 * 60 * 10**6
+    moments[20] -= 6 * 60 * 10**6
+    grid = grid_of([moments], dates=True)
+    assert grid is not None
+    steps, off = grid.steps(moments)
+    np.testing.assert_array_equal(np.diff(steps), 1)
+    np.testing.assert_allclose(off[[0, 20]], [7 / 60, 0.1], atol=1e-9)
+    assert np.delete(off, [0, 20]).max() == 0
+
+
+def test_numbers_can_count_time() -> None:
+    clock = clock_of(object_array(["10", "12", "14", "16"]))
+    moments, problems = clock.read(object_array(["10", "12", "x", None]))
+    assert not clock.dates
+    assert set(problems) == {2, 3}
+    grid = grid_of([moments[:2]], clock.dates)
+    assert grid is not None
+    assert clock.text(int(grid.moments(np.array([3]))[0]), grid.days) == "16"
+    assert grid.parts(1000, clock.dates) == ()
+
+
+def test_a_season_is_told_only_where_there_is_more_than_a_year() -> None:
+    daily = Grid("microseconds", 86_400 * 10**6, 0)
+    assert daily.parts(300) == ("weekday",)
+    assert daily.parts(800) == ("weekday", "season")
+    assert Grid("microseconds", 3600 * 10**6, 0).parts(300) == ("clock", "weekday")
+    calendar = daily.calendar(np.arange(14), ("weekday",))
+    np.testing.assert_allclose(calendar[:7], calendar[7:], atol=1e-6)
+    assert len(np.unique(calendar[:7].round(4), axis=0)) == 7
+
+
+def table(values: list[Any], start: str = "2024-01-01", **more: list[Any]) -> dict[str, list[Any]]:
+    days = [str(day.date()) for day in pd.date_range(start, periods=len(values))]
+    return {"day": days, "sold": values, **more}
+
+
+def encoder(length: int = 4, horizon: int = 2, center: str = "mean", **more: Any) -> Encoder:
+    full = table([float(number % 5) for number in range(20)], promo=[number % 2 for number in range(20)],
+                 rain=["dry", "wet"] * 10)  # fmt: skip
+    return Encoder.fit(lambda: [object_array([full])], {"length": length, "horizon": horizon, "center": center, **more})
+
+
+def test_a_window_holds_the_last_values_normalised_by_themselves() -> None:
+    found = encoder().encode(object_array([table([9.0, 1.0, 2.0, 6.0, 3.0])]))
+    assert not found.errors
+    (window,) = found.array
+    last = np.array([1.0, 2.0, 6.0, 3.0])
+    np.testing.assert_allclose(window[:4, TARGET], (last - last.mean()) / last.std(), rtol=1e-6)
+    np.testing.assert_allclose(window[:, CENTER], last.mean(), rtol=1e-6)
+    np.testing.assert_allclose(window[:, SPREAD], last.std(), rtol=1e-6)
+    np.testing.assert_array_equal(window[:, OBSERVED], [1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(window[4:, TARGET], 0)
+    np.testing.assert_array_equal(np.diff(window[:, STEP]), 1)
+    assert encoder(center="last").encode(object_array([table([9.0, 1.0, 2.0, 6.0, 3.0])])).array[0, 0, CENTER] == 3
+
+
+def test_gaps_are_filled_with_the_value_before_and_flagged_and_nothing_looks_ahead() -> None:
+    gappy = table([5.0, None, 2.0, None, 8.0])
+    del gappy["day"][3], gappy["sold"][3]
+    window = encoder(length=5).encode(object_array([gappy])).array[0]
+    raw = window[:5, TARGET] * window[0, SPREAD] + window[0, CENTER]
+    np.testing.assert_allclose(raw, [5, 5, 2, 2, 8], rtol=1e-6)
+    np.testing.assert_array_equal(window[:5, OBSERVED], [1, 0, 1, 0, 1])
+    np.testing.assert_allclose(window[0, CENTER], 5, rtol=1e-6)
+
+
+def test_long_gaps_stay_open_and_short_series_are_padded_in_front() -> None:
+    values = [4.0, *[None] * 8, 1.0, 2.0]
+    window = encoder(length=13).encode(object_array([table(values)])).array[0]
+    np.testing.assert_array_equal(window[:13, OBSERVED], [0, 0, 1, *[0] * 8, 1, 1])
+    assert (window[:2] == 0).sum() == window[:2].size - 2 * 2, "only center and spread are told of steps before any"
+    scaled = window[2:13, TARGET]
+    np.testing.assert_allclose(scaled[:4], scaled[0])
+    np.testing.assert_array_equal(scaled[4:9], 0)
+
+
+def test_what_came_before_the_window_changes_nothing() -> None:
+    values = [None if step % 5 == 2 else float(step**2 % 11) for step in range(30)]
+    promo = [None if step % 4 == 1 else step % 3 for step in range(30)]
+    full = table(values, promo=promo)
+    for first in range(20, 26):
+        part = {name: column[first:] for name, column in full.items()}
+        whole = encoder(length=30 - first, past=["promo"]).encode(object_array([full])).array[0]
+        alone = encoder(length=30 - first, past=["promo"]).encode(object_array([part])).array[0]
+        np.testing.assert_array_equal(whole, alone)
+
+
+def test_repeated_moments_and_stamps_off_the_grid_are_reported() -> None:
+    shown = table([1.0, 2.0, 3.0, 4.0])
+    shown["day"] += ["2024-01-02", "2024-01-05 03:00", "yesterday"]
+    shown["sold"] += [20.0, 5.0, 6.0]
+    reading = encoder().read({name: object_array(values) for name, values in shown.items()})
+    assert reading.track is not None
+    np.testing.assert_array_equal(reading.track.target, [1, 20, 3, 4, 5])
+    np.testing.assert_array_equal(reading.again, [1])
+    np.testing.assert_array_equal(reading.off, [5])
+    assert list(reading.unreadable) == [6]
+    assert "yesterday" in reading.unreadable[6]
+
+
+def test_unsorted_rows_are_the_same_series() -> None:
+    shown = table([1.0, 5.0, 2.0, 8.0, 3.0])
+    order = [3, 0, 4, 2, 1]
+    mixed = {name: [values[row] for row in order] for name, values in shown.items()}
+    one, other = (encoder().encode(object_array([value])).array for value in (shown, mixed))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_future_of_known_columns_is_shown_and_that_of_others_is_not() -> None:
+    known = encoder(known=["promo"], past=["rain"])
+    rows = table([1.0, 2.0, 3.0, 4.0, None, None], promo=[0, 1, 0, 1, 1, 0], rain=["wet"] * 6)
+    window = known.encode(object_array([rows])).array[0]
+    place = known.feature.details["past"][-5:]
+    promo, rain = place[:2], place[2:]
+    assert (window[:, promo[1]] == 1).all()
+    assert window[4, promo[0]] > 0 > window[5, promo[0]]
+    assert (window[4:, rain] == 0).all()
+    assert (window[:4, rain[1:]] == 1).all()
+    assert set(promo) <= set(known.feature.details["future"])
+    assert not set(rain) & set(known.feature.details["future"])
+    assert known.ahead(rows) == ["2024-01-05", "2024-01-06"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (table([1.0, 2.0, 3.0], promo=[0, 1, 0]), "promo"),
+        ({"day": ["2024-01-01"], "promo": [1]}, "sold"),
+        (table([None, None], promo=[0, 1]), "no value of 'sold'"),
+        (table([1.0, "many"], promo=[0, 1]), "many"),
+        (table([1.0, 2.0], start="1800-01-01", promo=[0, 1]) | {"day": ["1800-01-01", "2024-01-01"]}, "span"),
+        ({"day": ["2024-01-01"], "sold": [1, 2]}, "one length"),
+        ([1, 2], "mapping"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_an_error_that_says_why(value: Any, said: str) -> None:
+    found = encoder(known=["promo"]).encode(object_array([value]))
+    assert said in found.errors[0]
+    assert not found.array.any()
+
+
+def test_covariates_are_numbers_or_levels_or_nothing() -> None:
+    number = Covariate.fit("a", True, object_array(["1", "3", "5", None]))
+    assert number is not None
+    np.testing.assert_allclose(number.read(object_array(["3", None])), [[0], [np.nan]])
+    level = Covariate.fit("a", False, object_array(["x", "y", "x"]))
+    assert level is not None
+    np.testing.assert_array_equal(level.read(object_array(["y", "new"])), [[0, 1], [0, 0]])
+    assert Covariate.fit("a", False, object_array(["x", "x"])) is None
+    assert Covariate.fit("a", False, object_array([f"text {number}" for number in range(50)])) is None
+
+
+def test_windows_in_bulk_are_those_of_single_rows() -> None:
+    own = encoder(past=["promo"])
+    full = table([float(number**2 % 7) for number in range(15)], promo=[number % 3 for number in range(15)])
+    track = own.track_of(full)
+    assert not isinstance(track, str)
+    tracks = own.tracks([track])
+    origins = np.arange(3, 14)
+    bulk = tracks.windows(np.zeros(len(origins), np.int64), track.start + origins)
+    for place, origin in enumerate(origins.tolist()):
+        cut = {name: values[:origin] for name, values in full.items()}
+        np.testing.assert_array_equal(own.encode(object_array([cut])).array[0], bulk[place])
+    truth = tracks.values(np.zeros(1, np.int64), np.array([track.start + 12]), np.arange(5))
+    np.testing.assert_array_equal(truth, [[144 % 7, 169 % 7, 196 % 7, np.nan, np.nan]])
+
+
+def test_one_wrong_date_does_not_fill_the_memory() -> None:
+    far = {"day": object_array(["1700-01-01", "2024-01-01", "2024-01-02"]), "sold": object_array([1.0, 2.0, 3.0])}
+    with pytest.raises(InputError, match="span") as caught:
+        encoder().read(far)
+    assert caught.value.fix
