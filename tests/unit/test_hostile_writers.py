@@ -1,4 +1,4 @@
-"""A sealed model that writes has a second graph: what holds for the first holds for it, and it writes what it should."""
+"""A sealed model that translates has a second graph, of which holds what holds for the first; and what both write."""
 
 from __future__ import annotations
 
