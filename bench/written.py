@@ -4,8 +4,8 @@
 
 Jobs: shakespeare (bits per byte of three plays, beside n-grams, xz, and a GPT over bytes as nanoGPT has it, which
 trains as long as Lamina's whole command takes) and bible-en-es (BLEU and chrF of Spanish verses, beside the source as
-it is, word by word and the commonest words; ten translations are kept). DATA is a folder with the data sets. `--hurry 4`
-gives each a quarter of its time, to see that it works.
+it is, word by word and the commonest words; ten translations are kept). DATA is a folder with the data sets.
+`--hurry 4` gives each a quarter of its time, to see that it works.
 """
 
 from __future__ import annotations

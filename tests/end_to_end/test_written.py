@@ -7,12 +7,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fixtures import command, environment, jsonl, run_command
 
 import lamina
+from lamina import api
 from lamina.cli import main
 
 WORDS = {
@@ -128,7 +130,7 @@ def test_the_page_shows_what_was_written_and_how_it_came_to_be(writer: Path) -> 
 
 
 def test_its_network_comes_back_without_data(writer: Path) -> None:
-    network = lamina.network(writer)
+    network: Any = api.network(writer)
     assert [name for name, _ in network.stages()] == ["embedding", "layer1", "norm"]
 
 
@@ -165,7 +167,7 @@ def test_a_column_is_translated(translator: Path, tmp_path: Path) -> None:
 
 def test_the_page_shows_translations_and_what_was_looked_at(translator: Path) -> None:
     page = (translator / "report.html").read_text()
-    for words in ("Translations", "reference:", "What it looked at", "←", "BLEU", "chrF"):
+    for words in ("Translations", "reference:", "What it looked at", "←", "BLEU", "ChrF"):
         assert words in page
 
 

@@ -1,4 +1,4 @@
-"""Writing: layers with a cache, windows of a text, what is drawn, searches, counts of n-grams, texts and their parts."""
+"""Writing: layers with a cache, windows of a text, what is drawn, searches, counts of n-grams, parts of texts."""
 
 from __future__ import annotations
 

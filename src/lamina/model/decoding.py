@@ -31,7 +31,7 @@ class Stepping(Protocol):
 
 def most_likely(logits: Array) -> Array:
     """int32 [row]: the token with the highest log-odds; of equal ones the first."""
-    return logits.argmax(axis=1).astype(np.int32)
+    return np.asarray(logits.argmax(axis=1), np.int32)
 
 
 def drawn(temperature: float, top_p: float, random: np.random.Generator) -> Pick:
@@ -54,7 +54,7 @@ def drawn(temperature: float, top_p: float, random: np.random.Generator) -> Pick
         edges = ranked.cumsum(axis=1)
         at = random.random((len(logits), 1)) * edges[:, -1:]
         place = np.minimum((edges <= at).sum(axis=1, keepdims=True), (ranked > 0).sum(axis=1, keepdims=True) - 1)
-        return np.take_along_axis(order, place, axis=1)[:, 0].astype(np.int32)
+        return np.asarray(np.take_along_axis(order, place, axis=1)[:, 0], np.int32)
 
     return pick
 
