@@ -109,20 +109,20 @@ class Grid:
         """int64, microseconds since 1970 of each step."""
         steps = np.asarray(steps, np.int64)
         if self.unit == "microseconds":
-            return self.anchor + steps * self.size
+            return np.asarray(self.anchor + steps * self.size)
         clock = self.anchor % DAY
         if self.unit == "weekdays":
             first = _days(np.array([self.anchor]))[0]
             found = np.busday_offset(first, steps, roll="forward", weekmask=_WEEK)
-            return found.astype("datetime64[D]").astype(np.int64) * DAY + clock
+            return np.asarray(found.astype("datetime64[D]").astype(np.int64) * DAY + clock)
         months = (_months(np.array([self.anchor]))[0] + steps * self.size).astype("datetime64[M]")
         last = ((months + 1).astype("datetime64[D]") - 1).astype(np.int64)
         if self.ends:
-            return last * DAY + clock
+            return np.asarray(last * DAY + clock)
         day = self.anchor // DAY - _months(np.array([self.anchor]))[:1].astype("datetime64[M]").astype(
             "datetime64[D]"
         ).astype(np.int64)
-        return np.minimum(months.astype("datetime64[D]").astype(np.int64) + day, last) * DAY + clock
+        return np.asarray(np.minimum(months.astype("datetime64[D]").astype(np.int64) + day, last) * DAY + clock)
 
     @property
     def typical(self) -> float:

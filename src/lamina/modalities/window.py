@@ -251,7 +251,7 @@ class Encoder:
         Raises:
             InputError: no table, no column of time or of numbers, or a wrong option.
         """
-        chosen = read_options("window", options, DEFAULTS | {"known": None, "past": None})
+        chosen = read_options("window", options, {**DEFAULTS, "known": None, "past": None})
         tables = [
             table for values in chunks() for value in column(values).tolist()
             if isinstance(table := table_of(value), dict)

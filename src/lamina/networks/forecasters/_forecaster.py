@@ -80,7 +80,8 @@ class Forecaster(nn.Module):
         own = past[:, :, :1] * gain + self.offset
         past = torch.cat([own, past[:, :, 1:]], dim=2)
         found = self.network(past, steps[:, self.length :, self.future], self.about(inputs))
-        linear = own[:, :, 0] @ (self.rule + self.change).T
+        # Adam moves all weights by like amounts: unscaled, one step would change the sum over a long window at will.
+        linear = own[:, :, 0] @ (self.rule + self.change / self.length**0.5).T
         middle = (linear + found[:, :, self.middle] - self.offset) / gain
         apart = functional.softplus(found) / gain
         below, above = [middle], [middle]

@@ -31,7 +31,7 @@ VALIDATION_PACE = 4
 MOST_VALIDATED = 4_000
 NAMED = 100
 """Training steps of a series, in the median, from which on its name is an input: fewer are learned by heart."""
-TREES_SHARE, TREES_SECONDS = 0.1, 120.0
+TREES_SHARE, TREES_SECONDS = 0.15, 120.0
 """Of the budget, and seconds without one, that boosted trees may take."""
 
 
