@@ -36,9 +36,10 @@ SAMPLES: dict[str, tuple[str, Values]] = {
 NAMES = tuple(
     name
     for name in registry.names("tasks")
-    if hasattr(task := registry.module("tasks", name).Task, "fit") and not hasattr(task, "layout")
+    if hasattr(registry.module("tasks", name).Task, "fit")
+    and not hasattr(registry.module("tasks", name).Task, "layout")
 )
-"""Tasks whose answers are vectors for what is in a column; the others have tests of their own."""
+"""Tasks whose answers are in a column, and are no maps; the others have tests of their own."""
 OTHERS = ("anomaly", "cluster", "control", "embed", "few_shot", "generate", "recommend", "segment", "transcribe")
 
 
