@@ -26,7 +26,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import Question, question
 from lamina.steps.prepare import Prepared
-from lamina.tasks import LaidOut, Rivalled
+from lamina.tasks import LaidOut, Rivalled, layout_of
 
 Array = np.ndarray[Any, Any]
 SHARE = 0.15
@@ -203,7 +203,7 @@ def _bytes(prepared: Prepared) -> int:
 def simple_features(prepared: Prepared, rows: Array) -> BaselineFeatures:
     """Simple features of `rows`, from the encoded arrays; of texts, from the raw words."""
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
-    if all(isinstance(task, LaidOut) for task in prepared.tasks.values()):
+    if all(layout_of(task).kind in ("map", "places") for task in prepared.tasks.values()):
         # Nothing that is known of a whole picture tells where something is in it.
         pictures = [name for name, feature in features.items() if feature.kind == "image"]
         return BaselineFeatures((), len(rows), {name: Rows(prepared.examples.arrays[name], rows) for name in pictures})

@@ -203,7 +203,7 @@ class Task:
         import torch
         from torch.nn.functional import ctc_loss
 
-        chances = output.float().mean(dim=1).unflatten(1, self.layout.shape)
+        chances = output.float().mean(dim=1).reshape(-1, *self.layout.shape)
         symbols = target.long()
         count = (symbols >= 0).sum(dim=1)
         repeats = ((symbols[:, 1:] == symbols[:, :-1]) & (symbols[:, 1:] >= 0)).sum(dim=1)
