@@ -61,6 +61,14 @@ def signs(data: Path, made: Path) -> None:
     (made / "weights-minilm").symlink_to(data / "weights-minilm")
 
 
+def scenes(data: Path, made: Path) -> None:
+    """Pictures and the masks of their classes side by side."""
+    for part in ("train", "test"):
+        (made / "scenes" / part).mkdir(parents=True)
+        (made / "scenes" / part / "images").symlink_to(data / "stamps-detection" / part)
+        (made / "scenes" / part / "masks").symlink_to(data / "stamps-detection" / "masks" / part / "semantic")
+
+
 def sign_right(run: Path, data: Path) -> dict[str, float]:
     """In how many sentences that have a sign the answered score has the same, for the network and every baseline."""
     file = data / "movie-sentences" / "test.csv"
@@ -110,6 +118,8 @@ JOBS: dict[str, Job] = {
         "--budget", "60s"), "accuracy", None, True),
     "osuleaf": Job("osuleaf/train.csv", ("--test", "{data}/osuleaf/test.csv", "--target", "label",
         "--budget", "90s"), "accuracy", None, True),
+    "nuclei": Job("nuclei", ("--target", "mask", "--budget", "2m"), "dice", 0.85),
+    "scenes": Job("scenes", ("--target", "mask", "--budget", "15m"), "mean_iou", made=scenes),
     "fashion-mnist-small-x2": Job("fashion-mnist-small", ("--restore", "super-resolution", "--budget", "4m"), "psnr",
         None, True, beyond=("bicubic enlargement", 1.0)),
     "stamps-colourise": Job("stamps", ("--restore", "colourise", "--budget", "4m"), "psnr"),

@@ -209,6 +209,8 @@ def _targets(table: Table, targets: Sequence[str], overrides: Overrides, *, need
         return tuple(wanted)
     if set(table.columns) <= {"path", "label", "split"} and {"path", "label"} <= set(table.columns):
         return ("label",)
+    if set(table.columns) <= {"path", "mask", "split"} and {"path", "mask"} <= set(table.columns):
+        return ("mask",)
     if not needed:
         return ()
     raise _no_target(table)
