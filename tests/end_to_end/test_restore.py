@@ -44,6 +44,7 @@ def test_it_is_better_than_bicubic(enlarged: Path) -> None:
     found = results(enlarged / "run")
     target = found["targets"][0]
     assert target["task"] == "restore"
+    assert 'name = "edsr"' in (enlarged / "run" / "plan.toml").read_text()
     names = [item["name"] for item in target["baselines"]]
     assert names == ["bicubic enlargement", "Lanczos enlargement"]
     bicubic = target["baselines"][0]["scores"]["psnr"]["value"]

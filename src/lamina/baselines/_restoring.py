@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -225,18 +226,15 @@ def suited(pictures: Array, truth: Array, *, kind: str, scale: int, hole: int, s
     if kind in ("denoise", "given"):
         noise = noise_of(few)
         found.append(Classical("median filter", median))
+        strengths = [max(noise * factor, 0.5) for factor in (0.75, 1.0, 1.5)]
         ways: dict[str, Method] = {
-            f"noise of {noise * factor:.1f} grey levels": lambda asked, factor=factor: non_local_means(
-                asked, max(noise * factor, 0.5)
-            )
-            for factor in (0.75, 1.0, 1.5)
+            f"noise of {strength:.1f} grey levels": partial(non_local_means, strength=strength)
+            for strength in strengths
         }
         found.append(_best("non-local means", ways, few, wanted))
     if kind in ("deblur", "given"):
         sharper: dict[str, Method] = {
-            f"radius {deviation:g}, amount {amount:g}": lambda asked, deviation=deviation, amount=amount: unsharp(
-                asked, deviation, amount
-            )
+            f"radius {deviation:g}, amount {amount:g}": partial(unsharp, deviation=deviation, amount=amount)
             for deviation in (1.0, 2.0)
             for amount in (0.5, 1.0, 2.0)
         }

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.errors import MissingDependencyError
-from lamina.modalities._files import Array, Unreadable, source
+from lamina.modalities._files import Unreadable, source
+from lamina.modalities._pixels import PIXEL_LIMIT, eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
 """Formats that are decoded inside this process; PostScript, for one, would start another program."""
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
-PIXEL_LIMIT = 89_478_485
-"""A larger picture is refused before it is decoded (Pillow's own limit): a small file can hold a huge one."""
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 WHITE = (255, 255, 255)
 
@@ -77,39 +76,6 @@ def clear_of(picture: Picture) -> Picture:
 def with_alpha(picture: Picture) -> Picture:
     """Mode RGBA of any picture."""
     return clear_of(picture) if has_alpha(picture) else plain_of(picture, 3)[0].convert("RGBA")
-
-
-def eight_bits(pixels: Array) -> Array:
-    """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
-    numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
-    largest = float(numbers.max(initial=0))
-    if pixels.dtype == np.uint16 or (pixels.dtype.kind in "iu" and largest > 255):
-        numbers = numbers / 257
-    elif pixels.dtype.kind == "f" and largest <= 1:
-        numbers = numbers * 255
-    return np.rint(np.clip(numbers, 0, 255)).astype(np.uint8)
-
-
-def pixels_of(array: Array) -> Array:
-    """uint8 [height, width, channel] from an array: 0..255, 16-bit unsigned, bool, or float 0..1."""
-    pixels = array[:, :, None] if array.ndim == 2 else array
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise Unreadable(f"an array of shape {array.shape} is no picture: [height, width] or [height, width, 1 to 4]")
-    if pixels.shape[0] * pixels.shape[1] > PIXEL_LIMIT:
-        raise Unreadable(f"{pixels.shape[1]} x {pixels.shape[0]} pixels are over the limit of {PIXEL_LIMIT:,}")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
-    if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
-        raise Unreadable("the array holds something else than finite numbers")
-    low, high = float(pixels.min()), float(pixels.max())
-    limit = 65535 if pixels.dtype == np.uint16 else 255 if pixels.dtype.kind in "iu" else 1
-    if low < 0 or high > limit:
-        raise Unreadable(
-            f"{pixels.dtype.name} pixels must lie between 0 and {limit}, these go from {low:g} to {high:g}"
-        )
-    return eight_bits(pixels)
 
 
 def border_of(picture: Picture) -> tuple[int, ...]:

@@ -38,7 +38,6 @@ from lamina.modalities._opening import (
     is_content,
     is_picture,
     opened,
-    pixels_of,
     plain_of,
     reading_errors,
     reason_of,
@@ -46,6 +45,7 @@ from lamina.modalities._opening import (
     with_alpha,
 )
 from lamina.modalities._options import choice
+from lamina.modalities._pixels import bytes_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -118,7 +118,7 @@ def header(value: object, root: Path | None = None) -> Header:
         Unreadable: it is no picture, and why.
     """
     if isinstance(value, np.ndarray):
-        pixels = pixels_of(value)
+        pixels = bytes_of(value)
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
         return Header(pixels.shape[1], pixels.shape[0], mode, "array")
     try:
@@ -161,7 +161,7 @@ def decoded(value: object, channels: int, root: Path | None = None) -> Array:
     """
     try:
         if isinstance(value, np.ndarray):
-            pixels = pixels_of(value)
+            pixels = bytes_of(value)
             if pixels.shape[2] == channels:
                 return pixels
             value = image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
@@ -322,7 +322,7 @@ class Encoder:
     def _encode_one(self, value: object, root: Path | None) -> Array:
         try:
             if isinstance(value, np.ndarray):
-                pixels = pixels_of(value)
+                pixels = bytes_of(value)
                 if pixels.shape == (self.height, self.width, self.channels) and self.transparent == "white":
                     return pixels
                 return self._fitted(image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))

@@ -296,7 +296,7 @@ def _given(request: Request, table: Table) -> Request:
         {"size": [scale * worse.height, scale * worse.width]},
         table.root,
     )
-    fields = {
+    fields: dict[str, Mapping[str, Json]] = {
         **others,
         pictures[0]: {
             "size": [worse.height, worse.width],

@@ -34,6 +34,7 @@ SOFTNESS = 1e-3
 """Of the Charbonnier loss, on the scale 0 to 1, as Lai et al. have it."""
 MAKING = ("kind", "way", "strength", "scale", "height", "width", "channels", "window", "resize", "picture", "size")
 """Options that say how pairs are made (`lamina.steps.pairing`)."""
+SHARES = np.array(LUMA, np.float32)
 SHOWN = 8
 """Test pictures in the report."""
 ENLARGING = ("subpixel", "transposed")
@@ -197,11 +198,11 @@ class Task:
         """At a picture's own size: of a grey one the luminance stays, of one with holes all that is known."""
         if self.hole >= 0:
             color = pixels[:, :, :3].astype(np.float32) / 255
-            own = color.transpose(2, 0, 1) if self.channels == 3 else (color @ np.float32(LUMA))[None]
+            own = color.transpose(2, 0, 1) if self.channels == 3 else (color @ SHARES)[None]
             return np.where(pixels[:, :, 3] >= 128, own, values)
         if self.coloring:
             # What is added to all three channels alike changes no chroma.
-            return values + (pixels[:, :, 0].astype(np.float32) / 255 - np.tensordot(np.float32(LUMA), values, 1))
+            return values + (pixels[:, :, 0].astype(np.float32) / 255 - np.tensordot(SHARES, values, 1))
         return values
 
     def pictures(self, output: Array) -> Array:
@@ -283,7 +284,7 @@ class Task:
 
 def _bytes(values: Array) -> Array:
     """uint8 from colors between 0 and 1."""
-    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8))
 
 
 def _framed(picture: Array, shape: tuple[int, ...]) -> Array:
