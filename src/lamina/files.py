@@ -45,8 +45,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise CannotWriteError(
-            f"Cannot write {path.name}: {error.strerror}.",
-            where=str(path.parent),
-            fix=FIXES.get(error.errno or 0, "Write to another disk with --out and LAMINA_CACHE."),
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> CannotWriteError:
+    """What to tell of a file that the operating system did not write."""
+    return CannotWriteError(
+        f"Cannot write {path.name}: {error.strerror}.",
+        where=str(path.parent),
+        fix=FIXES.get(error.errno or 0, "Write to another disk with --out and LAMINA_CACHE."),
+    )

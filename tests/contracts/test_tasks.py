@@ -33,9 +33,13 @@ SAMPLES: dict[str, tuple[str, Values]] = {
 }
 """A target for each task: its modality, and values."""
 
-KINDS = {name: registry.module("tasks", name).Task for name in registry.names("tasks")}
-NAMES = tuple(name for name, kind in KINDS.items() if hasattr(kind, "fit") and not hasattr(kind, "layout"))
-"""Tasks whose answers are in a column, and vectors; the others have tests of their own."""
+NAMES = tuple(
+    name
+    for name in registry.names("tasks")
+    if hasattr(registry.module("tasks", name).Task, "fit")
+    and not hasattr(registry.module("tasks", name).Task, "layout")
+)
+"""Tasks whose answers are in a column, and are no maps; the others have tests of their own."""
 OTHERS = ("anomaly", "cluster", "control", "detect", "embed", "few_shot", "generate", "recommend", "segment")
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lamina.errors import InputError
-from lamina.learn.augment import STRENGTHS, augment, blend, cutmix, defaults, mixup
+from lamina.learn.augment import STRENGTHS, augment, augment_with_targets, blend, cutmix, defaults, mixup
 from lamina.learn.batch import Batch
 from lamina.modalities import Feature
+from lamina.tasks import Layout
 
 SIDE = 12
 FEATURES = {
@@ -289,3 +290,69 @@ def test_line_art_is_not_mirrored() -> None:
     photographed = Feature("image", (28, 28, 1), "uint8", details={"extreme_share": 0.5})
     assert "flip" not in defaults(drawn, 1000)
     assert defaults(photographed, 1000)["flip"] is True
+
+
+def moved_together(plan: dict[str, Any], target: Tensor) -> tuple[Tensor, Tensor]:
+    """A picture that shows its target's values, and the target, after the same changes."""
+    small = target if target.ndim == 4 else target.unsqueeze(3)
+    picture = torch.nn.functional.max_pool2d(small.permute(0, 3, 1, 2).float(), small.shape[1] // SIDE)
+    images = picture.permute(0, 2, 3, 1).to(torch.uint8).expand(-1, -1, -1, 3).contiguous()
+    inputs, targets = augment_with_targets(
+        {"photo": images, "age": torch.zeros(len(images), 3)},
+        {"mask": target, "class": torch.arange(len(images))},
+        {"mask": Layout("map", (2, SIDE, SIDE)), "class": Layout("vector", (4,))},
+        {"photo": plan},
+        {"photo": FEATURES["image"], "age": FEATURES["numbers"]},
+        chance(3),
+    )
+    assert targets["class"].tolist() == list(range(len(images)))
+    assert targets["mask"].shape == target.shape
+    assert targets["mask"].dtype == target.dtype
+    return inputs["photo"], targets["mask"]
+
+
+@pytest.mark.parametrize(
+    "plan", [{"flip": 0.5, "flip_vertical": 0.5}, {"translate": 0.4}, {"flip": 0.5, "translate": 0.3}]
+)
+def test_labels_of_pixels_move_as_their_picture(plan: dict[str, Any]) -> None:
+    target = torch.randint(0, 200, (32, SIDE, SIDE), generator=chance(1)).to(torch.uint8)
+    picture, labels = moved_together(plan, target)
+    assert (labels != target).any()
+    assert torch.equal(picture[..., 0], labels)
+
+
+def test_labels_that_are_negative_stay_so() -> None:
+    target = torch.full((4, SIDE, SIDE), -1, dtype=torch.int16)
+    _, labels = augment_with_targets(
+        {"photo": batch_of("image", 4)}, {"mask": target}, {"mask": Layout("map", (1, SIDE, SIDE))},
+        {"photo": {"rotate": 90, "flip": 0.5, "brightness": 0.2, "erase": 0.5}}, {"photo": FEATURES["image"]}, chance(),
+    )  # fmt: skip
+    assert torch.equal(labels["mask"], target)
+
+
+@pytest.mark.parametrize("plan", [{"rotate": 40}, {"scale": 0.4, "flip": 0.5}, {"crop": 0.5, "translate": 0.2}])
+def test_labels_are_turned_with_their_picture_and_never_mixed(plan: dict[str, Any]) -> None:
+    target = torch.zeros(32, SIDE, SIDE, dtype=torch.uint8)
+    target[:, 2:7, 3:11] = 200
+    picture, labels = moved_together(plan, target)
+    assert set(labels.unique().tolist()) == {0, 200}
+    assert (labels != target).any()
+    # Away from edges, where colors are interpolated, both say the same.
+    sure = (picture[..., 0] < 50) | (picture[..., 0] > 150)
+    assert torch.equal((picture[..., 0] > 100)[sure], (labels > 100)[sure])
+
+
+@pytest.mark.parametrize("plan", [{"flip": 0.5, "flip_vertical": 0.5, "translate": 0.4}])
+def test_a_target_three_times_as_large_moves_as_its_picture(plan: dict[str, Any]) -> None:
+    """Every pixel of the picture is the largest of nine in the target, wherever they go."""
+    target = torch.randint(0, 200, (32, 3 * SIDE, 3 * SIDE, 1), generator=chance(1)).to(torch.uint8)
+    picture, large = moved_together(plan, target)
+    assert (large != target).any()
+    largest = torch.nn.functional.max_pool2d(large[..., 0].unsqueeze(1).float(), 3)
+    assert torch.equal(picture[..., 0].float(), largest[:, 0])
+
+
+def test_a_mirrored_large_target_is_mirrored_exactly() -> None:
+    target = torch.randint(0, 200, (4, 2 * SIDE, 2 * SIDE, 1), generator=chance(1)).to(torch.uint8)
+    _, large = moved_together({"flip": 1.0}, target)
+    assert torch.equal(large, target.flip(2))

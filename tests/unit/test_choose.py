@@ -62,6 +62,17 @@ def test_the_users_network_is_kept_and_checked() -> None:
     assert "resnet" in caught.value.fix
 
 
+def test_a_family_that_gives_what_the_answer_needs_is_taken() -> None:
+    plans, _ = networks.choose({"photo": IMAGE}, 5000, {}, wanted={"pyramid"})
+    assert plans["photo"].name == "resnet"
+    asked, _ = networks.choose({"photo": IMAGE}, 5000, {"photo": NetworkPlan("transformer")}, wanted={"pyramid"})
+    assert asked["photo"].name == "transformer"
+    able, why = networks._able("transformer", "usual", {"image"}, {"pyramid"})
+    assert able == "convolutional"
+    assert "pyramid" in why
+    assert networks._able("bag", "usual", {"tokens"}, {"pyramid"}) == ("bag", "usual")
+
+
 def test_many_long_sounds_are_made_small_early_and_few_or_short_ones_are_not() -> None:
     def options(frames: int, rows: int) -> dict[str, object]:
         plans, _ = networks.choose({"clip": Feature("spectrogram", (frames, 64), "float16")}, rows, {})

@@ -667,7 +667,7 @@ def test_missing_files_are_answered_with_the_nearest(tmp_path: Path) -> None:
         (["train/1.png", "test/a/2.png"], "train/ has no class folders"),
         (["train/1.png", "test/2.png"], "no class folders"),
         (["test/a/1.png", "val/a/1.png"], "no train/"),
-        (["images/1.png", "masks/1.png"], "not classes"),
+        (["images/1.png", "annotations/1.png"], "not classes"),
         (["a.csv", "b.csv"], "not clear which"),
         (["metadata.csv", "metadata.jsonl"], "several metadata tables"),
         (["train.csv", "test.csv", "test.tsv"], "both are the test part"),
@@ -768,3 +768,26 @@ except MissingDependencyError as error:
     assert done.returncode == 0, done.stderr
     assert "lamina[tables]" in done.stdout
     assert issubclass(MissingDependencyError, InputError)
+
+
+def test_pictures_beside_masks_are_pairs(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    classes(root, "images/b.png", "images/a.jpg", "images/alone.png", "masks/a.png", "masks/b.png", "masks/other.png")
+    table = open_table(root, tmp_path / "cache")
+    found = table.take(np.arange(3), ["path", "mask"])
+    assert table.columns == ("path", "mask")
+    assert found["path"].tolist() == ["images/a.jpg", "images/alone.png", "images/b.png"]
+    assert found["mask"].tolist() == ["masks/a.png", None, "masks/b.png"]
+    assert [chunk.values["path"].tolist() for chunk in read_chunks(root)] == [found["path"].tolist()]
+
+
+def test_pairs_of_a_training_and_a_test_part(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    classes(root, *(f"{part}/{kind}/{name}.png" for part in ("test", "train") for kind in ("Images", "masks")
+                    for name in "ab"))  # fmt: skip
+    table = open_table(root, tmp_path / "cache")
+    found = table.take(np.arange(4), list(table.columns))
+    assert found["split"].tolist() == ["train", "train", "test", "test"]
+    assert found["mask"].tolist()[:2] == ["train/masks/a.png", "train/masks/b.png"]

@@ -58,6 +58,7 @@ def choose(
     classify: bool = False,
     accelerated: bool = False,
     wanted: Collection[str] = (),
+    layouts: Collection[str] = (),
 ) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
     """A network for each group of inputs, and the reasons by dotted key.
 
@@ -69,6 +70,7 @@ def choose(
         classify: is any target a class?
         accelerated: is there a GPU?
         wanted: what the answers need besides a vector: "pyramid", "sequence".
+        layouts: the kinds of layouts that the answers have.
 
     Raises:
         InputError: the user's network does not read this kind of input.
@@ -86,6 +88,8 @@ def choose(
             name, why = _able(name, why, kinds, wanted)
         _check_accepts(key, name, kinds, asked.weights if not asked.name else "")
         options, option_reason = _options(name, [features[field] for field in fields], rows, classify, tokens)
+        if name == "resnet" and "places" in layouts:
+            options, option_reason = {"blocks": 2}, "two blocks a stage: beside the search for boxes they cost little"
         if asked.weights:
             options, option_reason = _fitting(asked.weights, base, features[fields[0]])
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})

@@ -37,6 +37,7 @@ from lamina.modalities._files import (
 )
 from lamina.modalities._frame import Frame
 from lamina.modalities._options import choice
+from lamina.modalities._pixels import PIXEL_LIMIT, bytes_of, eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -55,8 +56,6 @@ SIDES = (32, 48, 64, 96, 128, 160, 192, 224)
 NATIVE_SIDE = 64
 DEFAULT_CAP = 96
 LARGEST_SIDE = 1024
-PIXEL_LIMIT = 89_478_485
-"""A larger picture is refused before it is decoded (Pillow's own limit): a small file can hold a huge one."""
 HEADERS = 500
 STATISTICS = 2000
 DEFAULTS: dict[str, Json] = {"size": "auto", "channels": "auto", "resize": "auto", "missing": "error"}
@@ -112,7 +111,7 @@ def header(value: object, root: Path | None = None) -> Header:
         Unreadable: it is no picture, and why.
     """
     if isinstance(value, np.ndarray):
-        pixels = _pixels(value)
+        pixels = bytes_of(value)
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
         return Header(pixels.shape[1], pixels.shape[0], mode, "array")
     try:
@@ -235,7 +234,7 @@ class Encoder:
         """
         try:
             if isinstance(value, np.ndarray):
-                flat = _pixels(value)
+                flat = bytes_of(value)
                 opened = _image_module().fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
             else:
                 opened = _open(value, root)
@@ -291,7 +290,7 @@ class Encoder:
     def _encode_one(self, value: object, root: Path | None) -> Array:
         try:
             if isinstance(value, np.ndarray):
-                pixels = _pixels(value)
+                pixels = bytes_of(value)
                 if pixels.shape == (self.height, self.width, self.channels):
                     return pixels
                 return self._fitted(_image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
@@ -428,41 +427,8 @@ def _plain(picture: Picture, channels: int) -> tuple[Picture, bool]:
         transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
         return images.alpha_composite(white, clear).convert(wanted), transparent
     if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = images.fromarray(_eight_bits(np.asarray(picture)))
+        picture = images.fromarray(eight_bits(np.asarray(picture)))
     return picture.convert(wanted), False
-
-
-def _eight_bits(pixels: Array) -> Array:
-    """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
-    numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
-    largest = float(numbers.max(initial=0))
-    if pixels.dtype == np.uint16 or (pixels.dtype.kind in "iu" and largest > 255):
-        numbers = numbers / 257
-    elif pixels.dtype.kind == "f" and largest <= 1:
-        numbers = numbers * 255
-    return np.rint(np.clip(numbers, 0, 255)).astype(np.uint8)
-
-
-def _pixels(array: Array) -> Array:
-    """uint8 [height, width, channel] from an array: 0..255, 16-bit unsigned, bool, or float 0..1."""
-    pixels = array[:, :, None] if array.ndim == 2 else array
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise Unreadable(f"an array of shape {array.shape} is no picture: [height, width] or [height, width, 1 to 4]")
-    if pixels.shape[0] * pixels.shape[1] > PIXEL_LIMIT:
-        raise Unreadable(f"{pixels.shape[1]} x {pixels.shape[0]} pixels are over the limit of {PIXEL_LIMIT:,}")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
-    if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
-        raise Unreadable("the array holds something else than finite numbers")
-    low, high = float(pixels.min()), float(pixels.max())
-    limit = 65535 if pixels.dtype == np.uint16 else 255 if pixels.dtype.kind in "iu" else 1
-    if low < 0 or high > limit:
-        raise Unreadable(
-            f"{pixels.dtype.name} pixels must lie between 0 and {limit}, these go from {low:g} to {high:g}"
-        )
-    return _eight_bits(pixels)
 
 
 def _border(picture: Picture) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from lamina.baselines._features import collect
 from lamina.baselines._run import compare
 from lamina.choose import hardware
 from lamina.data.examples import IN_MEMORY, blocks, room
+from lamina.files import cannot_write
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
@@ -119,13 +120,31 @@ def _write(run: Run, found: Answers) -> None:
     }  # fmt: skip
     arrays = {f"{target}/{item.name}": item.output for target, items in found.items() for item in items}
     beside = run.folder / f".{FILES[1]}.part"
-    with beside.open("wb") as file:
-        # Large answers lie on disk already, and go from there to here without being in memory as a whole.
-        np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(run.folder / FILES[1])
+    try:
+        with beside.open("wb") as file:
+            with zipfile.ZipFile(file, "w", compresslevel=1) as archive:
+                for name, array in arrays.items():
+                    _put(archive, f"{name}.npy", array)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(run.folder / FILES[1])
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise cannot_write(run.folder / FILES[1], error) from error
     run.write_json(run.folder / FILES[0], document)
+
+
+def _put(archive: zipfile.ZipFile, name: str, array: Array) -> None:
+    """As `numpy.savez` writes it, but a part at a time; large answers, which lie on disk, in half precision, packed."""
+    large = array.nbytes > IN_MEMORY
+    kind = np.dtype(np.float16) if large else array.dtype
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = zipfile.ZIP_DEFLATED if large else zipfile.ZIP_STORED
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
+    with archive.open(entry, "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+        for part in blocks(array):
+            file.write(np.ascontiguousarray(array[part], kind).tobytes())
 
 
 def read_baselines(run: Run, plan: Plan) -> Answers | None:

@@ -162,7 +162,14 @@ def _decided(
         wanted = {reads(layout_of(task)) for task in prepared.tasks.values()} - {"vector"}
         layouts = {layout_of(task).kind for task in prepared.tasks.values()}
         networks, why = choose_networks.choose(
-            features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted
+            features,
+            rows,
+            asked,
+            request.base,
+            classify=classes,
+            accelerated=accelerated,
+            wanted=wanted,
+            layouts=layouts,
         )
         optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes, layouts)
         networks, rate, for_scratch = choose_training.rates(networks, classes)

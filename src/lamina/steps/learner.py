@@ -173,7 +173,7 @@ def known(target: Tensor) -> Tensor:
 def _class_weights(prepared: Prepared, name: str) -> list[float] | None:
     """Weights that make every class count alike: of rows, or of the pixels of maps of labels."""
     labels, layout = prepared.examples.arrays[name], layout_of(prepared.tasks[name])
-    maps = layout.kind == "map" and labels.ndim == 3
+    maps = layout.kind == "map" and labels.ndim == 3 and labels.dtype == np.uint8
     if not (labels.ndim == 1 or maps) or not np.issubdtype(labels.dtype, np.integer):
         return None
     classes = layout.shape[0]

@@ -89,7 +89,7 @@ def grown(seeds: Array, inside: Array) -> Array:
 def _around(ids: Array) -> Array:
     """The largest number among the four neighbors."""
     padded = np.pad(ids, 1)
-    return np.maximum.reduce([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
+    return np.asarray(np.maximum.reduce([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]))
 
 
 def instances(inside: Array, foreground: Array, smallest: int = 0) -> Array:

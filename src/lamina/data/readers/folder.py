@@ -74,7 +74,8 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
 def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
     """Pictures with a picture that belongs to each."""
     files = {file.path: file for file in walk(root)}
-    rows, unreadable = [], []
+    rows: list[paired.Pair] = []
+    unreadable: list[paired.Pair] = []
     for pair in pairs:
         problem = files[pair.path].problem if pair.path in files else ""
         (unreadable if problem else rows).append(pair)

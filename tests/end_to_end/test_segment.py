@@ -1,0 +1,160 @@
+"""Masks from the command line: learned, resumed, sealed, answered at the pictures' own size, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures import command, environment, jsonl, read_csv, run_command
+from PIL import Image
+
+import lamina
+from lamina.cli import main
+
+SETS = (
+    "training.epochs=16", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
+    "training.keep=last", "training.batch_size=8", "network.width=8", "network.halvings=1", "network.stages=2",
+    "task.mask.decoder_width=8", "task.mask.upsampling=transposed",
+)  # fmt: skip
+TRAIN = ("train", "discs", "--target", "mask", "--seed", "1", "--set", *SETS)
+SIDE = 32
+
+
+def disc(random: np.random.Generator, height: int = SIDE, width: int = SIDE) -> tuple[Any, Any]:
+    """A picture of a bright disc on a noisy ground, and its mask."""
+    y, x = random.integers(8, height - 8), random.integers(8, width - 8)
+    rows, columns = np.mgrid[:height, :width]
+    mask = ((rows - y) ** 2 + (columns - x) ** 2 < 36).astype(np.uint8)
+    picture = np.clip(90 + 100 * mask + random.normal(0, 20, mask.shape), 0, 255).astype(np.uint8)
+    return picture, 255 * mask
+
+
+def discs(folder: Path, number: int = 48) -> Path:
+    """`images` and `masks` with the same names."""
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / "discs" / name).mkdir(parents=True)
+    for row in range(number):
+        picture, mask = disc(random)
+        Image.fromarray(picture).save(folder / "discs" / "images" / f"{row:02d}.png")
+        Image.fromarray(mask).save(folder / "discs" / "masks" / f"{row:02d}.png")
+    return folder / "discs"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A folder with the data, and a finished run on it."""
+    folder = tmp_path_factory.mktemp("segment")
+    discs(folder)
+    done = run_command(folder, *TRAIN, "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_it_learns_the_masks_and_says_how_well(whole: Path) -> None:
+    results = json.loads((whole / "whole" / "results.json").read_text())
+    target = results["targets"][0]
+    assert target["task"] == "segment"
+    assert list(target["scores"]) == ["dice", "iou", "pixel_accuracy"]
+    assert target["scores"]["dice"]["value"] > 0.75
+    assert {item["name"] for item in target["baselines"]} == {
+        "the commonest class everywhere", "a threshold on the brightness", "gradient-boosted trees for each pixel",
+    }  # fmt: skip
+    assert results["seal"]["same_answers"] == 1
+    shown = results["exhibits"]
+    assert len(shown[0]["pictures"]) >= 9
+    assert any("IoU" in line for line in shown[1]["lines"])
+    report = (whole / "whole" / "report.html").read_text()
+    assert "mask: answers" in report
+
+
+def test_killed_and_resumed_it_is_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "discs", tmp_path / "discs")
+    process = subprocess.Popen(
+        command(*TRAIN, "--out", "run"), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not any(
+        int(file.stem) >= 9 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = run_command(tmp_path, "resume", "run")
+    assert done.returncode == 0, done.stderr
+    found, wanted = tmp_path / "run", whole / "whole"
+    assert (found / "weights.safetensors").read_bytes() == (wanted / "weights.safetensors").read_bytes()
+    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (found, wanted)]
+    assert losses[0] == losses[1]
+
+
+def test_pictures_of_any_size_get_masks_of_their_size(whole: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    (tmp_path / "new").mkdir()
+    truths = {}
+    for name, height, width in (("same", 32, 32), ("large", 70, 90), ("small", 24, 24)):
+        picture, truths[name] = disc(random, height, width)
+        Image.fromarray(picture).save(tmp_path / "new" / f"{name}.png")
+    (tmp_path / "new" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    model = whole / "whole" / "model.lamina"
+    assert main(["predict", str(model), str(tmp_path / "new"), "--out", str(tmp_path / "answers")]) == 0
+    rows = {row["path"]: row for row in read_csv(tmp_path / "answers" / "answers.csv")}
+    assert rows["broken.png"]["error"]
+    assert not rows["broken.png"]["mask"]
+    for name, truth in truths.items():
+        row = rows[f"{name}.png"]
+        assert row["error"] == ""
+        mask = np.asarray(Image.open(tmp_path / "answers" / row["mask"]))
+        assert mask.shape == truth.shape
+        assert set(np.unique(mask)) <= {0, 255}
+        assert 2 * ((mask > 0) & (truth > 0)).sum() / ((mask > 0).sum() + (truth > 0).sum()) > 0.6
+        assert float(row["mask.share.255"]) == pytest.approx(float((mask > 0).mean()), abs=1e-6)
+    loaded = lamina.load(model)
+    assert loaded.check_golden()["sound"]
+    answer = loaded.predict([{"path": np.asarray(Image.open(tmp_path / "new" / "large.png"))}])[0]
+    assert (answer["mask"] == np.asarray(Image.open(tmp_path / "answers" / "large.png"))).all()
+
+
+def test_labelled_pictures_score_a_sealed_model(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(whole / "whole" / "model.lamina"), str(whole / "discs"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 48
+    assert found["targets"]["mask"]["dice"]["value"] > 0.75
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("size", ("its picture 32 x 32", "masks")),
+        ("missing", ("there is no mask", "bad_rows")),
+        ("single", ("one class only", "two different values")),
+    ],
+)
+def test_what_is_wrong_with_masks_is_said(
+    change: str, words: tuple[str, ...], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "discs"
+    shutil.copytree(whole / "discs", data)
+    for number, mask in enumerate(sorted((data / "masks").iterdir())):
+        if change == "size" and number % 2:
+            Image.open(mask).resize((16, 16)).save(mask)
+        if change == "missing" and number % 2:
+            mask.unlink()
+        if change == "single":
+            Image.new("L", (SIDE, SIDE)).save(mask)
+    assert main(["train", str(data), "--target", "mask", "--out", str(tmp_path / "run"), "--set", *SETS]) != 0
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_answers_that_are_pictures_need_a_place(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(whole / "whole" / "model.lamina"), str(whole / "discs"), "--out", "-"]) != 0
+    assert "--out answers/" in capsys.readouterr().err

@@ -1,0 +1,345 @@
+"""Masks: what is read, learned, answered and scored, against calculations by hand and by other libraries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch.nn import functional
+
+from lamina.data.schema import Field, Values
+from lamina.errors import InputError
+from lamina.modalities import Encoder
+from lamina.modalities.image import Encoder as Pictures
+from lamina.modalities.image import describe
+from lamina.tasks import Described, LaidOut, Mapped, Shown
+from lamina.tasks._map_losses import parts_of
+from lamina.tasks._regions import bordered, components, instances, matched
+from lamina.tasks.segment import PARTS, Task, suits
+
+Array = np.ndarray[Any, Any]
+SIDE = 24
+
+
+def column(*values: Any) -> Values:
+    array = np.empty(len(values), dtype=object)
+    for place, value in enumerate(values):
+        array[place] = value
+    return array
+
+
+def squares(*codes: int, side: int = SIDE) -> Array:
+    """A mask with a square of each code, one beside the other."""
+    mask = np.zeros((side, side), np.uint8)
+    for place, code in enumerate(codes):
+        mask[2:8, 2 + 7 * place : 8 + 7 * place] = code
+    return mask
+
+
+def encoder(size: Any = (SIDE, SIDE), resize: str = "stretch") -> Encoder:
+    pictures = column(*(np.full((SIDE, SIDE, 3), level, np.uint8) for level in (10, 200)))
+    return Pictures.fit(lambda: [pictures], {"size": list(size), "resize": resize})
+
+
+def fitted(masks: Sequence[Any], size: Any = (SIDE, SIDE), resize: str = "stretch", **options: Any) -> Task:
+    return Task.fit(
+        Field("mask", "image", role="target"), lambda: [column(*masks)], options,
+        inputs={"photo": encoder(size, resize)},
+    )  # fmt: skip
+
+
+def outputs(task: Task, codes: Array) -> Array:
+    """Log-probabilities that are sure of these classes, [row, width]."""
+    classes = len(task.labels)
+    probability = np.where(np.arange(classes)[None, :, None, None] == codes[:, None], 0.9, 0.1 / (classes - 1))
+    return np.log(probability).astype(np.float32).reshape(len(codes), -1)
+
+
+def test_it_keeps_the_protocols_and_suits_masks() -> None:
+    task = fitted([squares(1, 2), squares(2)])
+    for protocol in (LaidOut, Mapped, Shown, Described):
+        assert isinstance(task, protocol)
+    assert task.width == task.layout.size == 3 * SIDE * SIDE
+    field = Field("mask", "image", role="target")
+    assert suits(field, describe(column(squares(1), squares(2)))) is not None
+    assert suits(field, describe(column(np.zeros((4, 4, 3), np.uint8)))) is None
+    assert suits(Field("what", "category", role="target"), {}) is None
+
+
+def test_scores_are_those_by_hand() -> None:
+    task = fitted([squares(1), squares()], size=(2, 3))
+    truth = np.array([[[0, 1, 1], [0, 0, 1]], [[0, 0, 0], [1, 255, 255]]], np.uint8)
+    answer = np.array([[[0, 1, 0], [1, 0, 1]], [[0, 0, 0], [0, 1, 0]]])
+    # Of one thing: hits 2, missed 2, wrongly said 1; of the background 5 hits; 10 pixels have a label.
+    found = {name: score.value for name, score in task.scores(outputs(task, answer), truth).items()}
+    assert list(found) == ["dice", "iou", "pixel_accuracy"]
+    assert found["dice"] == pytest.approx(2 * 2 / (3 + 4))
+    assert found["iou"] == pytest.approx(2 / 5)
+    assert found["pixel_accuracy"] == pytest.approx(7 / 10)
+    # Per row: 2 hits of 3 said and 3 true; nothing hit.
+    np.testing.assert_allclose(task.row_losses(outputs(task, answer), truth), [1 - 4 / 6, 1])
+
+
+def test_several_classes_are_averaged_over_those_that_occur() -> None:
+    task = fitted([squares(1, 2, 3), squares(2)], size=(2, 3))
+    truth = np.array([[[0, 0, 1], [1, 2, 2]]], np.uint8)
+    answer = np.array([[[0, 1, 1], [1, 2, 0]]])
+    found = {name: score.value for name, score in task.scores(outputs(task, answer), truth).items()}
+    assert found["mean_iou"] == pytest.approx((1 / 3 + 2 / 3 + 1 / 2) / 3)
+    assert found["mean_dice"] == pytest.approx((2 / 4 + 4 / 5 + 2 / 3) / 3)
+    assert found["pixel_accuracy"] == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("masks", [[squares(1), squares()], [squares(1, 2), squares(2, 1)]])
+def test_a_row_that_counts_twice_is_as_good_as_two_rows(masks: list[Array]) -> None:
+    task, random = fitted(masks, size=(5, 6)), np.random.default_rng(0)
+    classes = len(task.labels)
+    truth = random.integers(0, classes, (3, 5, 6)).astype(np.uint8)
+    output = outputs(task, random.integers(0, classes, (3, 5, 6)))
+    weighted = task.scorer(output, truth)(np.array([[2.0, 0.0, 1.0]]))
+    repeated = task.scores(output[[0, 0, 2]], truth[[0, 0, 2]])
+    assert list(weighted) == list(repeated)
+    for name, score in repeated.items():
+        assert weighted[name][0] == pytest.approx(score.value)
+        assert list(task.scorer(output, truth, name)(np.ones((1, 3)))) == [name]
+
+
+def test_the_loss_is_cross_entropy_and_dice_and_blind_where_there_is_no_label() -> None:
+    task = fitted([squares(1, 2), squares(2)], size=(4, 5))
+    random = torch.Generator().manual_seed(0)
+    output = torch.randn(3, 1, task.width, generator=random, requires_grad=True)
+    target = torch.randint(0, 3, (3, 4, 5), generator=random).to(torch.uint8)
+    target[0, :2] = 255
+    target[2] = 0
+    found = task.loss(output, target, {})
+    logits = output[:, 0].reshape(3, 3, 4, 5)
+    for row in range(3):
+        known = target[row] != 255
+        entropy = functional.cross_entropy(logits[row][:, known].T, target[row][known].long())
+        probability = torch.softmax(logits[row].detach(), 0)
+        missed = [
+            1 - (2 * (probability[code] * wanted).sum() + 1) / ((probability[code] * known).sum() + wanted.sum() + 1)
+            for code in (1, 2)
+            if (wanted := (target[row] == code).float()).any()
+        ]
+        dice = sum(missed) / len(missed) if missed else 0.0
+        assert float(found[row].detach()) == pytest.approx(float(entropy.detach() + dice), rel=1e-5)
+    found.sum().backward()
+    assert output.grad is not None
+    gradient = output.grad.reshape(3, 3, 4, 5)
+    assert (gradient[0, :, :2] == 0).all()
+    assert (gradient[0, :, 2:] != 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weights": [0.2, 2.0, 5.0]}, {"label_smoothing": 0.1}])
+def test_the_loss_descends_to_right_answers(options: dict[str, Any]) -> None:
+    task = fitted([squares(1, 2), squares(2)], size=(6, 7))
+    target = np.random.default_rng(0).integers(0, 3, (4, 6, 7)).astype(np.uint8)
+    output = torch.zeros(4, 1, task.width, requires_grad=True)
+    optimizer = torch.optim.Adam([output], lr=0.2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        task.loss(output, torch.from_numpy(target), options).sum().backward()
+        optimizer.step()
+    answer = task.combine(output.detach()).numpy()
+    np.testing.assert_allclose(np.exp(answer.reshape(4, 3, -1)).sum(axis=1), 1, rtol=1e-5)
+    assert task.scores(answer, target)["mean_iou"].value == 1
+    assert all((mask == wanted).all() for mask, wanted in zip(task.decode(answer)[""], target, strict=True))
+
+
+def test_values_and_names_are_kept_and_answered() -> None:
+    task = fitted([squares(7, 200), squares(200)], names=["ground", "road", "car"])
+    assert task.values == (0, 7, 200)
+    codes = task.encode(column(squares(7, 200))).array
+    np.testing.assert_array_equal(codes[0], np.searchsorted([0, 7, 200], squares(7, 200)))
+    answers = task.decode(outputs(task, codes))
+    np.testing.assert_array_equal(answers[""][0], squares(7, 200))
+    assert list(answers) == ["", ".share.road", ".share.car"]
+    assert answers[".share.road"][0] == pytest.approx(36 / SIDE**2)
+    expected, answered = task.described(outputs(task, codes)[0], codes[0])
+    assert expected == answered == f"road {36 / SIDE**2:.1%}, car {36 / SIDE**2:.1%}"
+
+
+def test_any_value_can_be_the_foreground() -> None:
+    task = fitted([squares(3, 9), squares(4)], kind="foreground")
+    assert task.labels == ("background", "foreground")
+    codes = task.encode(column(squares(50, 3))).array
+    np.testing.assert_array_equal(codes[0], squares(50, 3) > 0)
+    assert set(np.unique(task.decode(outputs(task, codes))[""][0])) == {0, 255}
+
+
+def test_polygons_are_filled_and_their_labels_are_the_classes() -> None:
+    corners = [[2, 3], [2, 9], [11, 9], [11, 3]]
+    drawn = json.dumps(
+        [{"label": "dog", "points": corners}, {"label": "cat", "points": [[15, 15], [20, 15], [15, 20]]}]
+    )
+    task = fitted([drawn, json.dumps([{"label": "cat", "polygon": corners}])])
+    assert task.labels == ("background", "cat", "dog")
+    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+    codes = task.encode(column(drawn), inputs={"photo": column(picture)}).array[0]
+    assert (codes[3:10, 2:12] == 2).all()
+    assert codes[15, 16] == 1
+    assert codes[12:15].max() == 0
+    plain = fitted([[corners], [[[0, 0], [5, 0], [5, 5]]]])
+    assert plain.labels == ("background", "object")
+
+
+def test_a_mask_lies_as_its_picture_does() -> None:
+    wide = np.zeros((20, 40), np.uint8)
+    wide[5:15, 10:30] = 1
+    task = fitted([wide, squares(1)], size=(16, 16), resize="pad")
+    codes = task.encode(column(wide)).array[0]
+    assert (codes[:4] == 255).all()
+    assert (codes[12:] == 255).all()
+    assert (codes[6:10, 4:12] == 1).all()
+    assert (codes == 1).sum() == 32
+    assert (codes == 0).sum() == 8 * 16 - 32
+
+
+def test_instances_are_recognised_encoded_and_answered() -> None:
+    masks = []
+    for seed in range(4):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        for number in range(9 + seed):
+            mask[1 + 6 * (number // 4) : 5 + 6 * (number // 4), 6 * (number % 4) : 4 + 6 * (number % 4)] = number + 1
+        masks.append(mask)
+    task = fitted(masks)
+    assert task.kind == "instances"
+    assert task.labels == PARTS
+    target = task.encode(column(*masks)).array
+    assert target.dtype == np.int16
+    output = outputs(task, task.classes(target))
+    answers = task.decode(output)
+    assert answers[".count"].tolist() == [9, 10, 11, 12]
+    scores = {name: score.value for name, score in task.scores(output, target).items()}
+    assert scores == {"dice": 1, "iou": 1, "pixel_accuracy": 1, "instance_f1": 1, "count_error": 0}
+    assert task.described(output[0], target[0])[0].startswith("9 instances")
+    assert task.restore(json.loads(json.dumps(task.state()))) == task
+    assert fitted(masks, kind="classes").kind == "classes"
+
+
+def test_touching_instances_are_told_apart_by_their_borders() -> None:
+    ids = np.zeros((12, 20), np.int16)
+    ids[2:10, 2:10], ids[2:10, 10:18] = 1, 2
+    edge = bordered(ids)
+    parts = np.where(edge, 2, ids > 0)
+    np.testing.assert_array_equal(parts_of(torch.from_numpy(ids[None]), -1, 255)[0].numpy(), parts)
+    found = instances(parts == 1, parts > 0)
+    np.testing.assert_array_equal(found, ids)
+    assert components(ids > 0).max() == 1
+
+
+def test_small_instances_are_left_out_and_parts_without_an_inside_stay() -> None:
+    inside = np.zeros((10, 10), bool)
+    inside[1:4, 1:4] = True
+    foreground = inside.copy()
+    foreground[0:5, 0:5] = True
+    foreground[8, 6:9] = True
+    assert instances(inside, foreground).max() == 2
+    assert instances(inside, foreground, smallest=4).max() == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_components_are_those_of_scipy(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = ndimage.gaussian_filter(random.normal(size=(31, 47)), 0.3 * seed) > 0
+    wanted, number = ndimage.label(mask)
+    found = components(mask)
+    assert found.max() == number
+    assert len(np.unique(np.stack([found.ravel(), wanted.ravel()]), axis=1).T) == number + 1
+    assert components(np.zeros((3, 4), bool)).max() == 0
+    assert components(np.ones((3, 4), bool)).tolist() == [[1] * 4] * 3
+
+
+def test_instances_match_above_a_half() -> None:
+    truth, answer = np.zeros((4, 10), int), np.zeros((4, 10), int)
+    truth[:, :4], truth[:, 6:] = 1, 2
+    answer[:, :3], answer[:2, 6:], answer[3, 4:6] = 1, 2, 3
+    # 12 of 16 shared pixels are enough, 8 of 16 are not.
+    assert matched(answer, truth) == (1, 3, 2)
+
+
+def test_two_networks_agree_but_for_pixels_on_the_edge() -> None:
+    task = fitted([squares(1), squares()], size=(4, 4))
+    before = outputs(task, np.random.default_rng(0).integers(0, 2, (3, 4, 4)))
+    assert task.agreement(before, before + np.float32(1e-6)).holds
+    tied = before.reshape(3, 2, 4, 4).copy()
+    tied[1, :, 2, 2] = [-0.7, -0.7 + 1e-6]
+    moved = tied.copy()
+    moved[1, :, 2, 2] = [-0.7 + 2e-6, -0.7]
+    found = task.agreement(tied.reshape(3, -1), moved.reshape(3, -1))
+    assert found.same.tolist() == [True, False, True]
+    assert found.holds
+    moved[1, :, 2, 2] = [-0.1, -2.3]
+    assert not task.agreement(tied.reshape(3, -1), moved.reshape(3, -1)).holds
+
+
+def test_what_is_wrong_with_a_mask_is_an_error_of_its_row(tmp_path: Path) -> None:
+    task = fitted([squares(1), squares(1, 1)], unlabelled=255)
+    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+    Image.fromarray(squares(1)).save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    masks = column(
+        "good.png", "nowhere.png", "broken.png", None, squares(1)[:20], squares(9), np.zeros((SIDE, SIDE, 3), np.uint8)
+        + np.array([1, 2, 3], np.uint8), np.full((SIDE, SIDE), 255, np.uint8), "[[[1, 2]]]", "[[", squares(1) + 0.5,
+    )  # fmt: skip
+    found = task.encode(masks, tmp_path, {"photo": column(*[picture] * len(masks))})
+    assert list(found.errors) == list(range(1, 11))
+    np.testing.assert_array_equal(found.array[0], squares(1))
+    assert (found.array[1:] == 255).all()
+    for row, words in {
+        1: "nowhere.png", 3: "no mask", 4: "24 x 20", 5: "value 9", 6: "colors", 7: "no pixel", 8: "three points",
+        9: "JSON", 10: "whole numbers",
+    }.items():  # fmt: skip
+        assert words in found.errors[row], found.errors[row]
+
+
+@pytest.mark.parametrize(
+    ("masks", "options", "words"),
+    [
+        ([squares(), squares()], {}, "one class only"),
+        (["nowhere.png"], {}, "None of the masks"),
+        ([squares(1)], {"kinds": "classes"}, "kind"),
+        ([squares(1)], {"kind": "boxes"}, "instances"),
+        ([squares(1)], {"names": ["only one"]}, "2 different names"),
+        ([squares(1)], {"unlabelled": "none"}, "255"),
+        ([np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 70], {"kind": "classes"}, "kind=instances"),
+    ],
+)
+def test_wrong_masks_and_wishes_name_the_fix(masks: list[Any], options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as raised:
+        fitted(masks, **options)
+    assert words in f"{raised.value.what} {raised.value.fix}"
+    assert raised.value.fix
+
+
+def test_there_must_be_one_picture_that_is_encoded_to_its_edges() -> None:
+    field, masks = Field("mask", "image", role="target"), [column(squares(1))]
+    for inputs, words in (
+        ({}, "no picture"),
+        ({"a": encoder(), "b": encoder()}, "several"),
+        ({"a": encoder(resize="crop")}, "edges"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Task.fit(field, lambda: masks, {}, inputs=inputs)
+    with pytest.raises(InputError, match="outputs"):
+        Task.fit(field, lambda: masks, {}, inputs={"a": encoder((1024, 1024))})
+
+
+def test_the_report_sees_pictures_beside_truth_and_answer() -> None:
+    task = fitted([squares(1, 2), squares(2)])
+    target = np.stack([squares(1, 2), squares(2), squares()])
+    sights = task.sights(
+        outputs(task, target), target, lambda rows: {"photo": np.zeros((len(rows), SIDE, SIDE, 1), np.uint8)}
+    )
+    assert len(sights[0].pictures) == 9
+    assert all(picture.ndim == 3 and picture.shape[2] == 3 for picture in sights[0].pictures)
+    assert [line.split(":")[0] for line in sights[1].lines] == ["background", "1", "2"]
+    assert "IoU 1.000" in sights[1].lines[1]
