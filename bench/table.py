@@ -51,12 +51,17 @@ def accuracy() -> str:
         )
         for words, tools in found.get("besides", {}).items():
             figures = "; ".join(
-                f"{tool} {statistics.median(values):.1%} ({min(values):.1%} to {max(values):.1%})"
+                f"{tool} {_figure(statistics.median(values))} ({_figure(min(values))} to {_figure(max(values))})"
                 for tool, values in tools.items()
             )
             besides.append(f"{name}, {words}: {figures}.")
     head = "| data | score | median (least to most) | seeds | must | verdict of the first seed | longest run, s |\n"
     return head + "|---|---|---|---|---|---|---|\n" + "\n\n".join(("\n".join(rows), *besides))
+
+
+def _figure(value: float) -> str:
+    """A share as percent, anything larger as it is."""
+    return f"{value:.1%}" if value <= 1 else f"{value:.3g}"
 
 
 def other() -> str:

@@ -72,8 +72,10 @@ def test_every_baseline_answers_like_a_network_and_finds_signal(name: str, task_
             "biases",
             "item_neighbors",
             "empty_map",
+            "no_boxes",
             "pixels",
             "threshold",
+            "usual_boxes",
         )
         return
     features, signal = table(1200)

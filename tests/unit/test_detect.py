@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from lamina.baselines import BaselineFeatures, no_boxes, usual_boxes
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError
 from lamina.learn import _pictures
@@ -365,6 +366,30 @@ def test_what_cannot_be_learned_names_the_fix() -> None:
         assert caught.value.fix
 
 
+def test_baselines_say_nothing_or_what_is_usual() -> None:
+    """Where every picture holds the same, the usual boxes are right; where they differ, each is as sure as frequent."""
+    same = column(*[ROWS[0]] * 6)
+    task = fitted(same)
+    target = task.encode(same).array
+    pictures = BaselineFeatures((), 6)
+    nothing, usual = (
+        module.fit(pictures, target, task, validation=(pictures, target), seed=0, seconds=1)
+        for module in (no_boxes, usual_boxes)
+    )
+    none = nothing.answer(pictures)
+    assert none.shape == (6, task.width)
+    assert task.decode(none)[""][0]["boxes"] == []
+    assert task.scores(none, target)["ap"].value == 0
+    found = usual.answer(pictures)
+    assert task.scores(found, target)["ap50"].value > 0.99
+    mixed = column(*[ROWS[0]] * 5, ROWS[1])
+    target = fitted(mixed).encode(mixed).array
+    rare = usual_boxes.fit(pictures, target, fitted(mixed), validation=(pictures, target), seed=0, seconds=1)
+    answered = fitted(mixed).answers(rare.answer(pictures), 0.02)[0]
+    assert len(answered.scores) == 3
+    assert answered.scores[0] > answered.scores[-1] * 1.5
+
+
 PICTURE = Feature("image", (64, 96, 3), "uint8")
 
 
@@ -437,7 +462,11 @@ def test_a_mosaic_has_the_boxes_of_four_pictures() -> None:
     assert seen > 12
     same, alone = mosaic(pictures, {"boxes": target}, 0.0, generator)
     assert torch.equal(same, pictures)
-    assert torch.equal(alone["boxes"][:, : 1 + task.most], target)
+    assert torch.equal(alone["boxes"], target)
+    half, boxes = mosaic(pictures, {"boxes": target}, 0.5, generator)
+    assert int((half != pictures).flatten(1).any(dim=1).sum()) == 4
+    kept = (half == pictures).flatten(1).all(dim=1)
+    assert torch.equal(boxes["boxes"][kept][:, : 1 + task.most], target[kept])
 
 
 def test_a_mosaic_is_for_boxes_alone() -> None:

@@ -61,6 +61,7 @@ def choose(
     accelerated: bool = False,
     wanted: Collection[str] = (),
     preferred: tuple[str, str] | None = None,
+    layouts: Collection[str] = (),
 ) -> tuple[dict[str, NetworkPlan], dict[str, str]]:
     """A network for each group of inputs, and the reasons by dotted key.
 
@@ -73,6 +74,7 @@ def choose(
         accelerated: is there a GPU?
         wanted: what the answers need besides a vector: "pyramid", "sequence".
         preferred: (family, reason) that suits the task best, where its inputs are of a kind that it reads.
+        layouts: the kinds of layouts that the answers have.
 
     Raises:
         InputError: the user's network does not read this kind of input.
@@ -97,6 +99,8 @@ def choose(
                 {"patch": 4},
                 "frames read four at a time: a step every 40 ms, as answers are given",
             )
+        if name == "resnet" and "places" in layouts:
+            options, option_reason = {"blocks": 2}, "two blocks a stage: beside the search for boxes they cost little"
         if asked.weights:
             options, option_reason = _fitting(asked.weights, base, features[fields[0]])
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})

@@ -215,7 +215,7 @@ def _targets(table: Table, targets: Sequence[str], overrides: Overrides, *, need
             )
     if wanted:
         return tuple(wanted)
-    for usual in ("label", "mask", "boxes") if needed else ("label",):
+    for usual in ("label", "mask", "boxes") if needed else ("label", "mask"):
         if set(table.columns) <= {"path", usual, "split"} and {"path", usual} <= set(table.columns):
             return (usual,)
     if not needed:

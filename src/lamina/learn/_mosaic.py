@@ -19,44 +19,46 @@ CORNERS = ((1, 1), (0, 1), (1, 0), (0, 0))
 
 
 def mosaic(
-    images: Tensor, boxes: dict[str, Tensor], chance: float, generator: torch.Generator | None
+    images: Tensor, boxes: dict[str, Tensor], share: float, generator: torch.Generator | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Some pictures of the batch, each with three others of it around it.
 
     Args:
         images: uint8 [batch, height, width, channel].
         boxes: float32 [batch, 1 + box, 6] by target, as encoded.
-        chance: of each picture.
+        share: of the batch; a fixed number of pictures, so that no shape depends on chance.
 
     Returns:
         Pictures of the same shape, and boxes, of which there may be four times as many.
     """
     batch, height, width, _ = images.shape
-    made = _pictures.uniform(batch, images, generator) < chance
-    across = _pictures.uniform(batch, images, generator, *MIDDLE)
-    down = _pictures.uniform(batch, images, generator, *MIDDLE)
-    columns = torch.arange(width, device=images.device) + 0.5
-    rows = torch.arange(height, device=images.device) + 0.5
-    right = columns[None] >= (across * width)[:, None]
-    lower = rows[None] >= (down * height)[:, None]
-    canvas, found = images, {name: [own[:, :1]] for name, own in boxes.items()}
+    rows = _pictures.uniform(batch, images, generator).argsort()[: round(share * batch)]
+    if not len(rows):
+        return images, boxes
+    across = _pictures.uniform(len(rows), images, generator, *MIDDLE)
+    down = _pictures.uniform(len(rows), images, generator, *MIDDLE)
+    right = torch.arange(width, device=images.device) + 0.5 >= (across * width)[:, None]
+    lower = torch.arange(height, device=images.device) + 0.5 >= (down * height)[:, None]
+    canvas = images[rows]
+    found = {name: [own[rows, :1]] for name, own in boxes.items()}
     for number, (at_right, at_lower) in enumerate(CORNERS):
-        partner = torch.arange(batch, device=images.device)
-        if number:
-            partner = _pictures.uniform(batch, images, generator).argsort()
+        partner = _pictures.uniform(batch, images, generator).argsort()[: len(rows)] if number else rows
         wide, high = (across if at_right else 1 - across), (down if at_lower else 1 - down)
         least = torch.maximum(wide, high)
-        size = least + (LARGEST - least) * _pictures.uniform(batch, images, generator)
+        size = least + (LARGEST - least) * _pictures.uniform(len(rows), images, generator)
         warp = _toward(across, down, size, at_right, at_lower)
-        own_columns = ~right if at_right else right
-        own_rows = ~lower if at_lower else lower
-        inside = made[:, None, None] & own_rows[:, :, None] & own_columns[:, None, :]
+        own_columns, own_rows = (~right if at_right else right), (~lower if at_lower else lower)
+        inside = own_rows[:, :, None] & own_columns[:, None, :]
         canvas = torch.where(inside[..., None], _pictures.moved(images[partner], warp), canvas)
         window = _window(across * width, down * height, at_right, at_lower, height, width)
         for name, own in boxes.items():
             found[name].append(_boxes.moved(own[partner], warp, height, width, window)[:, 1:])
     together = {name: torch.cat(parts, dim=1) for name, parts in found.items()}
-    return canvas, {name: _gathered(together[name], boxes[name], made) for name in boxes}
+    return (
+        images.index_copy(0, rows, canvas),
+        {name: _sorted(_widened(own, together[name].shape[1]).index_copy(0, rows, together[name]))
+         for name, own in boxes.items()},
+    )  # fmt: skip
 
 
 def _toward(across: Tensor, down: Tensor, size: Tensor, at_right: int, at_lower: int) -> _pictures.Warp:
@@ -76,13 +78,14 @@ def _window(x: Tensor, y: Tensor, at_right: int, at_lower: int, height: int, wid
     return torch.stack([left, top, right, bottom], dim=1)[:, None]
 
 
-def _gathered(together: Tensor, alone: Tensor, made: Tensor) -> Tensor:
-    """The boxes of four pictures where they were put together, else those of one; those that there are come first."""
-    more = together.shape[1] - alone.shape[1]
-    empty = torch.zeros_like(alone[:, :1]).repeat(1, more, 1)
+def _widened(boxes: Tensor, number: int) -> Tensor:
+    """[batch, number, 6]: with room for more boxes."""
+    empty = torch.zeros_like(boxes[:, :1]).repeat(1, number - boxes.shape[1], 1)
     empty[..., 0] = -1
-    chosen = torch.where(made[:, None, None], together, torch.cat([alone, empty], dim=1))
-    # The first entry is the picture itself.
-    order = (chosen[:, 1:, 0] < 0).to(torch.uint8).argsort(dim=1, stable=True)
-    boxes = chosen[:, 1:].gather(1, order[:, :, None].expand(-1, -1, chosen.shape[2]))
-    return torch.cat([chosen[:, :1], boxes], dim=1)
+    return torch.cat([boxes, empty], dim=1)
+
+
+def _sorted(boxes: Tensor) -> Tensor:
+    """The boxes that there are before empty ones; the first entry, the picture itself, stays."""
+    order = (boxes[:, 1:, 0] < 0).to(torch.uint8).argsort(dim=1, stable=True)
+    return torch.cat([boxes[:, :1], boxes[:, 1:].gather(1, order[:, :, None].expand(-1, -1, boxes.shape[2]))], dim=1)

@@ -37,7 +37,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "contrast": (1, "largest change of the contrast as a share"),
         "saturation": (1, "largest change of the color's strength as a share"),
         "erase": (1, "chance of covering a rectangle of 2% to 20% of the area with the mean color (true: 0.5)"),
-        "mosaic": (1, "chance of putting four pictures together as one, where boxes are to be found (true: 0.5)"),
+        "mosaic": (1, "share of a batch that is put together of four pictures; their boxes go along (true: 0.5)"),
     },
     "spectrogram": {
         "tempo": (0.5, "largest change of the pace as a share"),
@@ -184,7 +184,7 @@ def augment_with_targets(
 
 def _check_mosaic(name: str, targets: Mapping[str, Tensor], lying: Mapping[str, str]) -> None:
     """Of four pictures together only boxes can be said; a class of one of them would be wrong for the others."""
-    if not targets or any(lying.get(target) != "places" for target in targets):
+    if any(lying.get(target) != "places" for target in targets):
         raise InputError(
             "A mosaic of four pictures has the boxes of all, but no other answer.",
             where=f"training.augment.{name}.mosaic",

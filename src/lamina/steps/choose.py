@@ -182,7 +182,7 @@ def _decided(
         choosy = next((task for task in prepared.tasks.values() if isinstance(task, Choosy)), None)
         networks, why = choose_networks.choose(
             features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted,
-            preferred=choosy.family if choosy else None,
+            preferred=choosy.family if choosy else None, layouts=layouts,
         )  # fmt: skip
         optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes, layouts)
         if choosy is not None:

@@ -8,7 +8,7 @@ what belongs to no picture is listed as unreadable.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Scene:
     path: str
     width: float
     height: float
-    boxes: list[Mapping[str, Any]]
+    boxes: Sequence[Mapping[str, Any]]
     split: str = ""
 
 
