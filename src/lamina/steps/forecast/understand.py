@@ -129,10 +129,12 @@ def recognise(
         name for name in table.columns
         if name not in named and name not in lists and not split_reason(name, values[name])
     ]  # fmt: skip
+    keys = canonical(values[options["group"]]) if options["group"] else None
+    kinds = {name: _kinds(keys, canonical(values[name])) for name in free} if keys is not None else {}
     if "static" not in given:
-        keys = canonical(values[options["group"]]) if options["group"] else None
-        options["static"] = [name for name in free if keys is not None and _describes(keys, canonical(values[name]))]
-        free = [name for name in free if name not in options["static"]]
+        # With as many values as there are series it would only be another name of theirs.
+        options["static"] = [name for name, count in kinds.items() if 1 < count < len(set(keys))]  # type: ignore[arg-type]
+    free = [name for name in free if not kinds.get(name)]
     if "past" not in given:
         options["past"] = [name for name in free if Covariate.fit(name, False, values[name]) is not None]
     return tuple(_field(name, values[name], target, options) for name in table.columns), options
@@ -197,14 +199,14 @@ def _group(values: Mapping[str, Values], time: str, free: Sequence[str]) -> str:
     )
 
 
-def _describes(keys: Values, texts: Values) -> bool:
-    """Is a column constant within each series, with fewer values than there are series, and several?"""
+def _kinds(keys: Values, texts: Values) -> int:
+    """How many values a column has that is constant within each series; 0 where it is not."""
     found: dict[str, set[str]] = {}
     for key, text in zip(keys, texts, strict=True):
         if key is not None and text is not None:
             found.setdefault(key, set()).add(text)
     constant = [next(iter(kinds)) for kinds in found.values() if len(kinds) == 1]
-    return len(constant) >= CONSTANT * len(set(keys)) and 1 < len(set(constant)) < len(found)
+    return len(set(constant)) if len(constant) >= CONSTANT * len(set(keys)) else 0
 
 
 def _field(name: str, values: Values, target: str, options: Mapping[str, Json]) -> Field:
@@ -226,4 +228,4 @@ def _field(name: str, values: Values, target: str, options: Mapping[str, Json]) 
     for key, reason in reasons.items():
         if name in options[key]:
             return Field(name, kind, reason=reason)
-    return Field(name, "text", "ignore", reason=f"one value only, or more than {MOST_LEVELS} different texts")
+    return Field(name, "text", "ignore", reason=f"one value, as many as series, or more than {MOST_LEVELS} texts")
