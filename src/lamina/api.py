@@ -337,8 +337,8 @@ def network(folder: str | Path) -> Assembly | nn.Module:
         return trained(plan, Path(run.status().get("base", ".")), _final_weights(run))
     from lamina import registry
 
-    for part in plan.task.values():
-        if way := getattr(registry.module("tasks", part.name), "WAY", ""):
+    for asked in plan.task.values():
+        if way := getattr(registry.module("tasks", asked.name), "WAY", ""):
             learner = importlib.import_module(f"lamina.steps.{way}.learner")
             found: nn.Module = learner.trained(run, plan, _final_weights(run))
             return found

@@ -45,7 +45,7 @@ def build(network: nn.Module, options: Options, optimizer: OptimizerPlan, ema: f
         each = losses(logits, batch.targets[NEXT], options.smoothing)
         return Loss(each.sum(), (batch.targets[NEXT][:, : each.shape[1]] > 0).sum())
 
-    return Supervised(network, loss, optimizers.build(groups(network, optimizer.weight_decay), optimizer), ema=ema)  # type: ignore[arg-type]
+    return Supervised(network, loss, optimizers.build(groups(network, optimizer.weight_decay), optimizer), ema=ema)
 
 
 def losses(logits: Tensor, following: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -33,6 +33,7 @@ class _Raw:
 
     columns: tuple[str, ...]
     inputs: Mapping[str, Any]
+    targets: tuple[str, ...] = ()
 
     def fitting(self, batch: int) -> int:
         return batch

@@ -60,7 +60,8 @@ def _starts(length: int, side: int) -> list[int]:
     """Where windows begin along one axis: evenly, the first at 0, the last ending with the picture."""
     step = max(1, round(side * (1 - OVERLAP)))
     number = math.ceil((length - side) / step) + 1
-    return np.unique(np.linspace(0, length - side, number).round().astype(int)).tolist()
+    starts: list[int] = np.unique(np.linspace(0, length - side, number).round().astype(int)).tolist()
+    return starts
 
 
 def stitched(parts: Iterable[tuple[Window, Array]], shape: tuple[int, int, int], times: int = 1) -> Array:

@@ -166,7 +166,7 @@ class Writer:
             raise self._refuse(f"its cache is {cache}")
         slots, heads, each = (int(cache[axis]) for axis in (1, 2, 4))
         vocabulary = int(self.task.tokens.get_vocab_size())
-        kept = ["", slots, heads, "", each]
+        kept: list[int | str] = ["", slots, heads, "", each]
         wanted_in: Signature = {TOKENS: ("tensor(int32)", ["", ""]), CACHE: ("tensor(float)", kept)}
         if self._reader is not None:
             bound: Signature = {MEMORY: ("tensor(float)", kept), SOURCE: ("tensor(int32)", ["", ""])}

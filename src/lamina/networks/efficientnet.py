@@ -171,7 +171,7 @@ class EfficientNet(nn.Module):
     def _levels(self, feature: Feature) -> tuple[Level, ...]:
         """What `pyramid` gives: every halving rounds up."""
         sides = (self.resize, self.resize) if self.resize else feature.shape[:2]
-        channels = [3, *(part[-1].project.conv.out_channels for part in self.body)]  # type: ignore[index, union-attr]
+        channels = [3, *(part[-1].project.conv.out_channels for part in self.body)]  # type: ignore[index]
         kept = [channels[0], channels[1], channels[2], channels[3], channels[5], self.output.width]
         found: list[Level] = []
         for number, width in enumerate(kept):

@@ -128,7 +128,7 @@ def exhibits(results: Results) -> list[View]:
             "chart": Markup(
                 charts.line_chart(_lines(item), "place", "value", item.title)
                 if item.points
-                else fan_chart(*(item.fan[part] for part in FAN), item.title)
+                else fan_chart(**{part: item.fan[part] for part in FAN}, title=item.title)
                 if set(FAN) <= set(item.fan)
                 else ""
             ),

@@ -311,7 +311,7 @@ def _put(archive: zipfile.ZipFile, name: str, array: Array) -> None:
     entry.compress_type = zipfile.ZIP_DEFLATED if large else zipfile.ZIP_STORED
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
     with archive.open(entry, "w", force_zip64=True) as file:
-        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]
+        np.lib.format.write_array_header_1_0(file, header)
         for part in blocks(array):
             file.write(np.ascontiguousarray(array[part], kind).tobytes())
 
@@ -329,9 +329,9 @@ def _document(run: Run) -> dict[str, Any]:
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
     """float32 [row, width] of an .npz, read a part at a time into memory, or onto disk where it is large."""
     with archive.open(name) as file:
-        if np.lib.format.read_magic(file) != (1, 0):  # type: ignore[arg-type]
+        if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(name)
-        shape, _, kind = np.lib.format.read_array_header_1_0(file)  # type: ignore[arg-type]
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
         found = room(shape)
         for part in blocks(found):
             size = kind.itemsize * found[part].size

@@ -128,7 +128,11 @@ def exhibits(prepared: Prepared, tasks: Mapping[str, Task], outputs: Mapping[str
         heard = partial(_sounds, prepared, rows[known])
         found += [
             Exhibit(
-                sight.title, sight.text, tuple(map(picture_uri, sight.pictures)), (), sight.lines, heard(sight.rows)
+                sight.title,
+                sight.text,
+                tuple(map(picture_uri, sight.pictures)),
+                lines=sight.lines,
+                sounds=heard(sight.rows),
             )
             for sight in task.sights(at(outputs[name], known), at(target, known), inputs)
         ]

@@ -201,14 +201,14 @@ class Task:
         from lamina.tasks import _map_losses as losses
 
         labels = target if self.kind == "classes" else losses.parts_of(target, UNKNOWN_ID, UNKNOWN)
-        shaped = output.float().mean(dim=1).unflatten(1, self.layout.shape)
+        shaped = output.float().mean(dim=1).reshape(-1, *self.layout.shape)
         return losses.cross_entropy_and_dice(shaped, labels, UNKNOWN, options)
 
     def combine(self, output: Tensor) -> Tensor:
         """Log-probabilities of the classes of every pixel: [row, member, width] to [row, width]."""
         import torch
 
-        shaped = output.float().mean(dim=1).unflatten(1, self.layout.shape)
+        shaped = output.float().mean(dim=1).reshape(-1, *self.layout.shape)
         return torch.log_softmax(shaped, dim=1).flatten(1)
 
     def calibrated(self, output: Array, target: Array) -> Self:
@@ -384,6 +384,9 @@ class _Seen:
         self, target: str, kind: Kind, foreground: bool, names: Json
     ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
         """(labels, values, counts) of the classes."""
+        labels: tuple[str, ...]
+        values: tuple[int, ...]
+        counts: tuple[int, ...]
         if kind == "instances":
             return PARTS, (0, 1, 2), (self._background, self._foreground, 0)
         if foreground:

@@ -92,7 +92,7 @@ class CrossAttention(nn.Module):
     def memory(self, read: Tensor) -> Tensor:
         """Keys and values [row, 2, head, place, each] of what was read [row, place, width]."""
         rows, places, width = read.shape
-        joint = self.joint(read).reshape(rows, places, 2, self.heads, width // self.heads)
+        joint: Tensor = self.joint(read).reshape(rows, places, 2, self.heads, width // self.heads)
         return joint.permute(0, 2, 3, 1, 4)
 
     def forward(self, values: Tensor, memory: Tensor, visible: Tensor) -> Tensor:

@@ -106,10 +106,10 @@ class Places(nn.Module):
         self.side_exit = nn.Conv2d(options.head_width, BESIDES, 1)
         nn.init.normal_(self.class_exit.weight, std=0.01)
         nn.init.normal_(self.side_exit.weight, std=0.01)
-        nn.init.constant_(self.class_exit.bias, -math.log((1 - RARE) / RARE))
         with torch.no_grad():
+            self.class_exit.get_parameter("bias").fill_(-math.log((1 - RARE) / RARE))
             # Boxes of about four strides a side are in the middle of what a level is for.
-            self.side_exit.bias.copy_(torch.tensor([math.log(2.0)] * 4 + [0.0]))
+            self.side_exit.get_parameter("bias").copy_(torch.tensor([math.log(2.0)] * 4 + [0.0]))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         parts = []

@@ -289,9 +289,9 @@ def _length(season: int, horizon: int, span: int) -> int:
 def _center(tracks: Tracks, length: int, horizon: int, end: int) -> Any:
     """What the next steps are nearer to: the last value ("last") or the mean of the history ("mean")?"""
     series, origins = training_windows(tracks, length, horizon, end)
-    chosen = np.unique(np.linspace(0, len(series) - 1, min(len(series), 2000)).astype(np.int64)) if len(series) else []
-    if not len(chosen):
+    if not len(series):
         return "mean"
+    chosen = np.unique(np.linspace(0, len(series) - 1, min(len(series), 2000)).astype(np.int64))
     before = tracks.values(series[chosen], origins[chosen], np.arange(-length, 0))
     after = tracks.values(series[chosen], origins[chosen], np.arange(horizon))
     ways = {"last": filled_forward(before)[:, -1:], "mean": np.nanmean(before, axis=1, keepdims=True)}
@@ -420,7 +420,7 @@ def _findings(
 
 def _gaps(readings: Sequence[Reading], long: Long, table: Table) -> tuple[int, tuple[str, ...]]:
     """(Steps without a value, the places after which the first ones are)."""
-    count, shown = 0, []
+    count, shown = 0, list[str]()
     for own, one in zip(long.rows, readings, strict=True):
         if one.track is None:
             continue

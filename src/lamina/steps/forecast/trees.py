@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,7 @@ def fit(
         "feature_fraction": 0.8, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0, "seed": seed,
         "num_threads": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1,
     }  # fmt: skip
-    booster, late = boost(settings, (train, wanted), (checked, truth), [], seconds, 50)
+    booster, late = boost(settings, (train, wanted), (checked, truth), [], seconds, time.monotonic, 50)
     notes = [note, "boosting was stopped to save time" if late else ""]
 
     def points(series: Array, origins: Array) -> Array:

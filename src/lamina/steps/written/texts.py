@@ -35,7 +35,7 @@ Array = np.ndarray[Any, Any]
 VERSION = 1
 PROMPT = "prompt"
 """The sealed model's input where files hold the texts; of a table it is the column."""
-HELD_OUT = {"test_share": 0.1, "validation_share": 0.05}
+HELD_OUT = DataPlan(test_share=0.1, validation_share=0.05)
 """Shares of a text that are enough to judge by: unlike rows, its bytes are many."""
 CONTEXT, LEAST_CONTEXT, SHORT = 256, 16, 60
 """Tokens that the network sees: usually, at least, and as a share of a short text, one part in so many."""
@@ -103,7 +103,7 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
     _check(request)
     sets = [item for item in request.sets if item.split(".")[0] in ("data", "task", "seed")]
     plan = Plan(
-        name=request.name, seed=request.seed, budget=request.budget, data=DataPlan(**HELD_OUT),
+        name=request.name, seed=request.seed, budget=request.budget, data=HELD_OUT,
         task={UNLABELLED: TaskPlan("write")}, reasons={f"task.{UNLABELLED}": "write: you asked for it"},
     ).with_set(sets)  # fmt: skip
     options = plan.task[UNLABELLED].options
