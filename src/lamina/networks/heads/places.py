@@ -106,6 +106,8 @@ class Places(nn.Module):
         self.side_exit = nn.Conv2d(options.head_width, BESIDES, 1)
         nn.init.normal_(self.class_exit.weight, std=0.01)
         nn.init.normal_(self.side_exit.weight, std=0.01)
+        assert self.class_exit.bias is not None
+        assert self.side_exit.bias is not None
         nn.init.constant_(self.class_exit.bias, -math.log((1 - RARE) / RARE))
         with torch.no_grad():
             # Boxes of about four strides a side are in the middle of what a level is for.
