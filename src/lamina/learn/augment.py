@@ -171,7 +171,7 @@ def augment_with_targets(
             _check_mosaic(name, others, lying)
             changed[name], others = _mosaic.mosaic(inputs[name], others, strengths["mosaic"], generator)
         if not lying or features[name].kind != "image":
-            changed[name] = CHANGES[features[name].kind](inputs[name], strengths, features[name], generator)
+            changed[name] = CHANGES[features[name].kind](changed[name], strengths, features[name], generator)
             continue
         movement = _pictures.movement_of(changed[name], strengths, generator)
         still = changed[name] if movement is None else _pictures.moved(changed[name], movement)
