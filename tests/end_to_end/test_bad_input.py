@@ -106,7 +106,7 @@ def test_ctrl_c_while_preparing_leaves_nothing_behind(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lamina.steps.baselines.fit_baselines", interrupt)
+    monkeypatch.setattr("lamina.steps.baselines.known_baselines", interrupt)
     (tmp_path / "customers.csv").write_text(TABLE)
     assert main([*TRAIN.split(), "--out", "out"]) == 130
     assert "interrupted" in capsys.readouterr().err

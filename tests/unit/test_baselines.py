@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,12 @@ def test_every_baseline_answers_like_a_network_and_finds_signal(name: str, task_
         assert found > least + 0.2
     if name in ("linear", "trees"):
         np.testing.assert_array_equal(answer(), output)
+
+
+@pytest.mark.parametrize("name", registry.names("baselines"))
+def test_every_baseline_takes_what_it_is_given(name: str) -> None:
+    taken = inspect.signature(registry.module("baselines", name).fit).parameters
+    assert {"validation", "seed", "seconds", "threads", "clock"} <= set(taken)
 
 
 def test_rare_classes_that_a_part_lacks_keep_a_place() -> None:

@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError
+from lamina.evaluate.assess import assess
+from lamina.evaluate.slices import slices
 from lamina.modalities import Encoder
 from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
@@ -343,3 +345,30 @@ def test_the_report_sees_pictures_beside_truth_and_answer() -> None:
     assert all(picture.ndim == 3 and picture.shape[2] == 3 for picture in sights[0].pictures)
     assert [line.split(":")[0] for line in sights[1].lines] == ["background", "1", "2"]
     assert "IoU 1.000" in sights[1].lines[1]
+
+
+def test_a_subgroups_score_is_that_of_its_rows_alone() -> None:
+    """Large answers are scored once, and the rows outside of a subgroup weigh nothing."""
+    task, random = fitted([squares(1), squares()], size=(6, 6)), np.random.default_rng(0)
+    truth = random.integers(0, 2, (80, 6, 6)).astype(np.uint8)
+    wrong = random.random((80, 6, 6)) < np.where(np.arange(80) % 2, 0.4, 0.1)[:, None, None]
+    output = outputs(task, np.where(wrong, 1 - truth, truth))
+    groups = column(*np.where(np.arange(80) % 2, "blurred", "sharp").tolist())
+    found = slices(task, output, truth, lambda rows: {"look": ("category", groups[rows])})
+    by_value = {item.value: item for item in found}
+    for value, side in (("blurred", np.arange(1, 80, 2)), ("sharp", np.arange(0, 80, 2))):
+        item = by_value[value]
+        assert item.rows == 40
+        assert item.score.value == pytest.approx(task.scores(output[side], truth[side])["dice"].value)
+        assert item.score.low < item.score.value < item.score.high
+        assert item.notable
+    assert by_value["blurred"].gap == pytest.approx(-by_value["sharp"].gap)
+
+
+def test_the_worst_rows_are_told_in_words() -> None:
+    task = fitted([squares(1, 2), squares(2)])
+    truth = np.stack([squares(1, 2), squares(2), squares(1)])
+    result = assess(task, outputs(task, np.stack([squares(1, 2), squares(1), squares(1)])), truth)
+    assert result.mistakes[0].row == 1
+    assert result.mistakes[0].expected.startswith("2 ")
+    assert result.mistakes[0].answered.startswith("1 ")

@@ -161,7 +161,7 @@ def _mistakes(
 ) -> tuple[Mistake, ...]:
     """The rows with the largest loss, the worst first; rows answered rightly are not among them."""
     losses = task.row_losses(output, target)
-    wrong = np.flatnonzero(_wrong(task, output, target))
+    wrong = np.flatnonzero(losses > 0 if isinstance(task, Described) else _wrong(task, output, target))
     worst = wrong[np.argsort(-losses[wrong], kind="stable")][:count]
     answers = {} if isinstance(task, Described) else task.decode(output[worst])
     found = []
