@@ -31,7 +31,7 @@ ACTED = "action"
 """The field by which a network is told an action, where values of actions are learned."""
 COPY_SEED, VALIDATION_SEED, TEST_SEED = 1, 2, 3
 """Training, choosing and testing never share an episode."""
-VALIDATION_EPISODES = 10
+VALIDATION_EPISODES = 20
 """Of one validation: enough to tell a much better policy from a luckier one, and cheap beside the learning."""
 
 
