@@ -144,6 +144,7 @@ class Exhibit:
         lines: what is listed.
         level: drawn across the curve, where there is one.
         every: rows from one point to the next.
+        across: pictures of a line; 0 for as many as there is room for.
         fan: of a forecast: "history", and of the steps after it "truth", "middle", "low" and "high".
     """
 
@@ -155,6 +156,7 @@ class Exhibit:
     level: float | None = None
     every: int = 1
     sounds: tuple[str, ...] = ()
+    across: int = 0
     fan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 

@@ -31,7 +31,7 @@ def fan_chart(
     parts += _pieces(area, before, "second") + _pieces(area, list(zip(ahead, truth, strict=False)), "second")
     parts += _pieces(area, list(zip(ahead, middle, strict=False)), "main")
     for place, (name, kind) in enumerate((("what was and came", "second"), ("forecast", "main"))):
-        at = 60.0 + 130 * place
+        at = 60.0 + 170 * place
         parts.append(f'<path class="line {kind}" d="M{at:g} 12h18"/>')
         parts.append(label(at + 23, 16, name, "tick"))
     return svg(title, LINE_WIDTH, HEIGHT, parts)

@@ -124,6 +124,7 @@ def exhibits(results: Results) -> list[View]:
             "text": item.text,
             "lines": list(item.lines),
             "sounds": [Markup(sound) for sound in item.sounds if is_sound(sound)],
+            "across": item.across,
             "pictures": [Markup(picture) for picture in item.pictures if is_picture(picture)],
             "chart": Markup(
                 charts.line_chart(_lines(item), "place", "value", item.title)

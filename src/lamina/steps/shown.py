@@ -133,6 +133,7 @@ def exhibits(prepared: Prepared, tasks: Mapping[str, Task], outputs: Mapping[str
                 tuple(map(picture_uri, sight.pictures)),
                 lines=sight.lines,
                 sounds=heard(sight.rows),
+                across=sight.across,
             )
             for sight in task.sights(at(outputs[name], known), at(target, known), inputs)
         ]

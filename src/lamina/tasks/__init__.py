@@ -174,6 +174,7 @@ class Sight:
         pictures: uint8 [height, width(, 3)] each, shown side by side.
         lines: what is listed.
         rows: positions of the rows whose sounds are to be heard.
+        across: pictures that belong together, as a line; 0 for as many as there is room for.
     """
 
     title: str
@@ -181,6 +182,7 @@ class Sight:
     pictures: tuple[Array, ...] = ()
     lines: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
+    across: int = 0
 
 
 @runtime_checkable

@@ -373,7 +373,7 @@ class Task:
             given = self.answers(output[row][None])[0]
             made.append(drawn(np.asarray(pixels), true[true[:, 0] >= 0, 1:5], given, self.labels))
         text = f"Thin and white: the true boxes. Thick and colored: the answers, at least {self.threshold:.0%} sure."
-        return (Sight("Boxes in test pictures", text, tuple(made)),)
+        return (Sight("Boxes in test pictures", text, tuple(made), across=2),)
 
     def state(self) -> dict[str, Json]:
         return {**asdict(self), "labels": list(self.labels), "counts": list(self.counts), "frame": self.frame.state()}

@@ -266,8 +266,8 @@ class Task:
         columns["the network's answer"] = self.pictures(output[rows])
         columns["the truth"] = truth
         shown = tuple(side[row] for row in range(len(rows)) for side in columns.values())
-        text = f"Test pictures, not chosen. From left to right, again and again: {', '.join(columns)}."
-        return (Sight("Before and after", text, shown),)
+        text = f"Test pictures, not chosen. From left to right: {', '.join(columns)}."
+        return (Sight("Before and after", text, shown, across=len(columns)),)
 
     def agreement(self, before: Array, after: Array) -> Agreement:
         """Two networks answer alike where no value of a picture differs by half a grey level."""

@@ -318,7 +318,7 @@ class Task:
             pictures += [pixels.enlarged(picture), pixels.colored(picture, truth), pixels.colored(picture, answer)]
         text = "Picture, truth, answer; from the best of the test rows to the worst."
         return (
-            Sight(f"{self.name}: answers", text, tuple(pictures)),
+            Sight(f"{self.name}: answers", text, tuple(pictures), across=3),
             Sight(f"{self.name}: classes", "Over all test rows.", lines=pixels.table(counts, self._classes_told())),
         )
 
