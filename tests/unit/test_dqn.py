@@ -246,7 +246,7 @@ def test_only_choices_suit() -> None:
 def test_cart_pole_is_learned() -> None:
     steps = 15_000
     given = setting("gym:CartPole-v1", steps=steps)
-    method, source = dqn.build(given, dqn.Options(updates=0.25, batch_size=64))
+    method, source = dqn.build(given, dqn.Options(updates=0.25, batch_size=64, steps=3))
     before = play(given.world, method.act, 10, 1).returns.mean()
     number = source.batches_in(steps)
     fit(method, source, Schedule.over(number, SchedulePlan("linear")), Engine(CPU, clip=0.5), limits=Limits())
