@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +41,29 @@ def command(*words: str) -> list[str]:
 def run_command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `lamina ...` in `folder` to its end."""
     return subprocess.run(command(*words), cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+def killed_and_resumed(folder: Path, *words: str, step: int = 9) -> Path:
+    """The run in `folder`/run that `lamina WORDS` began, was killed at after a step, and `lamina resume` ended."""
+    line, run = command(*words, "--out", "run"), folder / "run"
+    process = subprocess.Popen(line, cwd=folder, env=environment(), stderr=subprocess.DEVNULL)
+    while process.poll() is None and not any(
+        int(file.stem) >= step for file in (run / "checkpoints").glob("0*.safetensors")
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = run_command(folder, "resume", "run")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def check_same(run: Path, whole: Path, *files: str) -> None:
+    """Two runs ended with the same bits in their weights and other files, and had the same losses on the way."""
+    for name in ("weights.safetensors", *files):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
+    assert losses[0] == losses[1]
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, read_csv, run_command, write_csv
+from fixtures import check_same, killed_and_resumed, read_csv, run_command, write_csv
 
 import lamina
 from lamina.cli import main
@@ -44,20 +41,9 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cac
     shops(tmp_path, 90)
     done = run_command(tmp_path, *TRAIN, "--out", "whole")
     assert done.returncode == 0, done.stderr
-    line = command(*TRAIN, "--out", "run")
-    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(
-        int(file.stem) >= 5 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
-    assert losses[0] == losses[1]
+    run = killed_and_resumed(tmp_path, *TRAIN, step=5)
+    whole = tmp_path / "whole"
+    check_same(run, whole)
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
     again = run_command(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fixtures import command, environment, jsonl, run_command
+from fixtures import check_same, killed_and_resumed, run_command
 from PIL import Image
 
 import lamina
@@ -43,22 +40,9 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cac
     words = ("train", "sides", "--task", "generate", "--seed", "1", "--set", *SETS)
     done = run_command(tmp_path, *words, "--out", "whole")
     assert done.returncode == 0, done.stderr
-    process = subprocess.Popen(
-        command(*words, "--out", "run"), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None and not any(
-        int(file.stem) >= 9 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    for name in ("weights.safetensors", "judge.safetensors"):
-        assert (run / name).read_bytes() == (whole / name).read_bytes()
-    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
-    assert losses[0] == losses[1]
+    run = killed_and_resumed(tmp_path, *words)
+    whole = tmp_path / "whole"
+    check_same(run, whole, "judge.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, images, jsonl, run_command, write_csv
+from fixtures import check_same, images, killed_and_resumed, run_command, write_csv
 from PIL import Image
 
 import lamina
@@ -104,21 +101,9 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cac
     sets = ("--set", *SETS, "training.epochs=8", "network.name=edsr", *SMALL)
     done = run_command(tmp_path, *words, "--out", "whole", *sets)
     assert done.returncode == 0, done.stderr
-    process = subprocess.Popen(
-        command(*words, "--out", "run", *sets), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None and not any(
-        int(file.stem) >= 5 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
-    assert losses[0] == losses[1]
+    run = killed_and_resumed(tmp_path, *words, *sets, step=5)
+    whole = tmp_path / "whole"
+    check_same(run, whole)
     assert results(run)["seal"]["same_answers"] == 1.0
 
 

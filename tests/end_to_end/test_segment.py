@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, read_csv, run_command
+from fixtures import check_same, killed_and_resumed, read_csv, run_command
 from PIL import Image
 
 import lamina
@@ -77,21 +74,8 @@ def test_it_learns_the_masks_and_says_how_well(whole: Path) -> None:
 
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "discs", tmp_path / "discs")
-    process = subprocess.Popen(
-        command(*TRAIN, "--out", "run"), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None and not any(
-        int(file.stem) >= 9 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
-    found, wanted = tmp_path / "run", whole / "whole"
-    assert (found / "weights.safetensors").read_bytes() == (wanted / "weights.safetensors").read_bytes()
-    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (found, wanted)]
-    assert losses[0] == losses[1]
+    run = killed_and_resumed(tmp_path, *TRAIN)
+    check_same(run, whole / "whole")
 
 
 def test_pictures_of_any_size_get_masks_of_their_size(whole: Path, tmp_path: Path) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, run_command
+from fixtures import check_same, jsonl, killed_and_resumed, run_command
 from PIL import Image
 
 import lamina
@@ -56,20 +53,9 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cac
     table(tmp_path)
     done = run_command(tmp_path, *TABLE, "--out", "whole")
     assert done.returncode == 0, done.stderr
-    line = command(*TABLE, "--out", "run")
-    process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(
-        int(file.stem) >= 9 for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-    losses = [[(entry["step"], entry.get("loss")) for entry in jsonl(path / "log.jsonl")] for path in (run, whole)]
-    assert losses[0] == losses[1]
+    run = killed_and_resumed(tmp_path, *TABLE)
+    whole = tmp_path / "whole"
+    check_same(run, whole)
     again = run_command(tmp_path, "train", "rows.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
