@@ -329,6 +329,16 @@ def test_smoothing_chooses_the_parameters_with_the_least_errors_and_sees_nothing
     )
 
 
+def test_smoothing_of_a_series_shorter_than_three_seasons_sees_nothing_of_the_future() -> None:
+    values = 10 + np.random.default_rng(2).normal(size=(2, 60))
+    ends = np.array([15, 1])
+    hidden = values.copy()
+    hidden[:, 20:] = 1e6
+    found, again = (dict(smoothing.fit(own, 12, ends).forecasts(own, np.array([20]), 3)) for own in (values, hidden))
+    np.testing.assert_array_equal(found[20], again[20])
+    assert (np.abs(found[20] - 10) < 5).all()
+
+
 def test_the_parts_of_the_test_rows_are_never_looked_at(tmp_path: Path) -> None:
     columns, changed = long(), long()
     found = panel_of(columns)
