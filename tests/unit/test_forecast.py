@@ -67,6 +67,23 @@ def test_the_latest_part_tests_and_the_part_before_it_validates() -> None:
     assert len(test) == 8
 
 
+def test_rows_of_steps_to_come_do_not_move_the_parts() -> None:
+    columns = long(1, 100)
+    plain = panel_of(columns, horizon=24, group="")
+    for row in range(24):
+        for name, value in {"day": str(np.datetime64("2024-04-10") + row), "sold": None, "promo": 1}.items():
+            columns[name].append(value)
+        columns["shop"].append("s0")
+        columns["town"].append("south")
+    found = panel_of(columns, horizon=24, group="")
+    assert (found.validation, found.test, found.end) == (plain.validation, plain.test, plain.end)
+    assert found.counts == plain.counts == (52, 24, 24)
+    # In the training rows, too, such rows may stand beside the test rows that bring the values.
+    later = {name: values + long(1, 124)[name][100:] for name, values in columns.items()}
+    given = panel_of(later, boundary=124, horizon=24)
+    assert (given.test - given.first, given.end - given.first) == (100, 124)
+
+
 def test_test_rows_that_were_given_continue_the_series_and_must_come_after() -> None:
     columns = long(1, 60)
     found = panel_of(columns, boundary=50, group="")

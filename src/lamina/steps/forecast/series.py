@@ -38,6 +38,7 @@ class Long:
         rows: int64, the table's rows of each series, by time; in equal moments as in the table.
         moments: int64 [row], microseconds, of all of the table's rows.
         values: raw values of all of the table's rows by column.
+        known: bool [row], of all of the table's rows: there is a number of the target.
         dropped: rows that belong to no series or have no readable stamp or number, with the reason.
     """
 
@@ -45,6 +46,7 @@ class Long:
     rows: tuple[Array, ...]
     moments: Array
     values: Mapping[str, Values]
+    known: Array
     dropped: tuple[tuple[int, str], ...]
     dates: bool
 
@@ -99,7 +101,8 @@ def read_long(table: Table, plan: Plan) -> Long:
     values = table.take(np.arange(len(table)), list(dict.fromkeys(columns)))
     moments, problems = clock_of(values[options["time"]]).read(values[options["time"]])
     dropped = {row: f"{options['time']}: {reason}" for row, reason in problems.items()}
-    dropped |= {row: f"{target}: {reason}" for row, reason in read_numbers(values[target])[1].items()}
+    numbers, wrong = read_numbers(values[target])
+    dropped |= {row: f"{target}: {reason}" for row, reason in wrong.items()}
     keys = canonical(values[options["group"]]) if options["group"] else object_array([""] * len(table))
     dropped |= dict.fromkeys(np.flatnonzero(keys == None).tolist(), f"{options['group']}: there is no value")  # noqa: E711
     if len(dropped) > plan.data.bad_rows * len(table):
@@ -115,7 +118,8 @@ def read_long(table: Table, plan: Plan) -> Long:
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
     rows = tuple(np.split(order, ends[:-1]))
     dates = clock_of(values[options["time"]]).dates
-    return Long(tuple(names.tolist()), rows, moments, values, tuple(sorted(dropped.items())), dates)
+    listed = tuple(sorted(dropped.items()))
+    return Long(tuple(names.tolist()), rows, moments, values, np.isfinite(numbers), listed, dates)
 
 
 def panel(table: Table, boundary: int | None, plan: Plan) -> Panel:
@@ -173,11 +177,20 @@ def _boundaries(
 ) -> tuple[int, int]:
     """(The step that the validation part begins at, that of the test part).
 
+    Rows without a number of the target, such as those of steps yet to come, play no part: nothing is learned or scored
+    there.
+
     Raises:
-        InputError: the parts cannot hold the horizon, or test rows do not come after the training rows.
+        InputError: there is no number of the target, the parts cannot hold the horizon, or test rows do not come after the training rows.
     """
     kept = np.sort(np.concatenate(long.rows))
+    kept = kept[long.known[kept]]
     own = kept if boundary is None else kept[kept < boundary]
+    if not len(own):
+        raise InputError(
+            "No training row has both a moment and a number to forecast.",
+            where="--target", fix="Choose another column, or give rows that have values.",
+        )  # fmt: skip
     first, end = int(steps[own].min()), int(steps[kept].max()) + 1
     if boundary is None:
         share = int(np.quantile(steps[kept], 1 - plan.data.test_share, method="higher"))
