@@ -182,6 +182,10 @@ def test_units_are_errors_of_the_seasonal_naive_forecast_in_the_training_part() 
     flat = long() | {"sold": [5.0] * STEPS + long()["sold"][STEPS:]}
     units = panel_of(flat).units
     assert units[0] == units[1] > 0
+    # The same every week but for rounding: the unit is the change from day to day.
+    again = [float(np.sin(2 * np.pi * step / 7)) for step in range(STEPS)]
+    units = panel_of(long() | {"sold": again + long()["sold"][STEPS:]}).units
+    assert units[0] == pytest.approx(np.abs(np.diff(again[:86])).mean())
 
 
 def test_scores_are_what_they_are_called() -> None:

@@ -25,6 +25,8 @@ SEASONS, HORIZONS, LONGEST_USUAL = 2, 3, 512
 """History that is read where nothing is said: so many seasons and horizons, at most so many steps."""
 SHARE = 3
 """The history is at most one part in so many of the training part."""
+ROUNDING = 1e-9
+"""Of a series' largest value: what changes by less does not change."""
 LEAST_HISTORY = 4
 """A training window has values in at least one part in so many of its history."""
 
@@ -355,16 +357,18 @@ def units_of(tracks: Tracks, season: int, end: int) -> Array:
     """float64 [series]: how far training values lie from those one season before, on average; never 0.
 
     The denominator of the mean absolute scaled error (Hyndman & Koehler 2006), with the season as in the M4
-    competition. A series that is too short takes a season of 1, then its spread, then the median of all.
+    competition. A series that is too short, or the same every season but for rounding, takes a season of 1, then the
+    median of all.
     """
     found = np.full(len(tracks), np.nan)
     for series in range(len(tracks)):
         span = max(0, min(end, int(tracks.ends[series])) - int(tracks.starts[series]))
         own = tracks.target[tracks.offsets[series] : tracks.offsets[series] + span]
+        least = ROUNDING * float(np.abs(own[np.isfinite(own)]).max(initial=0.0))
         for lag in (season, 1):
             apart = np.abs(own[lag:] - own[: len(own) - lag]) if len(own) > lag else np.zeros(0)
             apart = apart[np.isfinite(apart)]
-            if len(apart) and apart.mean() > 0:
+            if len(apart) and apart.mean() > least:
                 found[series] = apart.mean()
                 break
     middle = float(np.nanmedian(found)) if np.isfinite(found).any() else 1.0
