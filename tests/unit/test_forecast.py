@@ -114,6 +114,17 @@ def test_the_season_is_found_and_noise_has_none() -> None:
     assert panel_of(long(), season=14).season == 14
 
 
+def test_of_all_lags_of_a_walk_none_is_a_season() -> None:
+    found = []
+    for seed in range(40):
+        steps = np.random.default_rng(seed).normal(size=40)
+        years = {"day": [f"{1980 + year}-01-01" for year in range(40)], "sold": np.cumsum(steps).tolist()}
+        found.append(panel_of(years, horizon=3, group="").season)
+    assert sum(season > 1 for season in found) <= 4
+    waves = {**years, "sold": (np.sin(2 * np.pi * np.arange(40) / 5) + 0.1 * steps).tolist()}
+    assert panel_of(waves, horizon=3, group="").season == 5
+
+
 def test_what_is_odd_is_counted_with_its_places() -> None:
     columns = long()
     for name in columns:

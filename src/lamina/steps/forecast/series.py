@@ -250,7 +250,8 @@ def _encoder(target: str, options: Mapping[str, Any], long: Long, grid: Grid, st
 def season_of(tracks: Tracks, periods: Sequence[int], end: int) -> int:
     """Steps after which values come again: of the calendar's periods the one with the highest autocorrelation.
 
-    Where the calendar names none, it is the lag with the highest one at all. 1 where no autocorrelation is worth it.
+    Where the calendar names none, it is the lag with the highest one at all, if that is higher than the highest of so
+    many lags of noise would be. 1 where no autocorrelation is worth it.
 
     Args:
         periods: candidates.
@@ -268,11 +269,19 @@ def season_of(tracks: Tracks, periods: Sequence[int], end: int) -> int:
             lag: value for lag, value in found.items() if value >= max(found.get(lag - 1, -1), found.get(lag + 1, -1))
         }
     best = max(found, key=lambda period: found[period], default=1)
-    return best if found.get(best, 0.0) >= LEAST_CORRELATION else 1
+    least = LEAST_CORRELATION
+    if not periods:
+        # Of pairs of noise, a mean correlation is normal with a variance of one by their number (Bartlett 1946); the
+        # tail is bounded for all lags together (Bonferroni).
+        pairs = sum(len(part) - best for part in parts if len(part) > 2 * best)
+        least = max(least, float(np.sqrt(2 * np.log(max(len(candidates), 1) / BY_CHANCE) / max(pairs, 1))))
+    return best if found.get(best, 0.0) >= least else 1
 
 
 MOST_LOOKED_AT = 200
 LEAST_CORRELATION = 0.2
+BY_CHANCE = 0.05
+"""Chance that a season is found in noise where all lags are tried."""
 
 
 def _detrended(tracks: Tracks, series: int, end: int) -> Array:
