@@ -15,7 +15,7 @@ from sklearn.metrics import mean_pinball_loss
 from lamina.errors import InputError
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.forecast import simple, smoothing
+from lamina.steps.forecast import simple, smoothing, trees
 from lamina.steps.forecast.learner import rule_of
 from lamina.steps.forecast.prepare import rolling
 from lamina.steps.forecast.scores import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
@@ -369,6 +369,25 @@ def test_smoothing_of_a_series_shorter_than_three_seasons_sees_nothing_of_the_fu
     found, again = (dict(smoothing.fit(own, 12, ends).forecasts(own, np.array([20]), 3)) for own in (values, hidden))
     np.testing.assert_array_equal(found[20], again[20])
     assert (np.abs(found[20] - 10) < 5).all()
+
+
+def test_trees_are_told_what_a_network_is_told_of_other_columns_and_of_the_series() -> None:
+    columns = long(1, 400)
+    promo = np.array(columns["promo"])
+    # What was promoted yesterday is sold today: before the first step it is known, later it is not.
+    columns["sold"] = (5 + 10 * np.roll(promo, 1) + np.random.default_rng(0).normal(0, 0.1, 400)).tolist()
+    found = panel_of(columns, group="", past=["promo"], static=[])
+    windows = training_windows(found.tracks, found.encoder.length, 5, found.validation)
+    validation = rolling(found, found.validation, found.test, 1)
+    test = rolling(found, found.test, found.end, 5)
+    checked = validation.series, validation.origins
+    points, _ = trees.fit(found, windows, checked, np.zeros((1, 0)), seed=0, seconds=30)
+    truth = found.tracks.values(test.series, test.origins, np.arange(5))
+    errors = np.abs(points(test.series, test.origins) - truth).mean(axis=0)
+    assert errors[0] < 0.5 * errors[1:].min(), errors
+    features = trees._features(found, *windows, np.array([[7.5, 8.5]]))[0]
+    assert (features == 7.5).any(axis=2).all()
+    assert (features == 8.5).any(axis=2).all()
 
 
 def test_the_parts_of_the_test_rows_are_never_looked_at(tmp_path: Path) -> None:
