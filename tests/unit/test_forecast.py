@@ -15,7 +15,7 @@ from sklearn.metrics import mean_pinball_loss
 from lamina.errors import InputError
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.forecast import simple, smoothing, trees
+from lamina.steps.forecast import choose, simple, smoothing, trees
 from lamina.steps.forecast.learner import rule_of
 from lamina.steps.forecast.prepare import rolling
 from lamina.steps.forecast.scores import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
@@ -287,6 +287,15 @@ def test_the_task_answers_in_lists_survives_json_and_compares_rows_by_their_own_
     assert task.combine(torch.ones(2, 3, 15)).shape == (2, 15)
     with pytest.raises(ValueError, match="stretches"):
         Task.restore({**task.state(), "stretch": [1.0]})
+
+
+def test_a_rule_that_looks_further_back_than_the_history_is_refused() -> None:
+    for rule, season in (("season", 20), ("level", 19), ("last", 30), ("mean", 30)):
+        choose._check_rule(rule, season, 20, "sold")
+    for rule, season in (("season", 21), ("level", 20)):
+        with pytest.raises(InputError, match="looks back 21 steps") as caught:
+            choose._check_rule(rule, season, 20, "sold")
+        assert "task.history=21" in caught.value.fix
 
 
 @pytest.mark.parametrize(("name", "wanted"), [
