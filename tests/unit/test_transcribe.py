@@ -187,6 +187,8 @@ def test_alignment_is_the_most_likely_path(seed: int) -> None:
 def test_texts_are_brought_to_one_spelling() -> None:
     assert normalised(" It’s LC-10, isn't it?\n'Yes'") == "it's lc 10 isn't it yes"
     assert normalised("Cafe\u0301 — 3 €") == "café 3"
+    hidden = "\ufeffze\u00adbra \u0645\u06cc\u200c\u0631\u0648\u0645"
+    assert normalised(hidden) == normalised(hidden, punctuation="keep") == "zebra \u0645\u06cc\u0631\u0648\u0645"
     assert normalised("A b!", case="keep", punctuation="keep") == "A b!"
     assert normalised(None) == normalised("...") == normalised("\x02\x03") == ""
     symbols = as_symbols(["ab?", ""], "ab", 4)
