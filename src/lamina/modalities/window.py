@@ -42,6 +42,8 @@ RawTable = Mapping[str, Values]
 """Raw values by column, all of one length."""
 
 MOST_LEVELS = 32
+FEWEST_DIGITS = 13
+"""So many different numbers must be dates for all to be: a plain count may well run from 202401 to 202412."""
 UNREADABLE = 0.01
 """A column of numbers may hold such a share of other texts."""
 LONGEST = 16_384
@@ -186,8 +188,20 @@ def clock_of(values: Values) -> Clock:
     array = column(values)
     if array.dtype.kind == "M":
         return Clock()
-    clocks = [Clock(False), Clock(True, day_first_of(lambda: [array])[0])]
-    return min(clocks, key=lambda clock: len(clock.read(array)[1]))
+    dates = Clock(True, day_first_of(lambda: [array])[0])
+    if _are_dates_as_digits(array, dates):
+        return dates
+    return min((Clock(False), dates), key=lambda clock: len(clock.read(array)[1]))
+
+
+def _are_dates_as_digits(array: Values, dates: Clock) -> bool:
+    """Whether nearly all stamps are numbers such as 20240131, or such as 202401: no other count leaves out 202413."""
+    texts = {text for text in canonical(array).tolist() if text is not None}
+    for size in (6, 8):
+        digits = sorted(text for text in texts if len(text) == size and text.isdigit())
+        if len(digits) >= FEWEST_DIGITS and len(digits) >= (1 - UNREADABLE) * len(texts):
+            return len(dates.read(object_array(digits))[1]) <= UNREADABLE * len(digits)
+    return False
 
 
 @dataclass(frozen=True)
