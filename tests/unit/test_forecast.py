@@ -15,7 +15,7 @@ from sklearn.metrics import mean_pinball_loss
 from lamina.errors import InputError
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.forecast import choose, simple, smoothing, trees
+from lamina.steps.forecast import choose, simple, smoothing, trees, understand
 from lamina.steps.forecast.learner import rule_of
 from lamina.steps.forecast.prepare import rolling
 from lamina.steps.forecast.scores import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
@@ -158,6 +158,17 @@ def test_columns_are_recognised_by_what_they_do() -> None:
     assert {field.name: field.role for field in fields}["sold"] == "target"
     _, told = recognise(MemoryTable(long()), "sold", {"horizon": 3, "known": ["promo"]})  # type: ignore[arg-type]
     assert (told["known"], told["past"]) == (["promo"], [])
+
+
+def test_series_are_told_apart_by_all_rows_however_these_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = long(4)
+    order = np.argsort(np.tile(np.arange(STEPS), 4), kind="stable")
+    sorted_by_day = {name: [values[row] for row in order] for name, values in columns.items()}
+    # Every fourth row is of another day, and mostly of the first shop: town and promotion seem to tell rows apart.
+    monkeypatch.setattr(understand, "SAMPLE", STEPS)
+    for table in (sorted_by_day, {name: sorted_by_day[name] for name in ("promo", "day", "town", "sold", "shop")}):
+        _, options = recognise(MemoryTable(table), "sold", {"horizon": 3})  # type: ignore[arg-type]
+        assert options["group"] == "shop"
 
 
 @pytest.mark.parametrize(
