@@ -53,7 +53,8 @@ def read_instants(values: Values, day_first: bool, unit: str = "") -> tuple[np.n
     Args:
         values: raw values.
         day_first: read 3/4/2020 as 3 April rather than 4 March; 25/12 in the wrong order is unreadable.
-        unit: "s", "ms", "us" or "ns": numbers count from 1970-01-01; "": numbers such as 20200131, 202001 and 2020 are dates.
+        unit: "s", "ms", "us" or "ns": numbers count from 1970-01-01; "": numbers such as 20200131, 202001 and 2020 are
+            dates.
     """
     array = column(values)
     if array.dtype.kind == "M":

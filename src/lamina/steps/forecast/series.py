@@ -183,7 +183,8 @@ def _boundaries(
     there.
 
     Raises:
-        InputError: there is no number of the target, the parts cannot hold the horizon, or test rows do not come after the training rows.
+        InputError: there is no number of the target, the parts cannot hold the horizon, or test rows do not come
+            after the training rows.
     """
     kept = np.sort(np.concatenate(long.rows))
     kept = kept[long.known[kept]]

@@ -26,7 +26,12 @@ CHUNK = 256
 
 
 def fit(
-    panel: Panel, training: tuple[Array, Array], validation: tuple[Array, Array], about: Array, *, seed: int,
+    panel: Panel,
+    training: tuple[Array, Array],
+    validation: tuple[Array, Array],
+    about: Array,
+    *,
+    seed: int,
     seconds: float,
 ) -> tuple[Callable[[Array, Array], Array], str]:
     """(Forecasts of windows, a note): LightGBM with the absolute error as its loss, stopped early on validation.
@@ -56,9 +61,7 @@ def fit(
     return points, "; ".join(filter(None, notes))
 
 
-def _sample(
-    panel: Panel, windows: tuple[Array, Array], about: Array, seed: int, most: int
-) -> tuple[Array, Array, str]:
+def _sample(panel: Panel, windows: tuple[Array, Array], about: Array, seed: int, most: int) -> tuple[Array, Array, str]:
     """([row, feature], [row] targets in units of their windows, a note), of pairs drawn of windows and steps."""
     generator = np.random.default_rng(seed)
     each = min(panel.horizon, max(1, most // max(len(windows[0]), 1)))
