@@ -170,6 +170,7 @@ def test_the_forecasters_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--set", "task.known=promo"], "list of columns"),
         (["--set", 'task.known=["promos"]'], "promo"),
         (["--set", "task.horizonn=3"], "horizon"),
+        (["--set", "task.rule=season", "task.season=7", "task.history=5"], "task.history=7"),
         (["--set", "network.name=nhit"], "nhits"),
         (["--set", "network.widht=3"], "width"),
         (["--set", "method.name=masked"], "supervised"),

@@ -15,7 +15,7 @@ from sklearn.metrics import mean_pinball_loss
 from lamina.errors import InputError
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.forecast import simple, smoothing
+from lamina.steps.forecast import choose, simple, smoothing, trees, understand
 from lamina.steps.forecast.learner import rule_of
 from lamina.steps.forecast.prepare import rolling
 from lamina.steps.forecast.scores import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
@@ -67,6 +67,23 @@ def test_the_latest_part_tests_and_the_part_before_it_validates() -> None:
     assert len(test) == 8
 
 
+def test_rows_of_steps_to_come_do_not_move_the_parts() -> None:
+    columns = long(1, 100)
+    plain = panel_of(columns, horizon=24, group="")
+    for row in range(24):
+        for name, value in {"day": str(np.datetime64("2024-04-10") + row), "sold": None, "promo": 1}.items():
+            columns[name].append(value)
+        columns["shop"].append("s0")
+        columns["town"].append("south")
+    found = panel_of(columns, horizon=24, group="")
+    assert (found.validation, found.test, found.end) == (plain.validation, plain.test, plain.end)
+    assert found.counts == plain.counts == (52, 24, 24)
+    # In the training rows, too, such rows may stand beside the test rows that bring the values.
+    later = {name: values + long(1, 124)[name][100:] for name, values in columns.items()}
+    given = panel_of(later, boundary=124, horizon=24)
+    assert (given.test - given.first, given.end - given.first) == (100, 124)
+
+
 def test_test_rows_that_were_given_continue_the_series_and_must_come_after() -> None:
     columns = long(1, 60)
     found = panel_of(columns, boundary=50, group="")
@@ -95,6 +112,17 @@ def test_the_season_is_found_and_noise_has_none() -> None:
     plan = Plan(task={"sold": TaskPlan("forecast", recognise(MemoryTable(waves), "sold", {"horizon": 4})[1])})  # type: ignore[arg-type]
     assert panel(MemoryTable(waves), None, plan).season == 9  # type: ignore[arg-type]
     assert panel_of(long(), season=14).season == 14
+
+
+def test_of_all_lags_of_a_walk_none_is_a_season() -> None:
+    found = []
+    for seed in range(40):
+        steps = np.random.default_rng(seed).normal(size=40)
+        years = {"day": [f"{1980 + year}-01-01" for year in range(40)], "sold": np.cumsum(steps).tolist()}
+        found.append(panel_of(years, horizon=3, group="").season)
+    assert sum(season > 1 for season in found) <= 4
+    waves = {**years, "sold": (np.sin(2 * np.pi * np.arange(40) / 5) + 0.1 * steps).tolist()}
+    assert panel_of(waves, horizon=3, group="").season == 5
 
 
 def test_what_is_odd_is_counted_with_its_places() -> None:
@@ -132,6 +160,17 @@ def test_columns_are_recognised_by_what_they_do() -> None:
     assert (told["known"], told["past"]) == (["promo"], [])
 
 
+def test_series_are_told_apart_by_all_rows_however_these_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = long(4)
+    order = np.argsort(np.tile(np.arange(STEPS), 4), kind="stable")
+    sorted_by_day = {name: [values[row] for row in order] for name, values in columns.items()}
+    # Every fourth row is of another day, and mostly of the first shop: town and promotion seem to tell rows apart.
+    monkeypatch.setattr(understand, "SAMPLE", STEPS)
+    for table in (sorted_by_day, {name: sorted_by_day[name] for name in ("promo", "day", "town", "sold", "shop")}):
+        _, options = recognise(MemoryTable(table), "sold", {"horizon": 3})  # type: ignore[arg-type]
+        assert options["group"] == "shop"
+
+
 @pytest.mark.parametrize(
     ("columns", "given", "said"),
     [
@@ -165,6 +204,10 @@ def test_units_are_errors_of_the_seasonal_naive_forecast_in_the_training_part() 
     flat = long() | {"sold": [5.0] * STEPS + long()["sold"][STEPS:]}
     units = panel_of(flat).units
     assert units[0] == units[1] > 0
+    # The same every week but for rounding: the unit is the change from day to day.
+    again = [float(np.sin(2 * np.pi * step / 7)) for step in range(STEPS)]
+    units = panel_of(long() | {"sold": again + long()["sold"][STEPS:]}).units
+    assert units[0] == pytest.approx(np.abs(np.diff(again[:86])).mean())
 
 
 def test_scores_are_what_they_are_called() -> None:
@@ -257,6 +300,15 @@ def test_the_task_answers_in_lists_survives_json_and_compares_rows_by_their_own_
         Task.restore({**task.state(), "stretch": [1.0]})
 
 
+def test_a_rule_that_looks_further_back_than_the_history_is_refused() -> None:
+    for rule, season in (("season", 20), ("level", 19), ("last", 30), ("mean", 30)):
+        choose._check_rule(rule, season, 20, "sold")
+    for rule, season in (("season", 21), ("level", 20)):
+        with pytest.raises(InputError, match="looks back 21 steps") as caught:
+            choose._check_rule(rule, season, 20, "sold")
+        assert "task.history=21" in caught.value.fix
+
+
 @pytest.mark.parametrize(("name", "wanted"), [
     ("last", lambda past, step: past[-1]),
     ("season", lambda past, step: past[-7 + step % 7]),
@@ -327,6 +379,35 @@ def test_smoothing_chooses_the_parameters_with_the_least_errors_and_sees_nothing
     np.testing.assert_array_equal(
         smoothing.fit(hidden, 4, np.array([200] * 3)).parameters.level, fitted.parameters.level
     )
+
+
+def test_smoothing_of_a_series_shorter_than_three_seasons_sees_nothing_of_the_future() -> None:
+    values = 10 + np.random.default_rng(2).normal(size=(2, 60))
+    ends = np.array([15, 1])
+    hidden = values.copy()
+    hidden[:, 20:] = 1e6
+    found, again = (dict(smoothing.fit(own, 12, ends).forecasts(own, np.array([20]), 3)) for own in (values, hidden))
+    np.testing.assert_array_equal(found[20], again[20])
+    assert (np.abs(found[20] - 10) < 5).all()
+
+
+def test_trees_are_told_what_a_network_is_told_of_other_columns_and_of_the_series() -> None:
+    columns = long(1, 400)
+    promo = np.array(columns["promo"])
+    # What was promoted yesterday is sold today: before the first step it is known, later it is not.
+    columns["sold"] = (5 + 10 * np.roll(promo, 1) + np.random.default_rng(0).normal(0, 0.1, 400)).tolist()
+    found = panel_of(columns, group="", past=["promo"], static=[])
+    windows = training_windows(found.tracks, found.encoder.length, 5, found.validation)
+    validation = rolling(found, found.validation, found.test, 1)
+    test = rolling(found, found.test, found.end, 5)
+    checked = validation.series, validation.origins
+    points, _ = trees.fit(found, windows, checked, np.zeros((1, 0)), seed=0, seconds=30)
+    truth = found.tracks.values(test.series, test.origins, np.arange(5))
+    errors = np.abs(points(test.series, test.origins) - truth).mean(axis=0)
+    assert errors[0] < 0.5 * errors[1:].min(), errors
+    features = trees._features(found, *windows, np.array([[7.5, 8.5]]))[0]
+    assert (features == 7.5).any(axis=2).all()
+    assert (features == 8.5).any(axis=2).all()
 
 
 def test_the_parts_of_the_test_rows_are_never_looked_at(tmp_path: Path) -> None:

@@ -74,6 +74,41 @@ def test_numbers_can_count_time() -> None:
     assert grid.parts(1000, clock.dates) == ()
 
 
+@pytest.mark.parametrize(("frequency", "form", "words"), [("D", "%Y%m%d", "1 day"), ("MS", "%Y%m", "1 month")])
+def test_numbers_that_are_dates_are_no_count(frequency: str, form: str, words: str) -> None:
+    every = pd.date_range("2022-11-01", periods=40, freq=frequency)
+    numbers = np.array([int(text) for text in every.strftime(form)])
+    for stamps in (numbers, object_array([str(number) for number in numbers]), numbers.astype(float)):
+        clock = clock_of(stamps)
+        moments, problems = clock.read(stamps)
+        assert clock.dates
+        assert not problems
+        np.testing.assert_array_equal(moments, microseconds(every))
+        grid = grid_of([moments], clock.dates)
+        assert grid is not None
+        assert grid.describe(clock.dates) == words
+    # A count is a count, also where its first numbers could be dates.
+    assert not clock_of(numbers[:1] + np.arange(40)).dates
+    assert not clock_of(np.arange(202401, 202413)).dates
+
+
+def test_stamps_with_a_zone_are_answered_with_one() -> None:
+    every = pd.date_range("2024-03-30", periods=72, freq="h", tz="Europe/Berlin")
+    for stamps in (every.map(str), every.map(lambda one: one.isoformat()), every.tz_convert("UTC").strftime("%FT%TZ")):
+        table = {"t": stamps.tolist(), "y": np.arange(72.0).tolist()}
+        encoder = Encoder.fit(lambda table=table: iter([object_array([table])]), {"time": "t", "target": "y"})
+        assert encoder.grid.describe() == "1 hour"
+        restored = Encoder.restore(encoder.state())
+        assert pd.Timestamp(restored.ahead(table)[0]) == every[-1] + pd.Timedelta("1h")
+    plain = {"t": ["2024-03-30 10:00", "2024-03-30 11:00"], "y": [1, 2]}
+    encoder = Encoder.fit(lambda: iter([object_array([plain])]), {"time": "t", "target": "y"})
+    assert encoder.ahead(plain) == ["2024-03-30 12:00:00"]
+    # Files from before zones were kept.
+    state = encoder.state()
+    del state["clock"]["zoned"]
+    assert Encoder.restore(state) == encoder
+
+
 def test_a_season_is_told_only_where_there_is_more_than_a_year() -> None:
     daily = Grid("microseconds", 86_400 * 10**6, 0)
     assert daily.parts(300) == ("weekday",)

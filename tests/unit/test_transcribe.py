@@ -124,6 +124,34 @@ def test_search_with_a_language_model_finds_the_highest_score(seed: int) -> None
     assert found[0].score(weights) == pytest.approx(max(every.values()), rel=1e-5)
 
 
+def textbook_search(chances: np.ndarray, width: int) -> tuple[tuple[int, ...], float]:
+    """Algorithm 1 of Hannun et al. 2014 as it is written down, without a language model and with nothing left out."""
+    beams = {(): (1.0, 0.0)}
+    for step in np.exp(chances.astype(np.float64)):
+        after: dict[tuple[int, ...], list[float]] = {}
+        for text, (blank, other) in beams.items():
+            after.setdefault(text, [0.0, 0.0])[0] += step[BLANK] * (blank + other)
+            for symbol in range(1, len(step)):
+                if text and symbol == text[-1]:
+                    after.setdefault(text, [0.0, 0.0])[1] += step[symbol] * other
+                    after.setdefault((*text, symbol), [0.0, 0.0])[1] += step[symbol] * blank
+                else:
+                    after.setdefault((*text, symbol), [0.0, 0.0])[1] += step[symbol] * (blank + other)
+        ranked = sorted(after.items(), key=lambda item: -sum(item[1]))[:width]
+        beams = {text: (ends[0], ends[1]) for text, ends in ranked}
+    best = max(beams, key=lambda text: sum(beams[text]))
+    return best, sum(beams[best])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_narrow_search_keeps_every_path_to_what_it_keeps(seed: int) -> None:
+    chances = log_chances(25, 6, seed, sharp=2.5)
+    text, chance = textbook_search(chances, 6)
+    found = beam_search(chances, 6, least=-math.inf)[0]
+    assert found.symbols == text
+    assert found.sound == pytest.approx(math.log(chance), abs=1e-6)
+
+
 def test_greedy_merges_repeats_and_keeps_those_with_a_blank_between() -> None:
     path = [1, 1, 0, 1, 2, 2, 0, 0, 3]
     chances = np.full((1, 9, 4), -5.0)
@@ -159,6 +187,8 @@ def test_alignment_is_the_most_likely_path(seed: int) -> None:
 def test_texts_are_brought_to_one_spelling() -> None:
     assert normalised(" It’s LC-10, isn't it?\n'Yes'") == "it's lc 10 isn't it yes"
     assert normalised("Cafe\u0301 — 3 €") == "café 3"
+    hidden = "\ufeffze\u00adbra \u0645\u06cc\u200c\u0631\u0648\u0645"
+    assert normalised(hidden) == normalised(hidden, punctuation="keep") == "zebra \u0645\u06cc\u0631\u0648\u0645"
     assert normalised("A b!", case="keep", punctuation="keep") == "A b!"
     assert normalised(None) == normalised("...") == normalised("\x02\x03") == ""
     symbols = as_symbols(["ab?", ""], "ab", 4)

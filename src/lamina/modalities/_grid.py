@@ -37,10 +37,12 @@ class Clock:
     Attributes:
         dates: dates and times, or else plain numbers, which count steps or seconds as their writer likes.
         day_first: the order in 3/4/2020.
+        zoned: stamps name their zone; they are read, and written, in UTC.
     """
 
     dates: bool = True
     day_first: bool = False
+    zoned: bool = False
 
     def read(self, values: Values) -> tuple[Array, dict[int, str]]:
         """(int64 [row], microseconds since 1970 or millionths of the number; the reason for each without one).
@@ -71,7 +73,7 @@ class Clock:
         if days:
             return str(instant.astype("datetime64[D]"))
         exact = "s" if moment % SECOND == 0 else "us"
-        return str(instant.astype(f"datetime64[{exact}]")).replace("T", " ")
+        return str(instant.astype(f"datetime64[{exact}]")).replace("T", " ") + ("+00:00" if self.zoned else "")
 
 
 @dataclass(frozen=True)

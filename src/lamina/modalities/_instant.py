@@ -40,8 +40,8 @@ _NAMED = (
 )
 _MONTH_ONLY = re.compile(r"(?P<year>[12][0-9]{3})[-/](?P<month>[0-9]{1,2})")
 _DIGITS = re.compile(
-    r"(?P<year>1[5-9]\d\d|2\d{3})(?:(?P<month>\d{2})(?P<day>\d{2})"
-    r"(?:[T ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})(?P<zone>Z)?)?)?(?:\.0+)?",
+    r"(?P<year>1[5-9]\d\d|2\d{3})(?:(?P<month>\d{2})(?:(?P<day>\d{2})"
+    r"(?:[T ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})(?P<zone>Z)?)?)?)?(?:\.0+)?",
     re.ASCII,
 )
 _DECIMAL = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
@@ -53,7 +53,8 @@ def read_instants(values: Values, day_first: bool, unit: str = "") -> tuple[np.n
     Args:
         values: raw values.
         day_first: read 3/4/2020 as 3 April rather than 4 March; 25/12 in the wrong order is unreadable.
-        unit: "s", "ms", "us" or "ns": numbers count from 1970-01-01; "": numbers such as 20200131 and 2020 are dates.
+        unit: "s", "ms", "us" or "ns": numbers count from 1970-01-01; "": numbers such as 20200131, 202001 and 2020 are
+            dates.
     """
     array = column(values)
     if array.dtype.kind == "M":

@@ -7,6 +7,7 @@ Rows in which the target is missing, after the last one that has it, say what is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -42,6 +43,10 @@ RawTable = Mapping[str, Values]
 """Raw values by column, all of one length."""
 
 MOST_LEVELS = 32
+MANY_MISSING = 1000
+_ZONE = re.compile(r":\d{2}.*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\s*\([A-Z]+\))?$|\d{6}Z$", re.IGNORECASE)
+FEWEST_DIGITS = 13
+"""So many different numbers must be dates for all to be: a plain count may well run from 202401 to 202412."""
 UNREADABLE = 0.01
 """A column of numbers may hold such a share of other texts."""
 LONGEST = 16_384
@@ -186,8 +191,27 @@ def clock_of(values: Values) -> Clock:
     array = column(values)
     if array.dtype.kind == "M":
         return Clock()
-    clocks = [Clock(False), Clock(True, day_first_of(lambda: [array])[0])]
-    return min(clocks, key=lambda clock: len(clock.read(array)[1]))
+    dates = Clock(True, day_first_of(lambda: [array])[0], _is_zoned(array))
+    if _are_dates_as_digits(array, dates):
+        return dates
+    return min((Clock(False), dates), key=lambda clock: len(clock.read(array)[1]))
+
+
+def _is_zoned(array: Values) -> bool:
+    """Whether the first stamp that is there names its zone."""
+    there = np.flatnonzero(canonical(array[:MANY_MISSING]) != None)  # noqa: E711
+    first = array[there[0]] if len(there) else None
+    return getattr(first, "tzinfo", None) is not None or (isinstance(first, str) and bool(_ZONE.search(first.strip())))
+
+
+def _are_dates_as_digits(array: Values, dates: Clock) -> bool:
+    """Whether nearly all stamps are numbers such as 20240131, or such as 202401: no other count leaves out 202413."""
+    texts = {text for text in canonical(array).tolist() if text is not None}
+    for size in (6, 8):
+        digits = sorted(text for text in texts if len(text) == size and text.isdigit())
+        if len(digits) >= FEWEST_DIGITS and len(digits) >= (1 - UNREADABLE) * len(texts):
+            return len(dates.read(object_array(digits))[1]) <= UNREADABLE * len(digits)
+    return False
 
 
 @dataclass(frozen=True)
@@ -418,7 +442,7 @@ class Encoder:
         covariates = tuple(Covariate(**{**item, "levels": tuple(item["levels"])}) for item in state["covariates"])
         parts, clock = (
             tuple(map(str, state["parts"])),
-            Clock(bool(state["clock"]["dates"]), bool(state["clock"]["day_first"])),
+            Clock(*(bool(state["clock"].get(name, False)) for name in ("dates", "day_first", "zoned"))),
         )
         length, horizon, center = int(state["length"]), int(state["horizon"]), state["center"]
         if not 1 <= length <= LONGEST or not 1 <= horizon <= LONGEST or center not in ("mean", "last"):

@@ -166,6 +166,13 @@ def beam_search(
         likely = [symbol for symbol in np.argsort(-step, kind="stable").tolist() if symbol != BLANK]
         likely = [symbol for symbol in likely if chances[symbol] >= least]
         after = {prefix: _stayed(chances, tree.symbol[prefix], *ends) for prefix, ends in beams.items()}
+        # Paths to a beginning that is kept anyway are added to it, however unlikely they are.
+        for longer in [prefix for prefix in beams if tree.parent[prefix] in beams]:
+            symbol, parent = tree.symbol[longer], tree.parent[longer]
+            if chances[symbol] >= least:
+                source = beams[parent][0] if symbol == tree.symbol[parent] else _added(*beams[parent])
+                stayed = after[longer]
+                after[longer] = stayed[0], _added(stayed[1], source + chances[symbol])
         # Where as many beginnings as are kept go on unchanged, a longer one must be better than the worst of them.
         bar = (
             min(_added(*ends) + tree.bonus[prefix] for prefix, ends in after.items()) if len(after) >= width else NEVER
@@ -180,8 +187,8 @@ def beam_search(
                 if source == NEVER:
                     continue
                 longer = tree.child(prefix, symbol)
-                before = after.get(longer, (NEVER, NEVER))
-                after[longer] = (before[0], _added(before[1], source + chances[symbol]))
+                if longer not in beams:
+                    after[longer] = NEVER, source + chances[symbol]
         if len(after) > width:
             ranked = sorted(after.items(), key=lambda item: -_added(*item[1]) - tree.bonus[item[0]])
             after = dict(ranked[:width])

@@ -41,8 +41,12 @@ def normalised(value: Any, case: str = "lower", punctuation: str = "drop") -> st
 
 def _kept(text: str, place: int) -> str:
     letter = text[place]
-    if unicodedata.category(letter)[0] in "LMN":
+    kind = unicodedata.category(letter)
+    if kind[0] in "LMN":
         return letter
+    if kind == "Cf":
+        # Soft hyphens and joiners are not seen, and stand within words.
+        return ""
     around = text[place - 1 : place] + text[place + 1 : place + 2]
     return "'" if letter in APOSTROPHES and len(around) == 2 and around.isalnum() else " "
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lamina.choose import hardware
+from lamina.errors import InputError
 from lamina.narrate import Narrator
 from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
@@ -60,6 +61,7 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     wishes = {item.partition("=")[0].strip(): "you asked for it" for item in sets}
     (target, task), found = next(iter(plan.task.items())), prepared.panel
     rule, why = (str(task.options["rule"]), "you asked for it") if task.options.get("rule") else best_rule(prepared)
+    _check_rule(rule, found.season, found.encoder.length, target)
     options = {**task.options, "season": found.season, "history": found.encoder.length, "rule": rule}
     tasks = {target: TaskPlan(task.name, options)}
     reasons = {
@@ -94,6 +96,17 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         reasons={**reasons, **wishes},
     )  # fmt: skip
     return plan.with_set(sets)
+
+
+def _check_rule(rule: str, season: int, length: int, target: str) -> None:
+    """Raises InputError for a rule that looks further back than the history goes."""
+    back = {"season": season, "level": season + 1}.get(rule, 1)
+    if back > length:
+        raise InputError(
+            f"The rule {rule!r} looks back {back} steps, and the history has {length}.",
+            where=f"task.{target}.options.rule",
+            fix=f"Read more history: --set task.history={back}, or choose another rule, or a shorter season.",
+        )
 
 
 def _names_network(item: str) -> bool:

@@ -111,6 +111,7 @@ def prepare(table: Table, boundary: int | None, plan: Plan, run: Run, narrator: 
     simpler = simple.fit(
         found, (training.series, training.origins), (validation.series, validation.origins), narrator,
         seed=plan.seed, seconds=seconds,
+        about=np.concatenate([np.zeros((len(found.names), 0)), *(_flat(array) for array in about.values())], axis=1),
     )  # fmt: skip
     prepared = Prepared(table, found, encoders, about, raw, training, validation, test, simpler)
     run.write_json(run.prepared, {
@@ -120,6 +121,11 @@ def prepare(table: Table, boundary: int | None, plan: Plan, run: Run, narrator: 
         "findings": [],
     })  # fmt: skip
     return prepared
+
+
+def _flat(array: Array) -> Array:
+    """[series, feature] of what describes a series, encoded."""
+    return array.reshape(len(array), -1)
 
 
 def rolling(found: Panel, begin: int, end: int, every: int) -> Windows:

@@ -25,6 +25,8 @@ SEASONS, HORIZONS, LONGEST_USUAL = 2, 3, 512
 """History that is read where nothing is said: so many seasons and horizons, at most so many steps."""
 SHARE = 3
 """The history is at most one part in so many of the training part."""
+ROUNDING = 1e-9
+"""Of a series' largest value: what changes by less does not change."""
 LEAST_HISTORY = 4
 """A training window has values in at least one part in so many of its history."""
 
@@ -38,6 +40,7 @@ class Long:
         rows: int64, the table's rows of each series, by time; in equal moments as in the table.
         moments: int64 [row], microseconds, of all of the table's rows.
         values: raw values of all of the table's rows by column.
+        known: bool [row], of all of the table's rows: there is a number of the target.
         dropped: rows that belong to no series or have no readable stamp or number, with the reason.
     """
 
@@ -45,6 +48,7 @@ class Long:
     rows: tuple[Array, ...]
     moments: Array
     values: Mapping[str, Values]
+    known: Array
     dropped: tuple[tuple[int, str], ...]
     dates: bool
 
@@ -99,7 +103,8 @@ def read_long(table: Table, plan: Plan) -> Long:
     values = table.take(np.arange(len(table)), list(dict.fromkeys(columns)))
     moments, problems = clock_of(values[options["time"]]).read(values[options["time"]])
     dropped = {row: f"{options['time']}: {reason}" for row, reason in problems.items()}
-    dropped |= {row: f"{target}: {reason}" for row, reason in read_numbers(values[target])[1].items()}
+    numbers, wrong = read_numbers(values[target])
+    dropped |= {row: f"{target}: {reason}" for row, reason in wrong.items()}
     keys = canonical(values[options["group"]]) if options["group"] else object_array([""] * len(table))
     dropped |= dict.fromkeys(np.flatnonzero(keys == None).tolist(), f"{options['group']}: there is no value")  # noqa: E711
     if len(dropped) > plan.data.bad_rows * len(table):
@@ -115,7 +120,8 @@ def read_long(table: Table, plan: Plan) -> Long:
     ends = np.cumsum(np.bincount(codes, minlength=len(names)))
     rows = tuple(np.split(order, ends[:-1]))
     dates = clock_of(values[options["time"]]).dates
-    return Long(tuple(names.tolist()), rows, moments, values, tuple(sorted(dropped.items())), dates)
+    listed = tuple(sorted(dropped.items()))
+    return Long(tuple(names.tolist()), rows, moments, values, np.isfinite(numbers), listed, dates)
 
 
 def panel(table: Table, boundary: int | None, plan: Plan) -> Panel:
@@ -173,11 +179,21 @@ def _boundaries(
 ) -> tuple[int, int]:
     """(The step that the validation part begins at, that of the test part).
 
+    Rows without a number of the target, such as those of steps yet to come, play no part: nothing is learned or scored
+    there.
+
     Raises:
-        InputError: the parts cannot hold the horizon, or test rows do not come after the training rows.
+        InputError: there is no number of the target, the parts cannot hold the horizon, or test rows do not come
+            after the training rows.
     """
     kept = np.sort(np.concatenate(long.rows))
+    kept = kept[long.known[kept]]
     own = kept if boundary is None else kept[kept < boundary]
+    if not len(own):
+        raise InputError(
+            "No training row has both a moment and a number to forecast.",
+            where="--target", fix="Choose another column, or give rows that have values.",
+        )  # fmt: skip
     first, end = int(steps[own].min()), int(steps[kept].max()) + 1
     if boundary is None:
         share = int(np.quantile(steps[kept], 1 - plan.data.test_share, method="higher"))
@@ -235,7 +251,8 @@ def _encoder(target: str, options: Mapping[str, Any], long: Long, grid: Grid, st
 def season_of(tracks: Tracks, periods: Sequence[int], end: int) -> int:
     """Steps after which values come again: of the calendar's periods the one with the highest autocorrelation.
 
-    Where the calendar names none, it is the lag with the highest one at all. 1 where no autocorrelation is worth it.
+    Where the calendar names none, it is the lag with the highest one at all, if that is higher than the highest of so
+    many lags of noise would be. 1 where no autocorrelation is worth it.
 
     Args:
         periods: candidates.
@@ -253,11 +270,19 @@ def season_of(tracks: Tracks, periods: Sequence[int], end: int) -> int:
             lag: value for lag, value in found.items() if value >= max(found.get(lag - 1, -1), found.get(lag + 1, -1))
         }
     best = max(found, key=lambda period: found[period], default=1)
-    return best if found.get(best, 0.0) >= LEAST_CORRELATION else 1
+    least = LEAST_CORRELATION
+    if not periods:
+        # Of pairs of noise, a mean correlation is normal with a variance of one by their number (Bartlett 1946); the
+        # tail is bounded for all lags together (Bonferroni).
+        pairs = sum(len(part) - best for part in parts if len(part) > 2 * best)
+        least = max(least, float(np.sqrt(2 * np.log(max(len(candidates), 1) / BY_CHANCE) / max(pairs, 1))))
+    return best if found.get(best, 0.0) >= least else 1
 
 
 MOST_LOOKED_AT = 200
 LEAST_CORRELATION = 0.2
+BY_CHANCE = 0.05
+"""Chance that a season is found in noise where all lags are tried."""
 
 
 def _detrended(tracks: Tracks, series: int, end: int) -> Array:
@@ -342,16 +367,18 @@ def units_of(tracks: Tracks, season: int, end: int) -> Array:
     """float64 [series]: how far training values lie from those one season before, on average; never 0.
 
     The denominator of the mean absolute scaled error (Hyndman & Koehler 2006), with the season as in the M4
-    competition. A series that is too short takes a season of 1, then its spread, then the median of all.
+    competition. A series that is too short, or the same every season but for rounding, takes a season of 1, then the
+    median of all.
     """
     found = np.full(len(tracks), np.nan)
     for series in range(len(tracks)):
         span = max(0, min(end, int(tracks.ends[series])) - int(tracks.starts[series]))
         own = tracks.target[tracks.offsets[series] : tracks.offsets[series] + span]
+        least = ROUNDING * float(np.abs(own[np.isfinite(own)]).max(initial=0.0))
         for lag in (season, 1):
             apart = np.abs(own[lag:] - own[: len(own) - lag]) if len(own) > lag else np.zeros(0)
             apart = apart[np.isfinite(apart)]
-            if len(apart) and apart.mean() > 0:
+            if len(apart) and apart.mean() > least:
                 found[series] = apart.mean()
                 break
     middle = float(np.nanmedian(found)) if np.isfinite(found).any() else 1.0

@@ -59,18 +59,21 @@ def fit(
     *,
     seed: int,
     seconds: float,
+    about: Array | None = None,
 ) -> tuple[Simple, ...]:
     """All of them, fitted on the training part.
 
     Args:
         training, validation: windows as series and origins.
         seconds: for the trees, about.
+        about: [series, feature], what describes each series, for the trees.
     """
+    described = np.zeros((len(panel.names), 0)) if about is None else about
     ways: dict[str, Callable[[], tuple[Points, str]]] = {
         NAIVE: lambda: (_naive(panel, 1), ""),
         SEASONAL: lambda: (_naive(panel, panel.season), f"the last season of {panel.season} steps"),
         SMOOTHING: lambda: (_smoothed(panel), f"season of {panel.season} steps" if panel.season > 1 else ""),
-        TREES: lambda: trees.fit(panel, training, validation, seed=seed, seconds=seconds),
+        TREES: lambda: trees.fit(panel, training, validation, described, seed=seed, seconds=seconds),
     }
     if panel.season == 1:
         del ways[SEASONAL]

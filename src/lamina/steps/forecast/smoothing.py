@@ -126,11 +126,14 @@ class Smoothing:
         season: steps.
         parameters: [series, 1].
         logs: bool [series], whether the logarithm is smoothed.
+        ends: int64 [series], the step that the training part ends before: level and season begin as the values up to
+            there say.
     """
 
     season: int
     parameters: Parameters
     logs: Array
+    ends: Array
 
     def forecasts(self, values: Array, origins: Array, horizon: int) -> Iterator[tuple[int, Array]]:
         """(origin, [series, step] the forecast of the steps from it on), origins ascending.
@@ -140,7 +143,7 @@ class Smoothing:
             origins: int64, ascending; nothing from an origin on is seen.
         """
         shown = _shown(values, self.logs)
-        state = Smoother(_begin(shown, self.season), self.season, self.parameters)
+        state = Smoother(_begin(_until(shown, self.ends), self.season), self.season, self.parameters)
         for origin in origins.tolist():
             while state.step < origin:
                 state.see(shown[:, state.step])
@@ -156,13 +159,13 @@ def fit(values: Array, season: int, ends: Array) -> Smoothing:
         season: steps; 1 for none.
         ends: int64 [series], the step that the training part ends before.
     """
-    trained = np.where(np.arange(values.shape[1]) < ends[:, None], values, np.nan)
+    trained = _until(values, ends)
     ways = trials(season)
     block = max(1, int(BLOCK / (ways.level.shape[1] * season)))
     parts = [_fit(trained[first : first + block], season, ways) for first in range(0, len(values), block)]
     chosen = np.concatenate([part[0] for part in parts])
     picked = [getattr(ways, name)[0, chosen][:, None] for name in ("level", "trend", "seasonal", "damping")]
-    return Smoothing(season, Parameters(*picked), np.concatenate([part[1] for part in parts]))
+    return Smoothing(season, Parameters(*picked), np.concatenate([part[1] for part in parts]), ends)
 
 
 def _fit(values: Array, season: int, ways: Parameters) -> tuple[Array, Array]:
@@ -194,6 +197,11 @@ def _errors(values: Array, logs: Array, season: int, ways: Parameters) -> Array:
 def _shown(values: Array, logs: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(logs[:, None], np.log(values), values)
+
+
+def _until(values: Array, ends: Array) -> Array:
+    """The values of each series before a step; NaN from there on."""
+    return np.where(np.arange(values.shape[1]) < ends[:, None], values, np.nan)
 
 
 def _begin(values: Array, season: int) -> Array:

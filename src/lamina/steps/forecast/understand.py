@@ -122,7 +122,7 @@ def recognise(
     _check_time(options["time"], values)
     named = {target, *(options[name] for name in ("time", "group")), *ignored}
     if not options["group"]:
-        options["group"] = _group(values, options["time"], [name for name in table.columns if name not in named])
+        options["group"] = _group(table, values, options["time"], [name for name in table.columns if name not in named])
         named.add(options["group"])
     lists = [name for key in ("known", "past", "static") for name in options.get(key, ())]
     free = [
@@ -182,21 +182,35 @@ def _check_time(name: str, values: Mapping[str, Values]) -> None:
         )
 
 
-def _group(values: Mapping[str, Values], time: str, free: Sequence[str]) -> str:
-    """The column that tells series apart, where moments come again; "" where they do not, or none tells."""
-    stamps = canonical(values[time])
+def _group(table: Table, values: Mapping[str, Values], time: str, free: Sequence[str]) -> str:
+    """The column that tells series apart, where moments come again; "" where they do not, or none tells.
+
+    Asked of all rows: in a sample, moments that come again may come once.
+
+    Args:
+        values: of a sample; a column that does not tell its rows apart is not looked at further.
+    """
+    stamps = _whole(table, time)
     if len(set(stamps)) > 0.9 * len(stamps):
         return ""
+    shown = canonical(values[time])
     for name in free:
-        keys = canonical(values[name])
-        pairs = set(zip(keys, stamps, strict=True))
-        if 1 < len(set(keys)) < 0.5 * len(keys) and len(pairs) == len(keys):
+        some = canonical(values[name])
+        if len(set(some)) < 2 or len(set(zip(some, shown, strict=True))) < len(some):
+            continue
+        keys = _whole(table, name)
+        if len(set(keys)) < 0.5 * len(keys) and len(set(zip(keys, stamps, strict=True))) == len(keys):
             return name
     raise InputError(
         f"Moments of {time!r} come several times, and no column tells series apart.",
         where="--group",
         fix="Name the column that says which series a row belongs to: --group COLUMN",
     )
+
+
+def _whole(table: Table, name: str) -> list[str | None]:
+    """All of a column's values as texts."""
+    return list(canonical(table.take(np.arange(len(table)), [name])[name]).tolist())
 
 
 def _kinds(keys: Values, texts: Values) -> int:
