@@ -78,6 +78,7 @@ class Task:
     """
 
     task: ClassVar[str] = "segment"
+    unscaled: ClassVar[bool] = False
 
     name: str
     kind: Kind
