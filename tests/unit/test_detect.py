@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -388,6 +389,30 @@ def test_baselines_say_nothing_or_what_is_usual() -> None:
     answered = fitted(mixed).answers(rare.answer(pictures), 0.02)[0]
     assert len(answered.scores) == 3
     assert answered.scores[0] > answered.scores[-1] * 1.5
+
+
+def test_usual_boxes_of_many_pictures_take_little_memory() -> None:
+    """Every box against every place would be 1.7 GB here."""
+    task = detect.Task("boxes", ("a", "b"), (1, 1), 1, "picture", Frame(512, 512, "pad"), 40)
+    generator = np.random.default_rng(0)
+    target = np.full((200, 41, 6), -2.0, dtype=np.float32)
+    middle, half = generator.uniform(60, 450, (200, 40, 2)), generator.uniform(4, 60, (200, 40, 1))
+    target[:, 1:, 0] = generator.integers(0, 2, (200, 40))
+    target[:, 1:, 1:5] = np.concatenate([middle - half, middle + half], axis=2)
+    target[:, 1:, 5] = 1.0
+    pictures = BaselineFeatures((), len(target))
+    tracemalloc.start()
+    usual = usual_boxes.fit(pictures, target, task, validation=(pictures, target), seed=0, seconds=1)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100e6
+    values = usual.answer(BaselineFeatures((), 1)).reshape(len(task.places), -1)
+    places = np.flatnonzero((values[:, :2] > usual_boxes.NOTHING).any(axis=1))
+    # Each place that answers is the nearest of its level to some box of a size that the level is for.
+    level = 2 * half[..., 0] / 4 / task.places.strides[places, None, None]
+    near = np.abs(task.places.centers[places][:, None, None] - middle[None]).max(axis=3)
+    fits = (near <= task.places.strides[places, None, None] / 2) & (np.abs(np.log2(level)) < 2)
+    assert fits.any(axis=(1, 2)).all()
 
 
 PICTURE = Feature("image", (64, 96, 3), "uint8")
