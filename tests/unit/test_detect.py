@@ -31,7 +31,7 @@ from lamina.networks.blocks import detection
 from lamina.networks.heads import places as head
 from lamina.tasks import Comparable, Described, LaidOut, Layout, Placed, Shown, detect
 from lamina.tasks._boxes import grids, intersection_over_union, places, suppressed
-from lamina.tasks._detections import into, out_of
+from lamina.tasks._detections import Reader, into, out_of
 
 Array = np.ndarray[Any, Any]
 RANDOM = np.random.default_rng(0)
@@ -135,9 +135,29 @@ def slow_suppression(boxes: Array, scores: Array, labels: Array, overlap: float)
 def test_suppression_is_greedy_and_by_class(overlap: float) -> None:
     boxes, scores, labels = boxes_of(60), RANDOM.permutation(60) / 60, RANDOM.integers(0, 3, 60)
     expected = slow_suppression(boxes, scores, labels, overlap)
-    assert suppressed(boxes, scores, labels, overlap).tolist() == expected
+    assert suppressed(boxes, scores, labels, overlap, 60).tolist() == expected
+    assert suppressed(boxes, scores, labels, overlap, 2).tolist() == expected[:2]
     assert 3 <= len(expected) < 60 or overlap == 0.8
-    assert suppressed(boxes[:0], scores[:0], labels[:0], overlap).tolist() == []
+    assert suppressed(boxes[:0], scores[:0], labels[:0], overlap, 60).tolist() == []
+
+
+def test_of_many_things_that_many_places_answer_for_none_is_lost() -> None:
+    """81 things, each answered by nine places; the last ones less surely than all answers for the others."""
+    at = places(512, 512, (8, 16, 32))
+    values = np.full((len(at), 6), -12.0, dtype=np.float32)
+    values[:, 5] = 4.0
+    middles = [(28 + 56 * column, 28 + 56 * row) for row in range(9) for column in range(9)]
+    for number, (x, y) in enumerate(middles):
+        edges = np.array([x - 20, y - 20, x + 20, y + 20])
+        own = np.flatnonzero((at.strides == 8) & (np.abs(at.centers - (x, y)).max(axis=1) <= 12))
+        assert len(own) == 9
+        reach = np.concatenate([at.centers[own] - edges[:2], edges[2:] - at.centers[own]], axis=1)
+        values[own, 1:5] = np.log(reach / 8)
+        values[own, 0] = 3 - 6 * number / 81
+    found = Reader(at, 1, Frame(512, 512, "pad"), 0.6).boxes(values.reshape(-1))
+    assert found.scores.min() > 0.1
+    middle = (found.edges[:, :2] + found.edges[:, 2:]) / 2
+    assert sorted(map(tuple, middle.round().tolist())) == sorted((float(x), float(y)) for x, y in middles)
 
 
 def test_places_are_the_middles_of_their_cells_on_every_level() -> None:
