@@ -362,6 +362,21 @@ def test_a_list_of_boxes_takes_its_size_from_the_picture(tmp_path: Path) -> None
     assert list(found.errors) == [1]
 
 
+def test_boxes_for_a_picture_of_another_shape_are_an_error_of_their_row(tmp_path: Path) -> None:
+    """Labels for a photograph as it is stored do not fit it turned upright; one made smaller keeps its boxes."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (120, 80)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("RGB", (60, 40)).save(tmp_path / "smaller.png")
+    Image.new("RGB", (77, 51)).save(tmp_path / "rounded.png")
+    task = fitted()
+    names = column("turned.jpg", "smaller.png", "rounded.png")
+    found = task.encode(column(*[ROWS[0]] * 3), tmp_path, {"picture": names})
+    assert list(found.errors) == [0]
+    assert "120 x 80 pixels, and the picture, upright, has 80 x 120" in found.errors[0]
+    np.testing.assert_array_equal(found.array[1:], task.encode(column(*[ROWS[0]] * 2)).array)
+
+
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
 def test_boxes_go_into_the_encoded_picture_and_back(resize: str) -> None:
     frame, boxes = Frame(64, 96, resize), boxes_of(5)
