@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,20 @@ def test_instances_match_above_a_half() -> None:
     answer[:, :3], answer[:2, 6:], answer[3, 4:6] = 1, 2, 3
     # 12 of 16 shared pixels are enough, 8 of 16 are not.
     assert matched(answer, truth) == (1, 3, 2)
+
+
+def test_instances_where_nothing_is_known_are_not_judged() -> None:
+    """In the padding around a picture the network has learned nothing, and whatever it answers there is cut off."""
+    task = replace(fitted([squares(1), squares()]), kind="instances", labels=PARTS, values=(0, 1, 2), counts=(1, 1, 0))
+    target = np.full((1, SIDE, SIDE), -1, np.int16)
+    target[:, 6:18], target[:, 8:13, 4:10] = 0, 1
+    codes = np.zeros((1, SIDE, SIDE), int)
+    codes[:, 8:13, 4:10] = 1
+    codes[:, 14:17, 16:22] = codes[:, 0:4, 16:22] = codes[:, 17:22, 2:8] = 1
+    scores = {name: score.value for name, score in task.scores(outputs(task, codes), target).items()}
+    # Of four answers one is right, one lies in the picture and is wrong, and two lie mostly or wholly outside.
+    assert scores["count_error"] == 1
+    assert scores["instance_f1"] == pytest.approx(2 / 3)
 
 
 def test_two_networks_agree_but_for_pixels_on_the_edge() -> None:

@@ -92,6 +92,14 @@ def _around(ids: Array) -> Array:
     return np.asarray(np.maximum.reduce([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]))
 
 
+def renumbered(ids: Array, kept: Array) -> Array:
+    """int32: the instances of which `kept`, bool [number], is true as 1, 2, ..., all else 0."""
+    numbers = np.zeros(len(kept), np.int32)
+    rows = np.flatnonzero(kept[1:]) + 1
+    numbers[rows] = np.arange(1, len(rows) + 1)
+    return np.asarray(numbers[ids])
+
+
 def instances(inside: Array, foreground: Array, smallest: int = 0) -> Array:
     """int32 [height, width]: instances, numbered from 1, from what is certainly inside one and what is of any.
 
@@ -99,11 +107,16 @@ def instances(inside: Array, foreground: Array, smallest: int = 0) -> Array:
     touching cells for this). Instances of fewer than `smallest` pixels are left out.
     """
     found = grown(components(inside), foreground)
-    sizes = np.bincount(found.ravel())
-    kept = np.flatnonzero(sizes >= max(smallest, 1))
-    numbers = np.zeros(len(sizes), np.int32)
-    numbers[kept[kept > 0]] = np.arange(1, int((kept > 0).sum()) + 1)
-    return np.asarray(numbers[found])
+    return renumbered(found, np.bincount(found.ravel()) >= max(smallest, 1))
+
+
+def judged(ids: Array, known: Array) -> Array:
+    """int32 [height, width]: answered instances without what lies where the truth is not known, bool [height, width].
+
+    One that mostly lies there is neither right nor wrong, and so is none (Kirillov et al. 2019).
+    """
+    sizes = np.bincount(ids.ravel())
+    return renumbered(np.where(known, ids, 0), 2 * np.bincount(ids[known], minlength=len(sizes)) >= sizes)
 
 
 def matched(answer: Array, truth: Array, least: float = 0.5) -> tuple[int, int, int]:
