@@ -24,7 +24,7 @@ from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
 from lamina.tasks import Described, LaidOut, Mapped, Shown
 from lamina.tasks._map_losses import parts_of
-from lamina.tasks._regions import bordered, components, instances, matched
+from lamina.tasks._regions import bordered, components, grown, instances, matched
 from lamina.tasks.segment import PARTS, Task, suits
 
 Array = np.ndarray[Any, Any]
@@ -259,6 +259,22 @@ def test_components_are_those_of_scipy(seed: int) -> None:
     assert len(np.unique(np.stack([found.ravel(), wanted.ravel()]), axis=1).T) == number + 1
     assert components(np.zeros((3, 4), bool)).max() == 0
     assert components(np.ones((3, 4), bool)).tolist() == [[1] * 4] * 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_instances_grow_step_by_step_and_the_larger_number_wins(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(random.normal(size=(40, 53)), 0.5 * (seed + 1))
+    inside, seeds = noise > -0.2 * noise.std(), components(noise > 0.5 * noise.std())
+    wanted, cross = np.where(inside, seeds, 0), ndimage.generate_binary_structure(2, 1)
+    while True:
+        step = np.where(inside & (wanted == 0), ndimage.maximum_filter(wanted, footprint=cross, mode="constant"), wanted)
+        if (step == wanted).all():
+            break
+        wanted = step
+    left = components(inside & (wanted == 0))
+    assert left.max() > 0 or seed > 2
+    np.testing.assert_array_equal(grown(seeds, inside), np.where(left > 0, left + wanted.max(), wanted))
 
 
 def test_instances_match_above_a_half() -> None:

@@ -75,21 +75,19 @@ def grown(seeds: Array, inside: Array) -> Array:
 
     Parts of `inside` that no seed reaches become instances of their own.
     """
-    found = np.where(inside, seeds, 0)
-    while True:
-        around = _around(found)
-        new = inside & (found == 0) & (around > 0)
-        if not new.any():
-            break
-        found[new] = around[new]
+    wide = np.pad(np.where(inside, seeds, 0), 1)
+    numbers, free = wide.ravel(), (np.pad(inside, 1) & (wide == 0)).ravel()
+    newest = np.flatnonzero(numbers)
+    # Only what the last step reached can reach farther: all steps together look at every pixel once.
+    while len(newest):
+        around = np.concatenate([newest + step for step in (-1, 1, -wide.shape[1], wide.shape[1])])
+        reached = free[around]
+        np.maximum.at(numbers, around[reached], np.tile(numbers[newest], 4)[reached])
+        newest = np.unique(around[reached])
+        free[newest] = False
+    found = wide[1:-1, 1:-1]
     left = components(inside & (found == 0))
     return np.where(left > 0, left + found.max(initial=0), found)
-
-
-def _around(ids: Array) -> Array:
-    """The largest number among the four neighbors."""
-    padded = np.pad(ids, 1)
-    return np.asarray(np.maximum.reduce([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]))
 
 
 def renumbered(ids: Array, kept: Array) -> Array:
