@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
 from lamina.tasks import Described, LaidOut, Mapped, Shown
 from lamina.tasks._map_losses import parts_of
-from lamina.tasks._regions import bordered, components, grown, instances, matched
-from lamina.tasks.segment import PARTS, Task, suits
+from lamina.tasks._masks_seen import PARTS
+from lamina.tasks._regions import bordered, components, grown, instances, matched, parts_of_each
+from lamina.tasks.segment import Task, suits
 
 Array = np.ndarray[Any, Any]
 SIDE = 24
@@ -228,6 +229,31 @@ def test_instances_are_recognised_encoded_and_answered() -> None:
     assert fitted(masks, kind="classes").kind == "classes"
 
 
+def test_one_numbered_instance_in_two_parts_is_one() -> None:
+    """Where masks number instances, one that something hides the middle of is one; where they show foreground, two."""
+    several = np.zeros((SIDE, SIDE), np.uint8)
+    several[2:6, 2:6], several[10:14, 2:6], several[10:14, 12:16] = 1, 2, 3
+    hidden = np.where(np.arange(SIDE) % 8 < 5, squares(1, 1), 0).astype(np.uint8)
+    assert components(hidden > 0).max() > 1
+    numbered = fitted([several, several, hidden], kind="instances")
+    assert numbered.encode(column(hidden)).array.max() == 1
+    foreground = fitted([hidden, (several > 0) * np.uint8(255)], kind="instances")
+    assert foreground.encode(column(hidden)).array.max() == components(hidden > 0).max()
+    restored = Task.restore(json.loads(json.dumps(numbered.state())))
+    assert restored.encode(column(hidden)).array.max() == 1
+    # A model of an earlier version does not say: it reads masks as it did.
+    earlier = {name: part for name, part in numbered.state().items() if name != "numbered"}
+    assert Task.restore(earlier).encode(column(hidden)).array.max() > 1
+
+
+def test_parts_of_each_number_are_counted_in_one_pass() -> None:
+    mask = np.random.default_rng(0).integers(0, 4, (12, 31)).repeat(2, axis=0)
+    counts, sizes = parts_of_each(mask)
+    assert counts.tolist() == [ndimage.label(mask == value)[1] for value in (1, 2, 3)]
+    assert sizes.sum() == (mask > 0).sum()
+    assert len(sizes) == counts.sum()
+
+
 def test_touching_instances_are_told_apart_by_their_borders() -> None:
     ids = np.zeros((12, 20), np.int16)
     ids[2:10, 2:10], ids[2:10, 10:18] = 1, 2
@@ -268,7 +294,9 @@ def test_instances_grow_step_by_step_and_the_larger_number_wins(seed: int) -> No
     inside, seeds = noise > -0.2 * noise.std(), components(noise > 0.5 * noise.std())
     wanted, cross = np.where(inside, seeds, 0), ndimage.generate_binary_structure(2, 1)
     while True:
-        step = np.where(inside & (wanted == 0), ndimage.maximum_filter(wanted, footprint=cross, mode="constant"), wanted)
+        step = np.where(
+            inside & (wanted == 0), ndimage.maximum_filter(wanted, footprint=cross, mode="constant"), wanted
+        )
         if (step == wanted).all():
             break
         wanted = step

@@ -10,21 +10,24 @@ Array = np.ndarray[Any, Any]
 
 
 def components(mask: Array) -> Array:
-    """int32 [height, width]: 0 outside, and 1, 2, ... for the parts of bool [height, width], joined by their sides.
+    """int32 [height, width]: 0 outside, and 1, 2, ... for the parts of a mask [height, width], joined by their sides.
+
+    The mask is bool, or has numbers, 0 outside: then parts of different numbers are apart.
 
     Horizontal runs of pixels are found first; runs that touch from row to row are then united by pointing every run at
     the smallest number around it until nothing changes (Shiloach & Vishkin 1982, "An O(log n) parallel connectivity
     algorithm").
     """
     height, width = mask.shape
-    padded = np.zeros((height, width + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask
-    edges = np.diff(padded.ravel())
     # Rows are padded, so a run never goes on in the next row.
-    starts, ends = np.flatnonzero(edges == 1) + 1, np.flatnonzero(edges == -1) + 1
+    values = np.pad(mask, [(0, 0), (1, 1)]).ravel()
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts, ends = changes[values[changes] != 0], changes[values[changes - 1] != 0]
     if not len(starts):
         return np.zeros((height, width), np.int32)
     first, second = _touching(starts, ends, width + 2)
+    equal = values[starts[first]] == values[starts[second]]
+    first, second = first[equal], second[equal]
     parent = np.arange(len(starts))
     while len(first):
         one, other = parent[first], parent[second]
@@ -38,6 +41,15 @@ def components(mask: Array) -> Array:
     np.add.at(change, starts, number + 1)
     np.add.at(change, ends, -(number + 1))
     return np.cumsum(change[:-1]).reshape(height, width + 2)[:, 1:-1].astype(np.int32)
+
+
+def parts_of_each(mask: Array) -> tuple[Array, Array]:
+    """(How many parts each number above 0 has that a mask of whole numbers holds, pixels of each part)."""
+    found = components(mask)
+    sizes = np.bincount(found.ravel())
+    value = np.zeros(len(sizes), dtype=mask.dtype)
+    value[found] = mask
+    return np.unique(value[1:], return_counts=True)[1], sizes[1:]
 
 
 def _touching(starts: Array, ends: Array, width: int) -> tuple[Array, Array]:
