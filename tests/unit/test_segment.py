@@ -20,10 +20,12 @@ from lamina.errors import InputError
 from lamina.evaluate.assess import assess
 from lamina.evaluate.slices import slices
 from lamina.modalities import Encoder
+from lamina.modalities._files import Unreadable
 from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
 from lamina.tasks import Described, LaidOut, Mapped, Shown
 from lamina.tasks._map_losses import parts_of
+from lamina.tasks._masks import read_mask
 from lamina.tasks._masks_seen import PARTS
 from lamina.tasks._regions import bordered, components, grown, instances, matched, parts_of_each
 from lamina.tasks.segment import Task, suits
@@ -193,6 +195,19 @@ def test_polygons_are_filled_and_their_labels_are_the_classes() -> None:
     assert codes[12:15].max() == 0
     plain = fitted([[corners], [[[0, 0], [5, 0], [5, 5]]]])
     assert plain.labels == ("background", "object")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA"])
+def test_a_grey_mask_may_be_stored_in_any_mode(tmp_path: Path, mode: str) -> None:
+    mask = Image.fromarray(squares(1, 3))
+    mask.convert(mode).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask("mask.png", tmp_path, (SIDE, SIDE)), squares(1, 3))
+    if mode in ("RGBA", "LA"):
+        clear = np.asarray(mask.convert(mode)).copy()
+        clear[0, 0, -1] = 0
+        Image.fromarray(clear).save(tmp_path / "mask.png")
+        with pytest.raises(Unreadable):
+            read_mask("mask.png", tmp_path, (SIDE, SIDE))
 
 
 def test_a_mask_lies_as_its_picture_does() -> None:
