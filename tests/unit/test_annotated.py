@@ -157,6 +157,15 @@ def test_coco_inside_the_parts_and_validation_for_testing(tmp_path: Path) -> Non
     assert "validation part is for testing" in found.notes[0]
 
 
+def test_two_images_of_one_id_are_refused(tmp_path: Path) -> None:
+    """As in two files put together: each picture would be given the boxes of both."""
+    same = {"id": 3, "width": SIZE[0], "height": SIZE[1]}
+    coco(tmp_path, images=[{**same, "file_name": "one.png"}, {**same, "file_name": "two.png"}], annotations=[])
+    with pytest.raises(InputError, match="have the id 3") as caught:
+        read(tmp_path)
+    assert "image 2" in (caught.value.where or "")
+
+
 def test_what_coco_has_wrong_is_named(tmp_path: Path) -> None:
     strange = [
         {"image_id": 0, "category_id": 99, "bbox": [1, 1, 5, 5]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from lamina.networks.blocks import detection
 from lamina.networks.heads import places as head
 from lamina.tasks import Comparable, Described, LaidOut, Layout, Placed, Shown, detect
 from lamina.tasks._boxes import grids, intersection_over_union, places, suppressed
-from lamina.tasks._detections import into, out_of
+from lamina.tasks._detections import Reader, into, out_of
 
 Array = np.ndarray[Any, Any]
 RANDOM = np.random.default_rng(0)
@@ -134,9 +135,29 @@ def slow_suppression(boxes: Array, scores: Array, labels: Array, overlap: float)
 def test_suppression_is_greedy_and_by_class(overlap: float) -> None:
     boxes, scores, labels = boxes_of(60), RANDOM.permutation(60) / 60, RANDOM.integers(0, 3, 60)
     expected = slow_suppression(boxes, scores, labels, overlap)
-    assert suppressed(boxes, scores, labels, overlap).tolist() == expected
+    assert suppressed(boxes, scores, labels, overlap, 60).tolist() == expected
+    assert suppressed(boxes, scores, labels, overlap, 2).tolist() == expected[:2]
     assert 3 <= len(expected) < 60 or overlap == 0.8
-    assert suppressed(boxes[:0], scores[:0], labels[:0], overlap).tolist() == []
+    assert suppressed(boxes[:0], scores[:0], labels[:0], overlap, 60).tolist() == []
+
+
+def test_of_many_things_that_many_places_answer_for_none_is_lost() -> None:
+    """81 things, each answered by nine places; the last ones less surely than all answers for the others."""
+    at = places(512, 512, (8, 16, 32))
+    values = np.full((len(at), 6), -12.0, dtype=np.float32)
+    values[:, 5] = 4.0
+    middles = [(28 + 56 * column, 28 + 56 * row) for row in range(9) for column in range(9)]
+    for number, (x, y) in enumerate(middles):
+        edges = np.array([x - 20, y - 20, x + 20, y + 20])
+        own = np.flatnonzero((at.strides == 8) & (np.abs(at.centers - (x, y)).max(axis=1) <= 12))
+        assert len(own) == 9
+        reach = np.concatenate([at.centers[own] - edges[:2], edges[2:] - at.centers[own]], axis=1)
+        values[own, 1:5] = np.log(reach / 8)
+        values[own, 0] = 3 - 6 * number / 81
+    found = Reader(at, 1, Frame(512, 512, "pad"), 0.6).boxes(values.reshape(-1))
+    assert found.scores.min() > 0.1
+    middle = (found.edges[:, :2] + found.edges[:, 2:]) / 2
+    assert sorted(map(tuple, middle.round().tolist())) == sorted((float(x), float(y)) for x, y in middles)
 
 
 def test_places_are_the_middles_of_their_cells_on_every_level() -> None:
@@ -341,6 +362,21 @@ def test_a_list_of_boxes_takes_its_size_from_the_picture(tmp_path: Path) -> None
     assert list(found.errors) == [1]
 
 
+def test_boxes_for_a_picture_of_another_shape_are_an_error_of_their_row(tmp_path: Path) -> None:
+    """Labels for a photograph as it is stored do not fit it turned upright; one made smaller keeps its boxes."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (120, 80)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("RGB", (60, 40)).save(tmp_path / "smaller.png")
+    Image.new("RGB", (77, 51)).save(tmp_path / "rounded.png")
+    task = fitted()
+    names = column("turned.jpg", "smaller.png", "rounded.png")
+    found = task.encode(column(*[ROWS[0]] * 3), tmp_path, {"picture": names})
+    assert list(found.errors) == [0]
+    assert "120 x 80 pixels, and the picture, upright, has 80 x 120" in found.errors[0]
+    np.testing.assert_array_equal(found.array[1:], task.encode(column(*[ROWS[0]] * 2)).array)
+
+
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
 def test_boxes_go_into_the_encoded_picture_and_back(resize: str) -> None:
     frame, boxes = Frame(64, 96, resize), boxes_of(5)
@@ -388,6 +424,30 @@ def test_baselines_say_nothing_or_what_is_usual() -> None:
     answered = fitted(mixed).answers(rare.answer(pictures), 0.02)[0]
     assert len(answered.scores) == 3
     assert answered.scores[0] > answered.scores[-1] * 1.5
+
+
+def test_usual_boxes_of_many_pictures_take_little_memory() -> None:
+    """Every box against every place would be 1.7 GB here."""
+    task = detect.Task("boxes", ("a", "b"), (1, 1), 1, "picture", Frame(512, 512, "pad"), 40)
+    generator = np.random.default_rng(0)
+    target = np.full((200, 41, 6), -2.0, dtype=np.float32)
+    middle, half = generator.uniform(60, 450, (200, 40, 2)), generator.uniform(4, 60, (200, 40, 1))
+    target[:, 1:, 0] = generator.integers(0, 2, (200, 40))
+    target[:, 1:, 1:5] = np.concatenate([middle - half, middle + half], axis=2)
+    target[:, 1:, 5] = 1.0
+    pictures = BaselineFeatures((), len(target))
+    tracemalloc.start()
+    usual = usual_boxes.fit(pictures, target, task, validation=(pictures, target), seed=0, seconds=1)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100e6
+    values = usual.answer(BaselineFeatures((), 1)).reshape(len(task.places), -1)
+    places = np.flatnonzero((values[:, :2] > usual_boxes.NOTHING).any(axis=1))
+    # Each place that answers is the nearest of its level to some box of a size that the level is for.
+    level = 2 * half[..., 0] / 4 / task.places.strides[places, None, None]
+    near = np.abs(task.places.centers[places][:, None, None] - middle[None]).max(axis=3)
+    fits = (near <= task.places.strides[places, None, None] / 2) & (np.abs(np.log2(level)) < 2)
+    assert fits.any(axis=(1, 2)).all()
 
 
 PICTURE = Feature("image", (64, 96, 3), "uint8")

@@ -138,6 +138,17 @@ def test_pictures_are_turned_upright() -> None:
     assert upright[10:].mean() < 15
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_a_header_tells_the_size_of_the_picture_turned_upright(kind: str) -> None:
+    """Boxes and masks are laid on what is decoded, by the size that the header tells."""
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    content = saved(Image.new("RGB", (16, 8)), kind, exif=exif)
+    for value in (content, Image.open(io.BytesIO(content))):
+        found = image.header(value)
+        assert (found.height, found.width) == image.decoded(value, 3).shape[:2] == (16, 8)
+
+
 def test_deep_and_odd_modes_are_read() -> None:
     ramp = np.linspace(0, 65535, 100).reshape(10, 10).astype(np.uint16)
     expected = np.rint(ramp / 257).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from lamina.errors import InputError
 from lamina.evaluate.assess import assess
 from lamina.evaluate.slices import slices
 from lamina.modalities import Encoder
+from lamina.modalities._files import Unreadable
 from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
 from lamina.tasks import Described, LaidOut, Mapped, Shown
 from lamina.tasks._map_losses import parts_of
-from lamina.tasks._regions import bordered, components, instances, matched
-from lamina.tasks.segment import PARTS, Task, suits
+from lamina.tasks._masks import read_mask
+from lamina.tasks._masks_seen import PARTS
+from lamina.tasks._regions import bordered, components, grown, instances, matched, parts_of_each
+from lamina.tasks.segment import Task, suits
 
 Array = np.ndarray[Any, Any]
 SIDE = 24
@@ -193,6 +197,19 @@ def test_polygons_are_filled_and_their_labels_are_the_classes() -> None:
     assert plain.labels == ("background", "object")
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA"])
+def test_a_grey_mask_may_be_stored_in_any_mode(tmp_path: Path, mode: str) -> None:
+    mask = Image.fromarray(squares(1, 3))
+    mask.convert(mode).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask("mask.png", tmp_path, (SIDE, SIDE)), squares(1, 3))
+    if mode in ("RGBA", "LA"):
+        clear = np.asarray(mask.convert(mode)).copy()
+        clear[0, 0, -1] = 0
+        Image.fromarray(clear).save(tmp_path / "mask.png")
+        with pytest.raises(Unreadable):
+            read_mask("mask.png", tmp_path, (SIDE, SIDE))
+
+
 def test_a_mask_lies_as_its_picture_does() -> None:
     wide = np.zeros((20, 40), np.uint8)
     wide[5:15, 10:30] = 1
@@ -225,6 +242,31 @@ def test_instances_are_recognised_encoded_and_answered() -> None:
     assert task.described(output[0], target[0])[0].startswith("9 instances")
     assert task.restore(json.loads(json.dumps(task.state()))) == task
     assert fitted(masks, kind="classes").kind == "classes"
+
+
+def test_one_numbered_instance_in_two_parts_is_one() -> None:
+    """Where masks number instances, one that something hides the middle of is one; where they show foreground, two."""
+    several = np.zeros((SIDE, SIDE), np.uint8)
+    several[2:6, 2:6], several[10:14, 2:6], several[10:14, 12:16] = 1, 2, 3
+    hidden = np.where(np.arange(SIDE) % 8 < 5, squares(1, 1), 0).astype(np.uint8)
+    assert components(hidden > 0).max() > 1
+    numbered = fitted([several, several, hidden], kind="instances")
+    assert numbered.encode(column(hidden)).array.max() == 1
+    foreground = fitted([hidden, (several > 0) * np.uint8(255)], kind="instances")
+    assert foreground.encode(column(hidden)).array.max() == components(hidden > 0).max()
+    restored = Task.restore(json.loads(json.dumps(numbered.state())))
+    assert restored.encode(column(hidden)).array.max() == 1
+    # A model of an earlier version does not say: it reads masks as it did.
+    earlier = {name: part for name, part in numbered.state().items() if name != "numbered"}
+    assert Task.restore(earlier).encode(column(hidden)).array.max() > 1
+
+
+def test_parts_of_each_number_are_counted_in_one_pass() -> None:
+    mask = np.random.default_rng(0).integers(0, 4, (12, 31)).repeat(2, axis=0)
+    counts, sizes = parts_of_each(mask)
+    assert counts.tolist() == [ndimage.label(mask == value)[1] for value in (1, 2, 3)]
+    assert sizes.sum() == (mask > 0).sum()
+    assert len(sizes) == counts.sum()
 
 
 def test_touching_instances_are_told_apart_by_their_borders() -> None:
@@ -260,12 +302,44 @@ def test_components_are_those_of_scipy(seed: int) -> None:
     assert components(np.ones((3, 4), bool)).tolist() == [[1] * 4] * 3
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_instances_grow_step_by_step_and_the_larger_number_wins(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(random.normal(size=(40, 53)), 0.5 * (seed + 1))
+    inside, seeds = noise > -0.2 * noise.std(), components(noise > 0.5 * noise.std())
+    wanted, cross = np.where(inside, seeds, 0), ndimage.generate_binary_structure(2, 1)
+    while True:
+        step = np.where(
+            inside & (wanted == 0), ndimage.maximum_filter(wanted, footprint=cross, mode="constant"), wanted
+        )
+        if (step == wanted).all():
+            break
+        wanted = step
+    left = components(inside & (wanted == 0))
+    assert left.max() > 0 or seed > 2
+    np.testing.assert_array_equal(grown(seeds, inside), np.where(left > 0, left + wanted.max(), wanted))
+
+
 def test_instances_match_above_a_half() -> None:
     truth, answer = np.zeros((4, 10), int), np.zeros((4, 10), int)
     truth[:, :4], truth[:, 6:] = 1, 2
     answer[:, :3], answer[:2, 6:], answer[3, 4:6] = 1, 2, 3
     # 12 of 16 shared pixels are enough, 8 of 16 are not.
     assert matched(answer, truth) == (1, 3, 2)
+
+
+def test_instances_where_nothing_is_known_are_not_judged() -> None:
+    """In the padding around a picture the network has learned nothing, and whatever it answers there is cut off."""
+    task = replace(fitted([squares(1), squares()]), kind="instances", labels=PARTS, values=(0, 1, 2), counts=(1, 1, 0))
+    target = np.full((1, SIDE, SIDE), -1, np.int16)
+    target[:, 6:18], target[:, 8:13, 4:10] = 0, 1
+    codes = np.zeros((1, SIDE, SIDE), int)
+    codes[:, 8:13, 4:10] = 1
+    codes[:, 14:17, 16:22] = codes[:, 0:4, 16:22] = codes[:, 17:22, 2:8] = 1
+    scores = {name: score.value for name, score in task.scores(outputs(task, codes), target).items()}
+    # Of four answers one is right, one lies in the picture and is wrong, and two lie mostly or wholly outside.
+    assert scores["count_error"] == 1
+    assert scores["instance_f1"] == pytest.approx(2 / 3)
 
 
 def test_two_networks_agree_but_for_pixels_on_the_edge() -> None:

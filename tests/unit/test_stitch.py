@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lamina.data.schema import Field
 from lamina.errors import InputError
+from lamina.modalities import image
 from lamina.modalities._frame import Frame
 from lamina.model.pictures import Album, places
-from lamina.model.stitch import Window, stitched, windows
+from lamina.model.stitch import Window, answers, stitched, windows
+from lamina.tasks import restore
 
 Array = np.ndarray[Any, Any]
 
@@ -59,6 +63,41 @@ def test_where_windows_overlap_the_middle_counts_more() -> None:
     np.testing.assert_allclose(found[8:], 0)
     # Weights 4, 3, 2, 1 of the one and 1, 2, 3, 4 of the other.
     np.testing.assert_allclose(found[4:8], [4 / 5, 3 / 5, 2 / 5, 1 / 5], rtol=1e-6)
+
+
+class Unchanged:
+    """A sealed model that answers with the picture it is given, each pixel `scale` x `scale` times."""
+
+    def __init__(self, task: restore.Task) -> None:
+        self.tasks = {"restored": task}
+        frame, blank = task.frame, (0.0,) * task.channels
+        encoder = image.Encoder(frame.height, frame.width, task.channels, task.resize, blank, blank, 0.0)
+        self.inputs = {"picture": SimpleNamespace(field=Field("picture", "image"), encoder=encoder)}
+
+    def fitting(self, most: int) -> int:
+        return most
+
+    def outputs(self, fields: dict[str, Array], batch: int = 0) -> dict[str, Array]:
+        task = self.tasks["restored"]
+        larger = np.repeat(np.repeat(fields["picture"], task.scale, axis=1), task.scale, axis=2)
+        return {"restored": task.output_of(larger)}
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("size", [(16, 16), (18, 17), (10, 13), (40, 21), (9, 50)])
+def test_where_every_pixel_counts_none_is_resized(size: tuple[int, int], scale: int) -> None:
+    task = restore.Task(
+        "restored", "denoise", 16 * scale, 16 * scale, 3, "stretch", scale, source="picture", window=(16, 16)
+    )
+    model: Any = Unchanged(task)
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    values = np.empty(1, object)
+    values[0] = picture
+    whole = model.outputs({"picture": model.inputs["picture"].encoder.encode(values).array})
+    errors: dict[int, str] = {}
+    answer = answers(model, whole, {"picture": values}, errors, None)["restored"][0]
+    assert not errors
+    np.testing.assert_array_equal(answer, np.repeat(np.repeat(picture, scale, axis=0), scale, axis=1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 40), (40, 20), (7, 100), (64, 64), (1, 1)])

@@ -10,6 +10,7 @@ import numpy as np
 
 from lamina.baselines import Baseline, BaselineFeatures, Clock
 from lamina.tasks import Task, detect
+from lamina.tasks._boxes import grids
 
 Array = np.ndarray[Any, Any]
 
@@ -57,22 +58,32 @@ def fit(
     values[:, :classes] = NOTHING
     boxes = target[:, 1:].reshape(-1, target.shape[2])
     boxes = boxes[(boxes[:, 0] >= 0) & (boxes[:, 5] > 0)].astype(np.float64)
-    middle, sides = (boxes[:, 1:3] + boxes[:, 3:5]) / 2, boxes[:, 3:5] - boxes[:, 1:3]
-    wanted = np.sqrt(np.prod(sides, axis=1)) / 4
-    level = np.abs(np.log(places.strides[None] / np.maximum(wanted, 1e-3)[:, None]))
-    # The level first: no place of another is nearer than any of its own.
-    far = np.abs(places.centers[None] - middle[:, None]).max(axis=2) + 1e6 * (level > level.min(axis=1, keepdims=True))
-    key = far.argmin(axis=1) * classes + boxes[:, 0].astype(np.int64)
-    kinds, own, times = np.unique(key, return_inverse=True, return_counts=True)
-    for number, kind in enumerate(kinds.tolist()):
-        place, label = divmod(kind, classes)
-        share = float(np.clip(times[number] / len(target), LEAST_SHARE, 1 - LEAST_SHARE))
-        values[place, label] = np.log(share / (1 - share))
-        mean = boxes[own == number, 1:5].mean(axis=0)
-        center = places.centers[place]
-        reach = np.concatenate([center - mean[:2], mean[2:] - center])
-        # One place has one box: of several labels there, the commonest one's.
-        if times[number] == times[kinds // classes == place].max():
-            values[place, classes : classes + 4] = np.log(np.maximum(reach, 1) / places.strides[place])
+    place = _nearest(task, (boxes[:, 1:3] + boxes[:, 3:5]) / 2, boxes[:, 3:5] - boxes[:, 1:3])
+    kinds, own, times = np.unique(
+        place * classes + boxes[:, 0].astype(np.int64), return_inverse=True, return_counts=True
+    )
+    where, label = np.divmod(kinds, classes)
+    share = np.clip(times / len(target), LEAST_SHARE, 1 - LEAST_SHARE)
+    values[where, label] = np.log(share / (1 - share))
+    # One place has one box: of several labels there, the commonest one's, which is written last.
+    rising = np.argsort(times, kind="stable")
+    mean = np.stack([np.bincount(own, boxes[:, edge], len(kinds)) for edge in range(1, 5)], axis=1) / times[:, None]
+    center = places.centers[where]
+    reach = np.maximum(np.concatenate([center - mean[:, :2], mean[:, 2:] - center], axis=1), 1)
+    values[where[rising], classes : classes + 4] = np.log(reach / places.strides[where, None])[rising]
     values[:, -1] = -np.log(LEAST_SHARE)
     return Usual(values.reshape(-1))
+
+
+def _nearest(task: detect.Task, middle: Array, sides: Array) -> Array:
+    """int64 [box]: the place in whose cell a box's middle lies, of the level that suits its size.
+
+    It is reckoned, not searched: all boxes against all places would fill the memory.
+    """
+    strides = np.unique(task.places.strides)
+    maps = np.array(grids(task.frame.height, task.frame.width, strides.astype(int).tolist()))
+    begins = np.cumsum(maps.prod(axis=1)) - maps.prod(axis=1)
+    wanted = np.sqrt(np.prod(sides, axis=1)) / 4
+    level = np.abs(np.log(strides / np.maximum(wanted, 1e-3)[:, None])).argmin(axis=1)
+    cell = np.clip(middle // strides[level, None], 0, maps[level, ::-1] - 1).astype(np.int64)
+    return np.asarray(begins[level] + cell[:, 1] * maps[level, 1] + cell[:, 0])

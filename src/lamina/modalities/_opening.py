@@ -23,6 +23,8 @@ FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "TG
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 WHITE = (255, 255, 255)
+TURNED_BY = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
+"""What Pillow calls the parts of a PNG that can say how it is turned."""
 
 
 def opened(value: object, root: Path | None) -> Picture:
@@ -46,6 +48,18 @@ def upright(picture: Picture) -> Picture:
     if picture.getexif().get(0x0112, 1) == 1:
         return picture
     return ImageOps.exif_transpose(picture)
+
+
+def lies_on_its_side(picture: Picture) -> bool:
+    """Does `upright` make its width its height? Seen without decoding the picture."""
+    # For a PNG without any such words, Pillow would decode all of it to look for them at its end.
+    if picture.format == "PNG" and not TURNED_BY & picture.info.keys():
+        return False
+    # Of a TIFF, newer versions of Pillow give the size that it will have when it is turned; the tags give the stored.
+    tags = getattr(picture, "tag_v2", {})
+    if picture.size != (tags.get(256, picture.width), tags.get(257, picture.height)):
+        return False
+    return picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
 
 
 def plain_of(picture: Picture, channels: int) -> tuple[Picture, bool]:

@@ -37,6 +37,7 @@ from lamina.modalities._opening import (
     image_module,
     is_content,
     is_picture,
+    lies_on_its_side,
     opened,
     plain_of,
     reading_errors,
@@ -124,8 +125,7 @@ def header(value: object, root: Path | None = None) -> Header:
     try:
         with opened(value, root) as picture:
             width, height = picture.size
-            # For a PNG, Pillow would decode the whole picture to look for a turn that is hardly ever there.
-            if picture.format in ("JPEG", "MPO", "TIFF", "WEBP") and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+            if lies_on_its_side(picture):
                 width, height = height, width
             return Header(width, height, picture.mode, picture.format or "memory")
     except reading_errors() as error:

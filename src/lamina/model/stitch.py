@@ -3,12 +3,14 @@
 A sealed network reads pictures of one size. A picture not much larger than those it learned from is brought to that
 size as a whole, and the answer brought back. A larger one would lose what it shows; it is cut in windows as large as
 the usual training picture, and where windows overlap their answers are averaged, each counting more towards its middle.
+Where every pixel counts as it is (a task that is `unscaled`), nothing is resized: any picture but one of the window's
+size is cut, and one that is smaller is widened by its border first, as in training.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +50,9 @@ class Window:
         return array[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-def windows(height: int, width: int, usual: tuple[int, int]) -> list[Window]:
-    """Parts that cover a picture: the whole where it is not much larger than `usual`, or where that is (0, 0)."""
-    if not all(usual) or (height <= LARGER * usual[0] and width <= LARGER * usual[1]):
+def windows(height: int, width: int, usual: tuple[int, int], larger: float = LARGER) -> list[Window]:
+    """Parts that cover a picture: the whole where it is at most `larger` times `usual`, or where that is (0, 0)."""
+    if not all(usual) or (height <= larger * usual[0] and width <= larger * usual[1]):
         return [Window(0, 0, height, width)]
     tall, wide = min(usual[0], height), min(usual[1], width)
     return [Window(top, left, tall, wide) for top in _starts(height, tall) for left in _starts(width, wide)]
@@ -130,13 +132,33 @@ def _map(model: Model, target: str, task: Mapped, output: Array, value: Any, roo
     channels, times = task.layout.shape[0], task.layout.shape[1] // task.frame.height
     if 4 * channels * size.height * size.width * times**2 > LARGEST_MAP:
         raise Unreadable(f"a map of {channels} numbers for {size.width} x {size.height} pixels is too large")
-    parts = windows(size.height, size.width, task.window)
     encoder: Any = model.inputs[task.source].encoder
+    if task.unscaled and (size.height, size.width) != task.window:
+        return _cut(model, target, task, encoder.whole(value, root))
+    parts = windows(size.height, size.width, task.window)
     if len(parts) == 1:
         found = _back(task, output, size.height, size.width, times)
         resized_back = (size.height, size.width) != (task.frame.height, task.frame.width)
         return task.joined(found, encoder.whole(value, root)) if isinstance(task, Joined) and resized_back else found
-    pixels = encoder.whole(value, root)
+    return _together(model, target, task, encoder.whole(value, root), parts)
+
+
+def _cut(model: Model, target: str, task: Mapped, pixels: Array) -> Array:
+    """The map of one picture, uint8 [height, width, channel], in windows of which none is resized."""
+    height, width = pixels.shape[:2]
+    missing = [max(0, usual - side) for usual, side in zip(task.window, (height, width), strict=True)]
+    (above, below), (before, behind) = ((short // 2, short - short // 2) for short in missing)
+    wide = np.pad(pixels, [(above, below), (before, behind), (0, 0)], mode="edge")
+    parts = windows(wide.shape[0], wide.shape[1], task.window, larger=1.0)
+    times = task.layout.shape[1] // task.frame.height
+    found = _together(model, target, task, wide, parts)
+    return found[:, times * above : times * (above + height), times * before : times * (before + width)]
+
+
+def _together(model: Model, target: str, task: Mapped, pixels: Array, parts: Sequence[Window]) -> Array:
+    """The map of one picture, uint8 [height, width, channel], from those of its windows."""
+    channels, times = task.layout.shape[0], task.layout.shape[1] // task.frame.height
+    encoder: Any = model.inputs[task.source].encoder
     together = model.fitting(32)
 
     def answered() -> Iterator[tuple[Window, Array]]:
@@ -147,7 +169,7 @@ def _map(model: Model, target: str, task: Mapped, output: Array, value: Any, roo
             for window, one in zip(some, found, strict=True):
                 yield window, _back(task, one, window.height, window.width, times)
 
-    return stitched(answered(), (channels, times * size.height, times * size.width), times)
+    return stitched(answered(), (channels, times * pixels.shape[0], times * pixels.shape[1]), times)
 
 
 def _back(task: Mapped, output: Array, height: int, width: int, times: int) -> Array:

@@ -99,6 +99,7 @@ class Mapped(LaidOut, Protocol):
         source: the input field of pictures that it lies on.
         frame: how they are encoded.
         window: (height, width) of the usual training picture; much larger ones are answered in parts of this size.
+        unscaled: every pixel counts as it is: what is not as large as a window is cut or widened, never resized.
     """
 
     @property
@@ -109,6 +110,9 @@ class Mapped(LaidOut, Protocol):
 
     @property
     def window(self) -> tuple[int, int]: ...
+
+    @property
+    def unscaled(self) -> bool: ...
 
     def averaged(self, output: Array) -> Array:
         """float32 [row, channel, height, width] from [row, width]: what may be interpolated and averaged."""

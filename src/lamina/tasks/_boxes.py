@@ -44,7 +44,7 @@ def intersection_over_union(first: Array, second: Array, crowd: Array | None = N
     return np.asarray(common / np.maximum(whole, 1e-12))
 
 
-def suppressed(boxes: Array, scores: Array, labels: Array, overlap: float) -> Array:
+def suppressed(boxes: Array, scores: Array, labels: Array, overlap: float, most: int) -> Array:
     """Which boxes stay when each, the surest first, removes the less sure ones of its class that overlap it by more.
 
     Greedy non-maximum suppression, class by class. Equal scores go by position, so the answer never depends on chance.
@@ -53,6 +53,7 @@ def suppressed(boxes: Array, scores: Array, labels: Array, overlap: float) -> Ar
         boxes: float [box, 4].
         scores: float [box].
         labels: int [box].
+        most: how many stay at most.
 
     Returns:
         Positions, the surest first.
@@ -61,12 +62,14 @@ def suppressed(boxes: Array, scores: Array, labels: Array, overlap: float) -> Ar
     # Classes are laid apart, so that boxes of two classes never overlap and one pass serves all.
     span = float(np.ptp(boxes)) + 1 if len(boxes) else 1.0
     placed = boxes[order] - (boxes.min() if len(boxes) else 0.0) + (labels[order] * span)[:, None]
-    near = intersection_over_union(placed, placed) > overlap
-    kept = np.ones(len(order), dtype=bool)
-    for place in range(len(order)):
-        if kept[place]:
-            kept[place + 1 :] &= ~near[place, place + 1 :]
-    return np.asarray(order[kept])
+    kept: list[int] = []
+    left = np.arange(len(order))
+    # One row of overlaps for each box that stays: of the many that do not, none is compared with the others.
+    while len(left) and len(kept) < most:
+        first, left = left[0], left[1:]
+        kept.append(int(order[first]))
+        left = left[intersection_over_union(placed[first, None], placed[left])[0] <= overlap]
+    return np.array(kept, dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ BESIDES = 5
 LARGEST_LOG = 8.0
 FLOOR = 0.02
 """Less sure answers are none: they change no score noticeably, and there are thousands of them."""
-CANDIDATES = 400
-"""The surest answers of a picture, before repeated ones are removed."""
+CANDIDATES = 2000
+"""The surest answers of a picture, before repeated ones are removed: MOST things of which each is answered by all its
+places (SURE of `lamina.networks.blocks.detection`), and as much again for neighbors."""
 MOST = 100
 """Boxes of one picture that are answered at most."""
 
@@ -105,7 +106,7 @@ class Reader:
         edges = np.clip(edges, 0, np.array([self.frame.width, self.frame.height] * 2))
         real = (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
         edges, label, scores = edges[real], label[real], scores[real]
-        kept = suppressed(edges, scores, label, self.overlap)[:MOST]
+        kept = suppressed(edges, scores, label, self.overlap, MOST)
         return Answer(edges[kept], label[kept], scores[kept])
 
     def original(self, answer: Answer, width: float, height: float) -> Answer:

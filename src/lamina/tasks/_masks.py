@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 PLAIN = "object"
 """What a polygon without a label shows."""
 LARGEST_VALUE = 65_535
+OPAQUE = 255
+"""Of a channel that says how opaque a mask is, where that says nothing."""
 
 
 def polygons(value: Any) -> list[tuple[str, list[tuple[float, float]]]] | None:
@@ -80,6 +82,8 @@ def read_mask(
         return _filled(drawn, size, labels, apart)
     mask = raw_pixels(value, root)
     if mask.ndim == 3:
+        if mask.shape[2] in (2, 4) and (mask[:, :, -1] == OPAQUE).all():
+            mask = mask[:, :, :-1]
         if not (mask == mask[:, :, :1]).all():
             raise Unreadable("the mask has colors: give one number for each pixel (a PNG in grey or with a palette)")
         mask = mask[:, :, 0]

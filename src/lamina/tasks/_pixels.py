@@ -12,7 +12,7 @@ from lamina.data.schema import Values
 from lamina.modalities._files import objects
 from lamina.tasks import Mapped
 from lamina.tasks._agreement import LARGEST, Agreement
-from lamina.tasks._regions import matched
+from lamina.tasks._regions import judged, matched
 from lamina.tasks._scores import Scorer, Weighted, together
 
 Array = np.ndarray[Any, Any]
@@ -23,6 +23,8 @@ COLORS = np.array(
     ],
     dtype=np.float64,
 )  # fmt: skip
+OF_INSTANCES = ("instance_f1", "count_error")
+"""Scores that need instances told apart."""
 SHOWN = 128
 """Pixels of a picture's longer side, at least, where it is shown."""
 
@@ -59,15 +61,15 @@ def confusion(answer: Array, truth: Array, classes: int) -> Array:
 
 
 def instance_counts(task: Separating, output: Array, target: Array) -> Array:
-    """float64 [row, 4]: instances found, answered and true, and the error of their number."""
+    """float64 [row, 4]: instances found, answered and true, and the error of their number, where the truth is known."""
     found = np.zeros((len(target), 4))
     for part in blocks(output):
         maps = task.averaged(np.asarray(output[part]))
         for row, probability in enumerate(maps, part.start):
-            truth = np.maximum(np.asarray(target[row]), 0).astype(np.int64)
-            _, truth = np.unique(truth, return_inverse=True)
-            truth = truth.reshape(probability.shape[1:]) + (0 if (np.asarray(target[row]) <= 0).any() else 1)
-            hits, answered, true = matched(task.separated(probability), truth)
+            own = np.asarray(target[row])
+            _, truth = np.unique(np.maximum(own, 0), return_inverse=True)
+            truth = truth.reshape(own.shape) + (0 if (own <= 0).any() else 1)
+            hits, answered, true = matched(judged(task.separated(probability), own >= 0), truth)
             found[row] = hits, answered, true, abs(answered - true)
     return found
 

@@ -10,21 +10,24 @@ Array = np.ndarray[Any, Any]
 
 
 def components(mask: Array) -> Array:
-    """int32 [height, width]: 0 outside, and 1, 2, ... for the parts of bool [height, width], joined by their sides.
+    """int32 [height, width]: 0 outside, and 1, 2, ... for the parts of a mask [height, width], joined by their sides.
+
+    The mask is bool, or has numbers, 0 outside: then parts of different numbers are apart.
 
     Horizontal runs of pixels are found first; runs that touch from row to row are then united by pointing every run at
     the smallest number around it until nothing changes (Shiloach & Vishkin 1982, "An O(log n) parallel connectivity
     algorithm").
     """
     height, width = mask.shape
-    padded = np.zeros((height, width + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask
-    edges = np.diff(padded.ravel())
     # Rows are padded, so a run never goes on in the next row.
-    starts, ends = np.flatnonzero(edges == 1) + 1, np.flatnonzero(edges == -1) + 1
+    values = np.pad(mask, [(0, 0), (1, 1)]).ravel()
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts, ends = changes[values[changes] != 0], changes[values[changes - 1] != 0]
     if not len(starts):
         return np.zeros((height, width), np.int32)
     first, second = _touching(starts, ends, width + 2)
+    equal = values[starts[first]] == values[starts[second]]
+    first, second = first[equal], second[equal]
     parent = np.arange(len(starts))
     while len(first):
         one, other = parent[first], parent[second]
@@ -38,6 +41,15 @@ def components(mask: Array) -> Array:
     np.add.at(change, starts, number + 1)
     np.add.at(change, ends, -(number + 1))
     return np.cumsum(change[:-1]).reshape(height, width + 2)[:, 1:-1].astype(np.int32)
+
+
+def parts_of_each(mask: Array) -> tuple[Array, Array]:
+    """(How many parts each number above 0 has that a mask of whole numbers holds, pixels of each part)."""
+    found = components(mask)
+    sizes = np.bincount(found.ravel())
+    value = np.zeros(len(sizes), dtype=mask.dtype)
+    value[found] = mask
+    return np.unique(value[1:], return_counts=True)[1], sizes[1:]
 
 
 def _touching(starts: Array, ends: Array, width: int) -> tuple[Array, Array]:
@@ -75,21 +87,27 @@ def grown(seeds: Array, inside: Array) -> Array:
 
     Parts of `inside` that no seed reaches become instances of their own.
     """
-    found = np.where(inside, seeds, 0)
-    while True:
-        around = _around(found)
-        new = inside & (found == 0) & (around > 0)
-        if not new.any():
-            break
-        found[new] = around[new]
+    wide = np.pad(np.where(inside, seeds, 0), 1)
+    numbers, free = wide.ravel(), (np.pad(inside, 1) & (wide == 0)).ravel()
+    newest = np.flatnonzero(numbers)
+    # Only what the last step reached can reach farther: all steps together look at every pixel once.
+    while len(newest):
+        around = np.concatenate([newest + step for step in (-1, 1, -wide.shape[1], wide.shape[1])])
+        reached = free[around]
+        np.maximum.at(numbers, around[reached], np.tile(numbers[newest], 4)[reached])
+        newest = np.unique(around[reached])
+        free[newest] = False
+    found = wide[1:-1, 1:-1]
     left = components(inside & (found == 0))
     return np.where(left > 0, left + found.max(initial=0), found)
 
 
-def _around(ids: Array) -> Array:
-    """The largest number among the four neighbors."""
-    padded = np.pad(ids, 1)
-    return np.asarray(np.maximum.reduce([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]))
+def renumbered(ids: Array, kept: Array) -> Array:
+    """int32: the instances of which `kept`, bool [number], is true as 1, 2, ..., all else 0."""
+    numbers = np.zeros(len(kept), np.int32)
+    rows = np.flatnonzero(kept[1:]) + 1
+    numbers[rows] = np.arange(1, len(rows) + 1)
+    return np.asarray(numbers[ids])
 
 
 def instances(inside: Array, foreground: Array, smallest: int = 0) -> Array:
@@ -99,11 +117,16 @@ def instances(inside: Array, foreground: Array, smallest: int = 0) -> Array:
     touching cells for this). Instances of fewer than `smallest` pixels are left out.
     """
     found = grown(components(inside), foreground)
-    sizes = np.bincount(found.ravel())
-    kept = np.flatnonzero(sizes >= max(smallest, 1))
-    numbers = np.zeros(len(sizes), np.int32)
-    numbers[kept[kept > 0]] = np.arange(1, int((kept > 0).sum()) + 1)
-    return np.asarray(numbers[found])
+    return renumbered(found, np.bincount(found.ravel()) >= max(smallest, 1))
+
+
+def judged(ids: Array, known: Array) -> Array:
+    """int32 [height, width]: answered instances without what lies where the truth is not known, bool [height, width].
+
+    One that mostly lies there is neither right nor wrong, and so is none (Kirillov et al. 2019).
+    """
+    sizes = np.bincount(ids.ravel())
+    return renumbered(np.where(known, ids, 0), 2 * np.bincount(ids[known], minlength=len(sizes)) >= sizes)
 
 
 def matched(answer: Array, truth: Array, least: float = 0.5) -> tuple[int, int, int]:

@@ -215,7 +215,8 @@ class Task:
         """float32 [row, 1 + most, 6] (`lamina.tasks._detections`); a box that makes no sense is its picture's error.
 
         Args:
-            inputs: the pictures, which are asked for their size where a value does not say it.
+            inputs: the pictures, which are asked for their size: where a value does not say it, boxes need it; where it
+                does, they must agree.
         """
         rows = column(values)
         array = (
@@ -226,8 +227,8 @@ class Task:
         errors: dict[int, str] = {}
         for row, value in enumerate(rows):
             found = raw.read(value)
-            if isinstance(found, raw.Boxes) and not found.width and inputs is not None and self.picture in inputs:
-                found = _sized(value, inputs[self.picture][row], root)
+            if isinstance(found, raw.Boxes) and inputs is not None and self.picture in inputs:
+                found = _fitting(found, value, _size(inputs[self.picture][row], root))
             if found is None:
                 found = "the answer is missing"
             elif isinstance(found, raw.Boxes) and not found.width:
@@ -442,10 +443,19 @@ def _size(value: Any, root: Path | None) -> tuple[float, float] | None:
     return float(found.width), float(found.height)
 
 
-def _sized(value: Any, picture: Any, root: Path | None) -> raw.Boxes | str | None:
-    """The boxes of a value that does not say its picture's size."""
-    size = _size(picture, root)
-    return raw.read(value) if size is None else raw.read(raw.with_size(value, *size))
+def _fitting(found: raw.Boxes, value: Any, size: tuple[float, float] | None) -> raw.Boxes | str | None:
+    """The boxes of a value, read for a picture of this (width, height); None: it cannot be read."""
+    if size is None:
+        return found
+    if not found.width:
+        return raw.read(raw.with_size(value, *size))
+    # A picture that was made smaller or larger keeps its boxes: to a pixel of the smaller one it is of the same shape.
+    if abs(found.width * size[1] - found.height * size[0]) <= max(*size, found.width, found.height):
+        return found
+    return (
+        f"its boxes are for a picture of {found.width:g} x {found.height:g} pixels, and the picture, upright, has "
+        f"{size[0]:g} x {size[1]:g}"
+    )
 
 
 def _alike(one: Answer, other: Answer) -> bool:

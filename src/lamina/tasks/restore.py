@@ -96,6 +96,11 @@ class Task:
         return Frame(self.height // self.scale, self.width_ // self.scale, self.resize)
 
     @property
+    def unscaled(self) -> bool:
+        """Where parts were cut out to learn from, they were as they are: what is finest would be lost by resizing."""
+        return all(self.window)
+
+    @property
     def family(self) -> tuple[str, str]:
         """Who fills in what is not there looks at the whole; who makes what is there clearer, at the surroundings."""
         if self.wide:

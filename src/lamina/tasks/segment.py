@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from dataclasses import field as part
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from lamina.data.examples import blocks
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Encoder, Recognition
-from lamina.modalities._files import Unreadable, each, is_missing, present, sample
+from lamina.modalities._files import Unreadable, each, is_missing
 from lamina.modalities._frame import Frame
 from lamina.tasks import Layout, Score, Sight
 from lamina.tasks import _pixels as pixels
 from lamina.tasks._agreement import Agreement
 from lamina.tasks._masks import laid, polygons, read_mask, size_of
+from lamina.tasks._masks_seen import Kind, looked, wrong
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._regions import bordered, components, instances
 from lamina.tasks._scores import Scorer, plain
@@ -28,24 +29,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = np.ndarray[Any, Any]
-Kind = Literal["classes", "instances"]
 
 INPUTS: Mapping[str, Mapping[str, Json]] = {"image": {"size": "large"}}
 """By modality: options of the inputs' encoders that suit this task better than the usual ones."""
 HEAD = ("decoder_width", "decoder_widest", "upsampling", "decoder_dropout")
-MASKS = 2000
-"""Training masks that are looked at, drawn at random where there are more."""
 UNKNOWN, UNKNOWN_ID = 255, -1
 """In encoded targets: a pixel without a label, of classes and of instances."""
-MOST_CLASSES = 64
 LARGEST_WIDTH = 1_000_000
 """Outputs of one row: what a sealed model gives at most."""
-PARTS = ("background", "inside", "border")
-"""What the network tells apart where instances are asked for: their borders keep those that touch apart."""
 SMALLEST_SHARE = 0.1
 """Of the median size of training instances: what is smaller is no instance."""
-MANY = 8
-"""Values of one mask from which on they may be numbers of instances rather than of classes."""
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
@@ -75,9 +68,11 @@ class Task:
         smallest: share of the encoded picture below which nothing is an instance.
         unlabelled: the masks' value of pixels without a label; -1 for none.
         head: options of the decoder.
+        numbered: masks of one value above 0 show one instance, as they number them; else each connected part is one.
     """
 
     task: ClassVar[str] = "segment"
+    unscaled: ClassVar[bool] = False
 
     name: str
     kind: Kind
@@ -90,6 +85,7 @@ class Task:
     smallest: float = 0.0
     unlabelled: int = -1
     head: Mapping[str, Json] = part(default_factory=dict)
+    numbered: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -130,14 +126,17 @@ class Task:
         asked = choice(options, "kind", ("auto", "classes", "instances", "foreground"), "auto", field.name)
         unlabelled = options.get("unlabelled", -1)
         if not isinstance(unlabelled, int) or isinstance(unlabelled, bool):
-            raise _wrong(field.name, "unlabelled", unlabelled, "Give the masks' value of pixels without a label: 255")
+            raise wrong(field.name, "unlabelled", unlabelled, "Give the masks' value of pixels without a label: 255")
         source, frame = _picture(field.name, inputs or {})
-        seen = _looked(field, chunks, root, unlabelled)
-        kind: Kind = "instances" if asked == "instances" or (asked == "auto" and seen.numbered) else "classes"
+        seen = looked(field, chunks, root, unlabelled)
+        kind: Kind = "instances" if asked == "instances" or (asked == "auto" and seen.many) else "classes"
         labels, values, counts = seen.classes(field.name, kind, asked == "foreground", options.get("names"))
         head = {name: options[name] for name in HEAD if name in options}
         smallest = SMALLEST_SHARE * seen.instance if kind == "instances" else 0.0
-        task = cls(field.name, kind, labels, values, counts, source, frame, seen.window, smallest, unlabelled, head)
+        numbered = kind == "instances" and seen.numbered
+        task = cls(
+            field.name, kind, labels, values, counts, source, frame, seen.window, smallest, unlabelled, head, numbered
+        )
         if task.width > LARGEST_WIDTH:
             raise InputError(
                 f"{len(labels)} classes for {frame.height} x {frame.width} pixels are {task.width:,} outputs a "
@@ -170,13 +169,13 @@ class Task:
         return Encoded(array, dict(sorted(errors.items())))
 
     def _codes(self, value: Any, root: Path | None, size: tuple[int, int] | None) -> Array:
-        numbered = self.kind == "instances"
-        mask = read_mask(value, root, size, self.labels, apart=numbered)
+        apart = self.kind == "instances"
+        mask = read_mask(value, root, size, self.labels, apart=apart)
         judged = mask != self.unlabelled
         if not judged.any():
             raise Unreadable("no pixel of the mask has a label")
-        if numbered:
-            return _numbered(np.where(judged, mask, 0), judged)
+        if apart:
+            return _numbered(np.where(judged, mask, 0), judged, self.numbered or polygons(value) is not None)
         if polygons(value) is not None:
             return mask.astype(np.uint8)
         if self.values[-1] < 0:
@@ -256,7 +255,9 @@ class Task:
     def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
         """The scores, or `only` one, as a function of how often each row counts; the primary one comes first."""
         counts = self._counts(output, target)
-        found = pixels.instance_counts(self, output, target) if self.kind == "instances" else None
+        # Instances take far longer to tell apart than pixels to count, which is all that training asks for.
+        told = self.kind == "instances" and only in ("", *pixels.OF_INSTANCES)
+        found = pixels.instance_counts(self, output, target) if told else None
         return pixels.scorer(counts, found, self.primary, only)
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
@@ -335,10 +336,10 @@ class Task:
         return cls(**{**state, **tuples, "frame": Frame.restore(state["frame"])})
 
 
-def _numbered(mask: Array, judged: Array) -> Array:
+def _numbered(mask: Array, judged: Array, numbered: bool) -> Array:
     """int16: instances as 1, 2, ...; parts of a mask that knows foreground only are instances of their own."""
     values = np.unique(mask[mask > 0])
-    ids = components(mask > 0) if len(values) == 1 else np.searchsorted(values, mask, side="right")
+    ids = components(mask > 0) if len(values) == 1 and not numbered else np.searchsorted(values, mask, side="right")
     if ids.max(initial=0) > np.iinfo(np.int16).max:
         raise Unreadable(f"the mask holds {ids.max():,} instances: cut the picture in parts")
     return np.where(judged, ids, UNKNOWN_ID).astype(np.int16)
@@ -362,122 +363,3 @@ def _picture(target: str, inputs: Mapping[str, Encoder]) -> tuple[str, Frame]:
             fix="Use resize=stretch or resize=pad.",
         )
     return pictures[0], frame
-
-
-def _wrong(target: str, option: str, value: Json, fix: str) -> InputError:
-    return InputError(
-        f"Option {option!r} of target {target!r} is {value!r}.", where=f"task.{target}.options.{option}", fix=fix
-    )
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What the training masks hold: pixels by value or label, and whether values number instances."""
-
-    counts: Mapping[int, int]
-    labels: Mapping[str, int]
-    window: tuple[int, int]
-    instance: float
-    numbered: bool
-
-    def classes(
-        self, target: str, kind: Kind, foreground: bool, names: Json
-    ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
-        """(labels, values, counts) of the classes."""
-        labels: tuple[str, ...]
-        values: tuple[int, ...]
-        counts: tuple[int, ...]
-        if kind == "instances":
-            return PARTS, (0, 1, 2), (self._background, self._foreground, 0)
-        if foreground:
-            # A negative value stands for any value above 0, and is answered as its opposite.
-            labels, values = ("background", "foreground"), (0, -255)
-            counts = (self._background, self._foreground)
-        elif self.labels:
-            ordered = sorted(self.labels)
-            labels, values = ("background", *ordered), tuple(range(len(ordered) + 1))
-            counts = (self._background, *(self.labels[label] for label in ordered))
-        else:
-            values = tuple(sorted(self.counts))
-            labels = tuple("background" if value == 0 else str(value) for value in values)
-            counts = tuple(self.counts[value] for value in values)
-        _check_classes(target, len(values), values)
-        if names is None:
-            return labels, values, counts
-        fits = isinstance(names, list | tuple) and len(names) == len(set(map(str, names))) == len(values)
-        if not fits:
-            shown = ", ".join(map(str, values))
-            raise _wrong(target, "names", names, f"Give {len(values)} different names, for the values {shown}.")
-        return tuple(map(str, names)), values, counts
-
-    @property
-    def _background(self) -> int:
-        return self.counts.get(0, 0)
-
-    @property
-    def _foreground(self) -> int:
-        return sum(count for value, count in self.counts.items() if value)
-
-
-def _check_classes(target: str, number: int, values: Sequence[int]) -> None:
-    if number < 2:
-        shown = f"the value {values[0]}" if values else "nothing"
-        raise InputError(
-            f"The masks of {target!r} have one class only: {shown} at every pixel of the training part.",
-            where=f"column {target}",
-            fix="Give masks with at least two different values, 0 being the background.",
-        )
-    if number > MOST_CLASSES:
-        raise InputError(
-            f"The masks of {target!r} hold {number} different values, more than {MOST_CLASSES} classes.",
-            where=f"column {target}",
-            fix=f"If they number instances: --set task.{target}.kind=instances; if any value means the same: "
-            f"--set task.{target}.kind=foreground",
-        )
-
-
-def _looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> _Seen:
-    """Look at the training masks, at most MASKS of them."""
-    counts: dict[int, int] = {}
-    labels: dict[str, int] = {}
-    sizes: list[tuple[int, int]] = []
-    areas: list[float] = []
-    whole = pairs = most = 0
-    reason = ""
-    for values in sample(chunks, present(chunks), MASKS, seed=2):
-        for value in values:
-            try:
-                drawn = polygons(value)
-                mask = read_mask(value, root, None, apart=drawn is not None)
-            except Unreadable as error:
-                reason = reason or str(error)
-                continue
-            found, number = np.unique(mask[mask != unlabelled], return_counts=True)
-            if drawn is None:
-                sizes.append((mask.shape[0], mask.shape[1]))
-                parts = [int(components(mask == value).max()) for value in found[found > 0][:32].tolist()]
-                whole, pairs, most = whole + parts.count(1), pairs + len(parts), max(most, len(parts))
-            for (label, _), pixels_of in zip(drawn or [], _areas(found, number, len(drawn or [])), strict=True):
-                labels[label] = labels.get(label, 0) + pixels_of
-            if len(found[found > 0]) == 1:
-                # One value for all: instances are its connected parts.
-                areas += (np.bincount(components(mask > 0).ravel())[1:] / mask.size).tolist()
-            else:
-                areas += (number[found > 0] / mask.size).tolist()
-            for one, pixels_there in zip(found.tolist(), number.tolist(), strict=True):
-                counts[one] = counts.get(one, 0) + pixels_there
-    if not counts:
-        raise InputError(
-            f"None of the masks of {field.name!r} can be read" + (f"; the first: {reason}." if reason else "."),
-            where=f"column {field.name}",
-            fix="Give a column of paths of PNG files, or of polygons in JSON: [[[x, y], ...], ...].",
-        )
-    window = tuple(int(side) for side in np.median(sizes, axis=0)) if sizes else (0, 0)
-    numbered = most > MANY and whole >= 0.95 * pairs
-    return _Seen(counts, labels, (window[0], window[1]), float(np.median(areas)) if areas else 0.0, numbered)
-
-
-def _areas(found: Array, number: Array, drawn: int) -> list[int]:
-    """Pixels of each polygon, numbered from 1; none of one that others cover."""
-    by_value = dict(zip(found.tolist(), number.tolist(), strict=True))
-    return [by_value.get(place, 0) for place in range(1, drawn + 1)]

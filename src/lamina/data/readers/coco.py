@@ -25,8 +25,8 @@ def read(root: Path) -> Found | None:
     """Every part's pictures with boxes; None if there are no such files.
 
     Raises:
-        InputError: a file that is no JSON or not of this form, two files of one part, or pictures that are missing
-            altogether.
+        InputError: a file that is no JSON or not of this form, two images of one id, two files of one part, or pictures
+            that are missing altogether.
     """
     found = Found()
     files = _files(root, found)
@@ -73,6 +73,12 @@ def _read(root: Path, file: Path, part: str, found: Found) -> None:
     pictures: list[Mapping[str, Any]] = []
     for number, item in enumerate(document["images"]):
         if _is_picture(item):
+            if item["id"] in boxes:
+                raise InputError(
+                    f"Two images of {file.name} have the id {item['id']!r}: whose the boxes are cannot be told.",
+                    where=f"{where}, image {number + 1}",
+                    fix="Give every image an id of its own; files put together must be numbered anew.",
+                )
             pictures.append(item)
             boxes[item["id"]] = []
         else:

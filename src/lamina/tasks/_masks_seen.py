@@ -1,0 +1,165 @@
+"""What the masks of the training part hold: values, their pixels, and whether they are classes or number instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lamina.data.schema import Field, Json
+from lamina.errors import InputError
+from lamina.modalities import Chunks
+from lamina.modalities._files import Unreadable, present, sample
+from lamina.tasks._masks import polygons, read_mask
+from lamina.tasks._regions import parts_of_each
+
+Array = np.ndarray[Any, Any]
+Kind = Literal["classes", "instances"]
+
+MASKS = 2000
+"""Training masks that are looked at, drawn at random where there are more."""
+MOST_CLASSES = 64
+PARTS = ("background", "inside", "border")
+"""What the network tells apart where instances are asked for: their borders keep those that touch apart."""
+MANY = 8
+"""Values of one mask from which on they may be numbers of instances rather than of classes."""
+WHOLE = 0.95
+"""Share of the values that are one part in their mask, where they are numbers of instances."""
+TOLD_BY = 100
+"""Masks whose connected parts are looked at: they tell what values stand for, and each takes a while."""
+
+
+def wrong(target: str, option: str, value: Json, fix: str) -> InputError:
+    return InputError(
+        f"Option {option!r} of target {target!r} is {value!r}.", where=f"task.{target}.options.{option}", fix=fix
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the training masks hold.
+
+    Attributes:
+        counts, labels: pixels by value or label.
+        window: median height and width.
+        instance: median share of a mask that an instance covers, if that is what the masks show.
+        many: values are so many, each in one part, that they number instances rather than classes.
+        numbered: if masks show instances, they number them.
+    """
+
+    counts: Mapping[int, int]
+    labels: Mapping[str, int]
+    window: tuple[int, int]
+    instance: float
+    many: bool
+    numbered: bool
+
+    def classes(
+        self, target: str, kind: Kind, foreground: bool, names: Json
+    ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
+        """(labels, values, counts) of the classes."""
+        labels: tuple[str, ...]
+        values: tuple[int, ...]
+        counts: tuple[int, ...]
+        if kind == "instances":
+            return PARTS, (0, 1, 2), (self._background, self._foreground, 0)
+        if foreground:
+            # A negative value stands for any value above 0, and is answered as its opposite.
+            labels, values = ("background", "foreground"), (0, -255)
+            counts = (self._background, self._foreground)
+        elif self.labels:
+            ordered = sorted(self.labels)
+            labels, values = ("background", *ordered), tuple(range(len(ordered) + 1))
+            counts = (self._background, *(self.labels[label] for label in ordered))
+        else:
+            values = tuple(sorted(self.counts))
+            labels = tuple("background" if value == 0 else str(value) for value in values)
+            counts = tuple(self.counts[value] for value in values)
+        _check_classes(target, len(values), values)
+        if names is None:
+            return labels, values, counts
+        fits = isinstance(names, list | tuple) and len(names) == len(set(map(str, names))) == len(values)
+        if not fits:
+            shown = ", ".join(map(str, values))
+            raise wrong(target, "names", names, f"Give {len(values)} different names, for the values {shown}.")
+        return tuple(map(str, names)), values, counts
+
+    @property
+    def _background(self) -> int:
+        return self.counts.get(0, 0)
+
+    @property
+    def _foreground(self) -> int:
+        return sum(count for value, count in self.counts.items() if value)
+
+
+def _check_classes(target: str, number: int, values: Sequence[int]) -> None:
+    if number < 2:
+        shown = f"the value {values[0]}" if values else "nothing"
+        raise InputError(
+            f"The masks of {target!r} have one class only: {shown} at every pixel of the training part.",
+            where=f"column {target}",
+            fix="Give masks with at least two different values, 0 being the background.",
+        )
+    if number > MOST_CLASSES:
+        raise InputError(
+            f"The masks of {target!r} hold {number} different values, more than {MOST_CLASSES} classes.",
+            where=f"column {target}",
+            fix=f"If they number instances: --set task.{target}.kind=instances; if any value means the same: "
+            f"--set task.{target}.kind=foreground",
+        )
+
+
+def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> Seen:
+    """Look at the training masks, at most MASKS of them."""
+    counts: dict[int, int] = {}
+    labels: dict[str, int] = {}
+    sizes: list[tuple[int, int]] = []
+    areas: list[float] = []
+    pieces: list[float] = []
+    parts: list[Array] = []
+    reason = ""
+    for values in sample(chunks, present(chunks), MASKS, seed=2):
+        for value in values:
+            try:
+                drawn = polygons(value)
+                mask = read_mask(value, root, None, apart=drawn is not None)
+            except Unreadable as error:
+                reason = reason or str(error)
+                continue
+            found, number = np.unique(mask[mask != unlabelled], return_counts=True)
+            if drawn is None:
+                sizes.append((mask.shape[0], mask.shape[1]))
+            for (label, _), pixels_of in zip(drawn or [], _areas(found, number, len(drawn or [])), strict=True):
+                labels[label] = labels.get(label, 0) + pixels_of
+            own = number[found > 0]
+            if drawn is None and len(own) and len(parts) < TOLD_BY:
+                each_value, each_part = parts_of_each(np.where(mask == unlabelled, 0, mask))
+                parts.append(each_value)
+                pieces += (each_part / mask.size).tolist()
+            areas += (own / mask.size).tolist()
+            for one, pixels_there in zip(found.tolist(), number.tolist(), strict=True):
+                counts[one] = counts.get(one, 0) + pixels_there
+    if not counts:
+        raise InputError(
+            f"None of the masks of {field.name!r} can be read" + (f"; the first: {reason}." if reason else "."),
+            where=f"column {field.name}",
+            fix="Give a column of paths of PNG files, or of polygons in JSON: [[[x, y], ...], ...].",
+        )
+    window = tuple(int(side) for side in np.median(sizes, axis=0)) if sizes else (0, 0)
+    together = np.concatenate(parts) if parts else np.zeros(0)
+    many = max(map(len, parts), default=0) > MANY and float(np.mean(together == 1)) >= WHOLE
+    # Few masks of a set that numbers instances show one alone, in parts; of one that does not, few have other values.
+    several, scattered = sum(len(one) > 1 for one in parts), sum(len(one) == 1 and one[0] > 1 for one in parts)
+    numbered = bool(several > scattered)
+    shares = areas if numbered or not pieces else pieces
+    return Seen(counts, labels, (window[0], window[1]), float(np.median(shares)) if shares else 0.0, many, numbered)
+
+
+def _areas(found: Array, number: Array, drawn: int) -> list[int]:
+    """Pixels of each polygon, numbered from 1; none of one that others cover."""
+    by_value = dict(zip(found.tolist(), number.tolist(), strict=True))
+    return [by_value.get(place, 0) for place in range(1, drawn + 1)]
