@@ -29,7 +29,7 @@ BLOCK = 16 * 2**20
 """Bytes of a part of a large array that is computed with at a time."""
 RELEASE = 64 * 2**20
 """After so many bytes gathered from mapped files their pages are given back: resident memory stays flat."""
-VERSION = 1
+VERSION = 2
 COMPLETE = "complete.json"
 """Stands in the folder of a data set that is encoded to the end; its time is when it was last used."""
 
