@@ -11,7 +11,7 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,11 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "score": job.score,
         "values": values,
         **_machine.spread(values),
+        "all scores": _every_score([target["scores"] for target in targets]),
+        "baselines": {
+            found["name"]: _every_score([target["baselines"][number]["scores"] for target in targets])
+            for number, found in enumerate(targets[0]["baselines"])
+        },
         "verdict kinds": [target["verdict_kind"] for target in targets],
         "verdicts": [target["verdict"] for target in targets],
         "same answers as sealed": [run["seal"]["same_answers"] for run in runs],
@@ -213,6 +218,11 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "command": " ".join(("lamina train DATA", *job.arguments)),
         **besides,
     }
+
+
+def _every_score(scores: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Every score of the runs, by name."""
+    return {name: [each[name]["value"] for each in scores] for name in scores[0]}
 
 
 def _of_baseline(target: Mapping[str, Any], job: Job) -> float:

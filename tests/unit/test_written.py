@@ -21,10 +21,10 @@ from lamina.model.decoding import beam_search, drawn, log_softmax, most_likely, 
 from lamina.networks.writers import SOURCE, decoder, encoder_decoder
 from lamina.plan import DataPlan
 from lamina.steps.written import tokens as tokenising
-from lamina.steps.written.choose import Extent, size
+from lamina.steps.written.choose import size
 from lamina.steps.written.corpus import divide, read
 from lamina.steps.written.kneser_ney import KneserNey
-from lamina.steps.written.learner import TorchSteps
+from lamina.steps.written.learner import Extent, TorchSteps
 from lamina.steps.written.sealing import compared
 
 Array = np.ndarray[Any, Any]

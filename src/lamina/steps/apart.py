@@ -29,7 +29,7 @@ from lamina.steps.choose import Allowance
 from lamina.steps.finish import Clock, Course
 from lamina.steps.request import Request
 from lamina.steps.sealing import prove_and_write, sealed_parts
-from lamina.steps.train import Trainable, carry_out
+from lamina.steps.train import carry_out
 from lamina.tasks import Answering
 
 Array = np.ndarray[Any, Any]
@@ -57,12 +57,14 @@ class Way:
         choosing: the module of step 3.
         build: from a plan, what was prepared and a device to what learns.
         test: step 5.
+        samples: what learns also shows what it makes by then, at every validation, in a folder: its `samples`.
     """
 
     prepare: Callable[[Plan, Run, Narrator], Any]
     choosing: Choosing
     build: Callable[[Plan, Any, torch.device], Any]
     test: Callable[[Course, Any, Any], Results]
+    samples: bool = False
 
 
 def train(
@@ -110,8 +112,12 @@ def _learn_and_test(
     narrator.step("Train")
     hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
-    learner: Trainable = way.build(plan, prepared, hardware.detect().device)
+    learner = way.build(plan, prepared, hardware.detect().device)
+    if way.samples:
+        learner.samples = run.folder / "samples"
     ended, record = carry_out(learner, plan, run, narrator, allowed, scored=True)
+    if way.samples:
+        learner.samples = None
     clock.trained(run, ended)
     results = way.test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
     return run, results, ended

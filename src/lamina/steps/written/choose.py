@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import replace
 
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
 from lamina.errors import InputError
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
 from lamina.steps.choose import Allowance
 from lamina.steps.pace import measured
 from lamina.steps.request import Request
-from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Material, build
+from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Material, build
 
 PACE = {"cpu": 6e9, "cuda": 2e13}
 """Multiplications a second of a core or of a GPU, about: for a first idea of how large a network there is time for."""
@@ -37,33 +34,9 @@ RATE, RATE_WIDTH = 3e-3, 128
 """The highest learning rate of a network of that width; it falls with the root of the width."""
 
 
-@dataclass(frozen=True)
-class Extent:
-    """How much there is to learn from.
-
-    Attributes:
-        tokens: of the text that is written, in the training part.
-        read: of the text that is read, for each of those.
-        length: tokens of an example of what is written.
-        examples: of an epoch.
-        batch: examples of a step, at least.
-        smoothing: of labels.
-        answers: seconds of the fifth step besides scoring, in multiples of the time of scoring the validation part.
-    """
-
-    tokens: int
-    read: float
-    length: int
-    examples: int
-    batch: int
-    smoothing: float
-    answers: float
-
-
 def choose(
-    request: Request, material: Material, extent: Extent, plan: Plan, narrator: Narrator, *, began: float,
-    given: Plan | None = None,
-) -> tuple[Plan, Allowance]:  # fmt: skip
+    request: Request, material: Material, plan: Plan, narrator: Narrator, *, began: float, given: Plan | None = None
+) -> tuple[Plan, Allowance]:
     """Fill in all that the plan leaves open.
 
     Args:
@@ -77,10 +50,10 @@ def choose(
     narrator.step("Choose")
     hardware.keep_freed_memory()
     machine = hardware.detect()
-    plan = decided(request, material, extent, plan, given)
+    plan = decided(request, material, plan, given)
     learner = build(plan, material, machine.device)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | ({"training.epochs"} if given else set())
-    asked = material.bytes_in(TEST) / max(material.bytes_in(VALIDATION), 1) + extent.answers
+    asked = material.bytes_in(TEST) / max(material.bytes_in(VALIDATION), 1) + material.extent.answers
     plan, reasons, allowed = measured(plan, learner, machine, fixed, began, lambda scoring: scoring * asked)
     plan = replace(plan, reasons={**plan.reasons, **reasons})
     for key in (f"network.{WRITER}.name", f"network.{WRITER}.dropout", "training.threads", "training.epochs"):
@@ -90,19 +63,9 @@ def choose(
     return plan, allowed
 
 
-def check(request: Request, material: Material, extent: Extent, plan: Plan, given: Plan | None = None) -> None:
-    """Find what is wrong with the wishes before any time is spent.
-
-    Raises:
-        InputError: a name, option or value that does not exist.
-    """
-    wished = decided(request, material, extent, plan, given)
-    Schedule.over(1, wished.schedule)
-    build(wished, material, torch.device("cpu"))
-
-
-def decided(request: Request, material: Material, extent: Extent, plan: Plan, given: Plan | None) -> Plan:
+def decided(request: Request, material: Material, plan: Plan, given: Plan | None) -> Plan:
     """The plan with everything that needs no measuring."""
+    extent = material.extent
     sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in ("data", "task", "seed", "schema")]
     wishes = {item.partition("=")[0].strip(): "you asked for it" for item in sets}
     if given is not None:

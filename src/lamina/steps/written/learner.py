@@ -35,6 +35,29 @@ WRITER = "writer"
 TEST, VALIDATION = "test", "validation"
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much there is to learn from.
+
+    Attributes:
+        tokens: of the text that is written, in the training part.
+        read: of the text that is read, for each of those.
+        length: tokens of an example of what is written.
+        examples: of an epoch.
+        batch: examples of a step, at least.
+        smoothing: of labels.
+        answers: seconds of the fifth step besides scoring, in multiples of the time of scoring the validation part.
+    """
+
+    tokens: int
+    read: float
+    length: int
+    examples: int
+    batch: int
+    smoothing: float
+    answers: float
+
+
 class EpochSource(Source, Epochs, Protocol):
     """Batches that come in epochs and can be resumed."""
 
@@ -54,6 +77,11 @@ class Material(Protocol):
 
     @property
     def field(self) -> Field: ...
+
+    @property
+    def extent(self) -> Extent:
+        """How much there is to learn."""
+        ...
 
     def batches(self, batch_size: int, seed: int) -> EpochSource:
         """What is learned from."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,8 @@ from lamina.run import Run
 from lamina.steps.request import Request
 from lamina.steps.understand import check_columns, open_data, overrides, place_of
 from lamina.steps.written import tokens as tokenising
-from lamina.steps.written.choose import Extent
 from lamina.steps.written.corpus import SAMPLE, text_columns
-from lamina.steps.written.learner import TEST, VALIDATION, Learner, TorchSteps
+from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
 from lamina.tasks._written import BOUNDARY
 from lamina.tasks.translate import Task, check_options
 
@@ -115,6 +115,14 @@ class Material:
         """Tokens of some rows, without the padding that all share."""
         array = self.arrays[name][rows]
         return np.asarray(array[:, : max(1, int((array > 0).sum(axis=1).max(initial=1)))])
+
+    @cached_property
+    def extent(self) -> Extent:
+        """How much there is to learn."""
+        rows = self.rows["train"]
+        own, read = (int((self.arrays[name][rows] > 0).sum()) for name in (TEXT, SOURCE))
+        answers = SEARCH * len(self.judged) / max(len(self.rows[VALIDATION]), 1)
+        return Extent(own, read / max(own, 1), max(1, own // len(rows)), len(rows), 16, SMOOTHING, answers)
 
     def bytes_in(self, part: str) -> int:
         """Bytes of what is written in a part, as far as it is kept."""
@@ -313,15 +321,6 @@ def _padded(ids: list[list[int]], length: int) -> Array:
 
 def _spread(rows: Array, most: int) -> Array:
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
-
-
-def extent(material: Material) -> Extent:
-    """How much there is to learn."""
-    rows = material.rows["train"]
-    own, read = (int((material.arrays[name][rows] > 0).sum()) for name in (TEXT, SOURCE))
-    answers = SEARCH * len(material.judged) / max(len(material.rows[VALIDATION]), 1)
-    length = max(1, own // len(rows))
-    return Extent(own, read / max(own, 1), length, len(rows), 16, SMOOTHING, answers)
 
 
 def findings(raw: Raw) -> tuple[AuditFinding, ...]:

@@ -4,53 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from lamina import run as runs
-from lamina.choose import hardware
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results
-from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan, as_toml
 from lamina.run import Run
-from lamina.steps.choose import Allowance
+from lamina.steps import apart
+from lamina.steps.apart import Ended, Way
 from lamina.steps.finish import Clock, Course
 from lamina.steps.request import Request
-from lamina.steps.train import carry_out
 from lamina.steps.written import choose, judge_pairs, judge_texts, pairs, texts
-from lamina.steps.written.choose import Extent
-from lamina.steps.written.learner import Learner, Material, build
-
-Ended = tuple[Run, Results, Status]
+from lamina.steps.written.learner import Learner, build
 
 
 @dataclass(frozen=True)
-class Way:
+class Kind:
     """What the two tasks differ in.
 
     Attributes:
         understand: from the request to (plan, raw data).
         again: the raw data of a run that is gone on with: from plan, data, test data.
         prepare: from plan, raw data, run, narrator and a known tokenizer ("" for none) to the material.
-        extent: how much there is to learn.
         test: the fifth step.
     """
 
     understand: Callable[[Request, Narrator], tuple[Plan, Any]]
     again: Callable[[Plan, Any, Any], Any]
     prepare: Callable[..., Any]
-    extent: Callable[[Any], Extent]
     test: Callable[[Course, Any, Learner], Results]
 
 
-WAYS = {
-    "write": Way(texts.understand, texts.again, texts.prepare, texts.extent, judge_texts.test),
-    "translate": Way(pairs.understand, pairs.again, pairs.prepare, pairs.extent, judge_pairs.test),
+KINDS = {
+    "write": Kind(texts.understand, texts.again, texts.prepare, judge_texts.test),
+    "translate": Kind(pairs.understand, pairs.again, pairs.prepare, judge_pairs.test),
 }
 
 
@@ -60,25 +50,23 @@ def train(
     """All five steps; ends with a sealed model that writes, and a report."""
     if given is not None:
         request = _following(request, given)
-    way = WAYS[request.task]
-    plan, raw = way.understand(request, narrator)
-    clock.lap("understand")
-    fresh = request.out is None or not Path(request.out).exists()
-    run = runs.create(request.out, request.name)
-    try:
-        run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
-        material = way.prepare(plan, raw, run, narrator)
-        extent = way.extent(material)
-        choose.check(request, material, extent, plan, given)
-        clock.lap("prepare")
-        plan, allowed = choose.choose(request, material, extent, plan, narrator, began=began, given=given)
-        clock.lap("choose")
-        run.write_status(state="training", seconds=clock.seconds, allowed=asdict(allowed), base=str(request.base))
-        run.write_plan(plan)
-    except BaseException:
-        run.discard(folder=fresh)
-        raise
-    return _learn_and_test(way, run, plan, material, narrator, clock, meter, allowed)
+    kind = KINDS[request.task]
+    plan, raw = kind.understand(request, narrator)
+    way = _way(kind, raw)
+    return apart.train(way, request, plan, narrator, began=began, clock=clock, meter=meter, given=given)
+
+
+def _way(kind: Kind, raw: Any, tokenizer: str = "") -> Way:
+    """The steps from the raw data on.
+
+    Args:
+        tokenizer: of a run that is gone on with.
+    """
+
+    def prepare(plan: Plan, run: Run, narrator: Narrator) -> Any:
+        return kind.prepare(plan, raw, run, narrator, tokenizer=tokenizer)
+
+    return Way(prepare, choose, build, kind.test, samples=True)
 
 
 def _following(request: Request, given: Plan) -> Request:
@@ -104,26 +92,9 @@ def resume(
     Raises:
         InputError: the data has changed.
     """
-    way = WAYS[next(iter(plan.task.values())).name]
-    raw = way.again(plan, data, test)
+    kind = KINDS[next(iter(plan.task.values())).name]
+    raw = kind.again(plan, data, test)
     runs.check_same(run, plan, raw.fingerprint)
     known = next(iter(json.loads(run.prepared.read_text(encoding="utf-8"))["tasks"].values()))
-    material = way.prepare(plan, raw, run, narrator, tokenizer=str(known["tokenizer"]))
-    allowed = Allowance(**run.status().get("allowed", {}))
-    return _learn_and_test(way, run, plan, material, narrator, clock, meter, allowed)
-
-
-def _learn_and_test(
-    way: Way, run: Run, plan: Plan, material: Material, narrator: Narrator, clock: Clock, meter: EnergyMeter,
-    allowed: Allowance,
-) -> Ended:  # fmt: skip
-    narrator.step("Train")
-    hardware.keep_freed_memory()
-    torch.set_num_threads(plan.training.threads or hardware.detect().cores)
-    learner = build(plan, material, hardware.detect().device)
-    learner.samples = run.folder / "samples"
-    ended, record = carry_out(learner, plan, run, narrator, allowed, scored=True)
-    clock.trained(run, ended)
-    learner.samples = None
-    results = way.test(Course(plan, run, narrator, ended, record, clock, meter), material, learner)
-    return run, results, ended
+    way = _way(kind, raw, str(known["tokenizer"]))
+    return apart.resume(way, run, plan, narrator, clock=clock, meter=meter)

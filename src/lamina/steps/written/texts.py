@@ -23,9 +23,8 @@ from lamina.run import Run
 from lamina.steps.request import Request
 from lamina.steps.understand import place_of
 from lamina.steps.written import tokens as tokenising
-from lamina.steps.written.choose import Extent
 from lamina.steps.written.corpus import Corpus, read
-from lamina.steps.written.learner import TEST, VALIDATION, Learner, TorchSteps
+from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
 from lamina.steps.written.simple import Counted, count
 from lamina.tasks._written import BOUNDARY
 from lamina.tasks.write import UNLABELLED, Task, check_options
@@ -74,6 +73,13 @@ class Material:
     def bytes_in(self, part: str) -> int:
         """Bytes of a part's text."""
         return int(self.sizes[self.parts[part]].sum())
+
+    @cached_property
+    def extent(self) -> Extent:
+        """How much there is to learn."""
+        tokens, context = len(self.parts["train"]), self.task.context
+        # Besides scoring the test part, the fifth step writes samples and proves what is sealed.
+        return Extent(tokens, 0.0, context, tokens // context, 4, 0.0, 1.0)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
@@ -188,13 +194,6 @@ def _check_lengths(parts: Mapping[str, Array], context: int) -> None:
                 where="task.options.context",
                 fix="Give more text, or a smaller context: --set task.context=16",
             )
-
-
-def extent(material: Material) -> Extent:
-    """How much there is to learn."""
-    tokens, context = len(material.parts["train"]), material.task.context
-    # Besides scoring the test part, the fifth step writes samples and proves what is sealed.
-    return Extent(tokens, 0.0, context, tokens // context, 4, 0.0, 1.0)
 
 
 def findings(corpus: Corpus) -> tuple[AuditFinding, ...]:
