@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lamina import registry
 from lamina.errors import InputError
+from lamina.networks.blocks.options import read_options
 from lamina.networks.transfer.weights import PICKLED, read_tensors
 
 FOLDER = "networks/writers"
@@ -116,7 +117,7 @@ class Given:
         writer: the network that takes its weights.
         fingerprint: hash of configuration, tokenizer and weights.
         bounds: ids of the tokens that begin and that end a text.
-        weights: bytes of the files that hold them.
+        numbers: weights.
     """
 
     folder: Path
@@ -125,7 +126,7 @@ class Given:
     described: Described
     fingerprint: str
     bounds: tuple[int, int]
-    weights: int
+    numbers: int
 
     @property
     def tokenizer(self) -> Path:
@@ -169,15 +170,19 @@ def given(folder: Path) -> Given:
     files = _files(folder)
     reading = Reading(where, architecture, values)
     described = registry.module(FOLDER, known[architecture]).described(reading)
+    numbers = _numbers(known[architecture], described)
+    # The smallest numbers that are read have a byte each.
+    if numbers > sum(file.stat().st_size for file in files):
+        raise InputError(
+            f"The configuration in {folder} speaks of {numbers:,} weights; the files are too small for them.",
+            where="--weights", fix="Download the folder again.",
+        )  # fmt: skip
     digest = hashlib.blake2b(digest_size=16)
     for file in (folder / CONFIG, folder / TOKENIZER, *files):
         with file.open("rb") as content:
             digest.update(f"{file.name} {hashlib.file_digest(content, 'blake2b').hexdigest()} ".encode())
-    size = sum(file.stat().st_size for file in files)
-    return Given(
-        folder, known[architecture], architecture, described, digest.hexdigest(),
-        _bounds(reading, described.vocabulary), size,
-    )  # fmt: skip
+    bounds = _bounds(reading, described.vocabulary)
+    return Given(folder, known[architecture], architecture, described, digest.hexdigest(), bounds, numbers)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -283,20 +288,13 @@ def fill(network: nn.Module, model: Given) -> None:
     network.load_state_dict({name: value.float() for name, value in tensors.items()})
 
 
-def check_sizes(model: Given) -> None:
-    """Raises InputError where the files do not hold the weights that the configuration speaks of; needs no memory."""
-    module = registry.module(FOLDER, model.writer)
+def _numbers(writer: str, described: Described) -> int:
+    """How many weights a network of such sizes has; needs no memory for them."""
+    module = registry.module(FOLDER, writer)
+    options = read_options(module.Options, described.options, CONFIG)
     with torch.device("meta"):
-        network = module.build(
-            model.described.vocabulary, min(model.described.positions, 16), 0, module.Options(**model.described.options)
-        )
-    numbers = sum(value.numel() for value in network.parameters())
-    # The smallest numbers that are read have a byte each.
-    if numbers > model.weights:
-        raise InputError(
-            f"The configuration in {model.folder} speaks of {numbers:,} weights; the files are too small for them.",
-            where="--weights", fix="Download the folder again.",
-        )  # fmt: skip
+        network = module.build(described.vocabulary, described.positions, 0, options)
+    return sum(value.numel() for value in network.parameters())
 
 
 def _translated(model: Given) -> dict[str, Tensor]:
