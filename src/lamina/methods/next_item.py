@@ -95,7 +95,7 @@ def sampled_losses(
 
 
 def groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of what learns: weights of maps and vectors of items decay; biases, norms and memories do not."""
+    """Groups of the parameters that learn: maps and vectors of items decay; biases, norms and memories do not."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     decaying = [parameter for parameter in learning if parameter.ndim > 1]
     others = [parameter for parameter in learning if parameter.ndim <= 1]

@@ -3,8 +3,8 @@ other, are the text.
 
 Two kinds can be: byte-level ones, whose letters each stand for a byte (Radford et al. 2019), and those of the kind of
 SentencePiece (Kudo & Richardson 2018), that write "▁" for a space and have a token for every byte besides. What a
-tokenizer does to a text beforehand, such as putting a space before it or composing accents, is left out: then nothing is
-lost, and a text can be cut anywhere and goes on where it was cut.
+tokenizer does to a text beforehand, such as putting a space before it or composing accents, is left out: then nothing
+is lost, and a text can be cut anywhere and goes on where it was cut.
 """
 
 from __future__ import annotations
@@ -73,11 +73,7 @@ class GivenTokens:
                     fix="Give the tokenizer.json that belongs to the model.",
                 )
             if self.joined(ids) != text.encode():
-                raise InputError(
-                    f"The given tokenizer does not give back every byte of a text: {_difference(text, self.joined(ids))}",
-                    where="tokenizer.json",
-                    fix=FIX,
-                )
+                raise _refused(_difference(text, self.joined(ids)))
         return found
 
     def joined(self, ids: Iterable[int]) -> bytes:
@@ -148,7 +144,8 @@ def _unprefixed(step: Json) -> Json:
     if kind == "Metaspace":
         if step.get("replacement", SPACE) != SPACE:
             raise _refused(f"it writes {step['replacement']!r} for a space")
-        return {**{name: value for name, value in step.items() if name != "add_prefix_space"}, "prepend_scheme": "never"}
+        known = {name: value for name, value in step.items() if name != "add_prefix_space"}
+        return {**known, "prepend_scheme": "never"}
     if kind in ("Split", "Digits", "Punctuation") and step.get("behavior") != "Removed":
         return dict(step)
     raise _refused(f"it loses what stands between words ({kind})")
@@ -191,4 +188,4 @@ def _difference(text: str, back: bytes) -> str:
     place = next((at for at, (one, two) in enumerate(zip(whole, back, strict=False)) if one != two), 0)
     place = place or min(len(whole), len(back))
     before = whole[max(0, place - 20) : place + 10].decode("utf-8", errors="replace")
-    return f"something is lost near {before!r}."
+    return f"something is lost near {before!r}"

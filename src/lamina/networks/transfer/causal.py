@@ -148,7 +148,7 @@ def given(folder: Path) -> Given:
     if not folder.is_dir():
         raise InputError(
             f"There is no folder {folder}.", where="--weights",
-            fix="Give a local folder in the Hugging Face format, with config.json, tokenizer.json and model.safetensors.",
+            fix="Give a local folder in the Hugging Face format: config.json, tokenizer.json, model.safetensors.",
         )  # fmt: skip
     values = _config(folder)
     where, known = str(folder / CONFIG), architectures()
@@ -309,4 +309,3 @@ def _translated(model: Given) -> dict[str, Tensor]:
 
 def _told(name: str) -> str:
     return name.removeprefix("trunk.")
-

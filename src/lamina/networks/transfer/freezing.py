@@ -76,7 +76,7 @@ def freeze_stages(
     """Freeze a network that is no assembly, but has `stages()`; the last of them, with its head, always learns.
 
     Args:
-        how, rank, strength: as of `apply_freezing`; with "lora" only adapters beside the maps of the inner stages learn.
+        how, rank, strength: as of `apply_freezing`; with "lora" adapters beside the maps of the inner stages learn.
 
     Returns:
         For "gradual", what is to be called with the share of the training before each step; else None.

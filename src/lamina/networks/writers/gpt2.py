@@ -1,5 +1,7 @@
-"""A decoder as of GPT-2 (Radford et al. 2019), with the sizes and weights of a given one: learned positions, layer norms,
-GELU, biases, and embeddings that serve as the last map too."""
+"""A decoder as of GPT-2 (Radford et al. 2019), with the sizes and weights of a given one.
+
+It has learned positions, layer norms, GELU, biases, and embeddings that serve as the last map too.
+"""
 
 from __future__ import annotations
 

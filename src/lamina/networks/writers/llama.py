@@ -1,5 +1,5 @@
-"""A decoder as of Llama (Touvron et al. 2023), and its near relations Mistral (Jiang et al. 2023) and Qwen2 (Yang et al.
-2024), with the sizes and weights of a given one.
+"""A decoder as of Llama (Touvron et al. 2023), Mistral (Jiang et al. 2023) or Qwen2 (Yang et al. 2024), with the sizes
+and weights of a given one.
 
 It is `lamina.networks.writers.decoder` with what those have besides: heads of queries that share their keys and values
 (Ainslie et al. 2023), heads of any width, biases, a last map of its own.

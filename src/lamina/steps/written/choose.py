@@ -57,8 +57,8 @@ def choose(
     asked = material.bytes_in(TEST) / max(material.bytes_in(VALIDATION), 1) + material.extent.answers
     plan, reasons, allowed = measured(plan, learner, machine, fixed, began, lambda scoring: scoring * asked)
     plan = replace(plan, reasons={**plan.reasons, **reasons})
-    told = (*(f"network.{WRITER}.{part}" for part in ("name", "dropout", "frozen")), "training.threads", "training.epochs")
-    for key in told:
+    network = [f"network.{WRITER}.{part}" for part in ("name", "dropout", "frozen")]
+    for key in (*network, "training.threads", "training.epochs"):
         if key in plan.reasons:
             narrator.say(f"{key.rpartition('.')[2] if key[-4:] != 'name' else 'network'}: {plan.reasons[key]}")
     weights = sum(value.numel() for value in learner.network.parameters())

@@ -307,7 +307,9 @@ def network_document(learner: Learner) -> dict[str, Any]:
 
 def learned_from(learner: Learner) -> str:
     """What was given, and how much of it learns, for the user to read."""
-    model, weights = learner.material.model, list(learner.network.parameters())
+    model = learner.material.model
     assert model is not None
-    some = sum(value.numel() for group in learner.method.optimizers for part in group.param_groups for value in part["params"])
-    return f"{model.architecture} from {model.folder.name}: {some:,} of {sum(map(Tensor.numel, weights)):,} weights learn"
+    groups = [group for optimizer in learner.method.optimizers for group in optimizer.param_groups]
+    some = sum(value.numel() for group in groups for value in group["params"])
+    weights = sum(value.numel() for value in learner.network.parameters())
+    return f"{model.architecture} from {model.folder.name}: {some:,} of {weights:,} weights learn"
