@@ -157,7 +157,19 @@ def test_steps_that_change_a_text_are_left_out_or_refused(tmp_path: Path) -> Non
     assert prefixed.decode(prefixed.encode(["cat"])[0]) == "cat"
     for changes, said in (
         ({"normalizer": {"type": "Lowercase"}}, "Lowercase"),
-        ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "mark for spaces"),
+        (
+            {
+                "pre_tokenizer": {
+                    "type": "Sequence",
+                    "pretokenizers": [
+                        {"type": "WhitespaceSplit"},
+                        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True},
+                    ],
+                }
+            },
+            "between words .WhitespaceSplit",
+        ),
         ({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}, "WordLevel"),
     ):
         with pytest.raises(InputError, match=said) as caught:

@@ -100,8 +100,10 @@ def exact(path: Path) -> str:
     model = content["model"]
     byte_level = _mentions(content, "ByteLevel")
     spaced = _mentions(content, "Metaspace") or _replaces_spaces(content)
-    if model.get("type") not in ("BPE", "Unigram") or not (byte_level or spaced):
+    if model.get("type") not in ("BPE", "Unigram"):
         raise _refused(f"it is of the kind {model.get('type')!r}")
+    if not (byte_level or spaced):
+        raise _refused("its tokens are neither of bytes nor have a mark for spaces")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise _refused("it marks parts or ends of words")
     content["normalizer"] = _without(content.get("normalizer"))
