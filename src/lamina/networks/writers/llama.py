@@ -78,6 +78,7 @@ def described(config: Reading) -> Described:
     qwen, mistral = config.architecture == "Qwen2ForCausalLM", config.architecture == "MistralForCausalLM"
     config.only("hidden_act", ("silu", "swish"))
     config.only("quantization_config", (None,))
+    config.only("rope_interleaved", (None, False))
     config.only("partial_rotary_factor", (None, 1, 1.0))
     width, heads = config.whole("hidden_size"), config.whole("num_attention_heads")
     bias = not mistral and not qwen and config.flag("attention_bias", False)

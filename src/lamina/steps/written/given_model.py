@@ -13,7 +13,6 @@ from lamina.errors import InputError
 from lamina.evaluate.results import TargetResult
 from lamina.modalities import _given_tokens
 from lamina.modalities._given_tokens import GivenTokens
-from lamina.model.format import LARGEST_NETWORK
 from lamina.model.writer import longest_context
 from lamina.networks.transfer import causal
 from lamina.networks.transfer.causal import Given
@@ -21,6 +20,8 @@ from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePl
 from lamina.steps.request import Request
 from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent
 
+MOST_WEIGHTS = 500_000_000
+"""Of a sealed file, whose graph of fp32 weights must stay below 2 GiB."""
 AS_IT_IS = "the given model as it is"
 """What the baseline is called."""
 PACE = {"cpu": 1.2e10, "cuda": 2e13}
@@ -59,14 +60,22 @@ def asked(request: Request) -> Given | None:
     if not path.strip():
         raise InputError(f"--weights {item!r} names no folder.", where="--weights", fix="Write --weights FOLDER.")
     model = causal.given((request.base / Path(path).expanduser()).resolve())
-    if 4 * model.numbers > LARGEST_NETWORK:
+    check_size(model)
+    return model
+
+
+def check_size(model: Given) -> None:
+    """Raises InputError where a sealed file would have no room for the model."""
+    sizes = model.described.options
+    twice = model.described.vocabulary * int(sizes["width"]) if sizes.get("tied", True) else 0
+    if model.numbers + twice > MOST_WEIGHTS:
+        also = f" (its embeddings are the last map too, which has {twice:,} more there)" if twice else ""
         raise InputError(
-            f"The model in {path} has {model.numbers:,} weights; a sealed file has room for "
-            f"{LARGEST_NETWORK // 4:,} of them.",
+            f"The model in {model.folder} has {model.numbers:,} weights{also}; a sealed file has room for "
+            f"{MOST_WEIGHTS:,}.",
             where="--weights",
             fix="Give a smaller model.",
         )
-    return model
 
 
 def tokenizer_of(model: Given) -> str:
