@@ -34,6 +34,8 @@ SAVE = "load it with its own library and save it again: model.save_pretrained(FO
 LARGEST_CONFIG = 1 << 20
 LARGEST_SIZE, DEEPEST = 1 << 24, 1_000
 """Any size in a configuration is at most this, and the number of layers."""
+KINDS = ("ForCausalLM", "LMHeadModel")
+"""How the names of architectures that write on end."""
 POSITIONS = "trunk.positions.weight"
 
 
@@ -155,7 +157,7 @@ def given(folder: Path) -> Given:
     named = values.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and named else _by_type(str(values.get("model_type")))
     if architecture not in known:
-        encoder = not architecture.endswith(("ForCausalLM", "LMHeadModel"))
+        encoder = not architecture.endswith(KINDS)
         raise InputError(
             f"The model in {folder} is {architecture}"
             + (", which does not write on from a text." if encoder else ", which no network of Lamina's is like."),
@@ -205,8 +207,8 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _by_type(name: str) -> str:
     """The architecture where only the kind of the model is told."""
-    fitting = [one for one in architectures() if one.lower().startswith(name.lower()) and name]
-    return fitting[0] if fitting else name
+    known = {one.lower(): one for one in architectures()}
+    return next((known[one] for kind in KINDS if (one := f"{name}{kind}".lower()) in known), name)
 
 
 def _files(folder: Path) -> list[Path]:
