@@ -19,7 +19,7 @@ from lamina.plan import read
 
 SETS = (
     "training.threads=1", "training.checkpoint_seconds=0", "training.keep=last", "training.epochs=2",
-    "training.batch_size=16", "task.context=24", "optimizer.learning_rate=0.01",
+    "training.batch_size=16", "task.context=24", "optimizer.learning_rate=0.02",
 )  # fmt: skip
 LOOKS, NAMES, DEEDS = ("red", "old", "small"), ("cat", "dog", "bird"), ("sees", "likes", "finds")
 
@@ -82,7 +82,7 @@ def test_the_report_tells_what_learning_on_gave(folder: Path) -> None:
     before = others["the given model as it is"]
     bits = result["scores"]["bits_per_byte"]["value"]
     # A model of random weights tells no more than which tokens there are.
-    assert bits < 0.6 * before["scores"]["bits_per_byte"]["value"]
+    assert bits < 0.3 * before["scores"]["bits_per_byte"]["value"]
     assert before["difference"]["low"] > 0
     assert "Learning on from the given model paid" in result["verdict"]
     assert results["seal"]["same_answers"] == 1
@@ -113,7 +113,7 @@ def test_the_sealed_model_writes_without_the_given_one(folder: Path, capsys: pyt
     assert text.startswith(" "), "the space after the prompt is written, and not lost"
     known = {"The", *LOOKS, *NAMES, *DEEDS}
     written = [word.rstrip(".") in known for word in text.split()]
-    assert np.mean(written) > 0.5
+    assert np.mean(written) > 0.8
     model = lamina.load(folder / "run")
     assert model.check_golden()["sound"]
 

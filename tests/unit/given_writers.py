@@ -97,12 +97,14 @@ def gpt2(folder: Path, tokenizer: str, *, width: int = 32, depth: int = 2, **cha
 def _written(folder: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]], tokenizer: str) -> Path:
     random = np.random.default_rng(0)
 
-    def tensor(shape: tuple[int, ...]) -> Array:
-        fresh = random.normal(0, 0.15, shape) if len(shape) > 1 else random.normal(1, 0.05, shape)
+    def tensor(name: str, shape: tuple[int, ...]) -> Array:
+        # With a wider last map frozen weights can be as sure of a token as it takes.
+        spread = 0.5 if name.startswith("lm_head") else 0.15
+        fresh = random.normal(0, spread, shape) if len(shape) > 1 else random.normal(1, 0.05, shape)
         return fresh.astype(np.float32)
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
-    save_file({name: tensor(shape) for name, shape in shapes.items()}, folder / "model.safetensors")
+    save_file({name: tensor(name, shape) for name, shape in shapes.items()}, folder / "model.safetensors")
     return folder
