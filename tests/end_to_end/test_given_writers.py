@@ -81,7 +81,7 @@ def test_the_report_tells_what_learning_on_gave(folder: Path) -> None:
     assert set(others) == {"token counts", "4-grams (Kneser-Ney)", "xz", "the given model as it is"}
     before = others["the given model as it is"]
     bits = result["scores"]["bits_per_byte"]["value"]
-    # A model of random weights tells no more than which tokens there are.
+    # The given weights are random: they tell nothing of the text.
     assert bits < 0.3 * before["scores"]["bits_per_byte"]["value"]
     assert before["difference"]["low"] > 0
     assert "Learning on from the given model paid" in result["verdict"]

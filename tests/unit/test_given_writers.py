@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from lamina import registry
 from lamina.errors import InputError
+from lamina.learn.engine import Engine
 from lamina.learn.stream import NEXT, TEXT, scored
 from lamina.methods import next_token
 from lamina.modalities import _given_tokens
@@ -291,6 +292,23 @@ def test_adapters_alone_are_kept_and_are_the_same_when_added(tmp_path: Path) -> 
     merge_adapters(fresh)
     torch.testing.assert_close(fresh(batch.inputs), own(batch.inputs), atol=1e-5, rtol=1e-5)
     assert [name for name, _ in fresh.named_parameters()] == [name for name, _ in network(folder).named_parameters()]
+
+
+def test_an_average_is_of_the_adapters_alone(tmp_path: Path) -> None:
+    own = network(given.gpt2(tmp_path, given.byte_level(LINES)))
+    freeze_stages(own, "lora")
+    method = next_token.build(own, next_token.Options(), OptimizerPlan("adamw", 0.05), 0.5, padding=NO_TOKEN)
+    batch = next(scored(np.arange(30, dtype=np.int32) % 7, 16, 4, NO_TOKEN))
+    engine = Engine(torch.device("cpu"))
+    for _ in range(3):
+        method.update(batch, engine)
+    name = "trunk.layers.0.attention.out.up.weight"
+    latest, average = own.state_dict()[name].clone(), method.weights()[name].clone()
+    assert not torch.equal(latest, average)
+    assert "trunk.embedding.weight" not in method.weights()
+    with method.evaluating() as evaluated:
+        assert torch.equal(evaluated.state_dict()[name], average)
+    assert torch.equal(own.state_dict()[name], latest)
 
 
 def _pickled(folder: Path) -> None:
