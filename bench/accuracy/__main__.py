@@ -175,6 +175,7 @@ def train(job: Job, name: str, data: Path, seed: int, keep: Path) -> dict[str, A
     arguments = [argument.format(data=data, name=name) for argument in job.arguments]
     folder = keep / f"{name}-{seed}"
     found = whole_run(data / job.data, folder, seed, arguments)
+    found["target"] = json.loads((folder / "results.json").read_text())["targets"][0]
     if job.besides is not None:
         found["besides"] = job.besides(folder, data)
     return found
@@ -190,7 +191,7 @@ def reached(job: Job, found: Mapping[str, Any]) -> bool:
 
 def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Median and spread of the score over seeds, the verdicts, the parity and the time."""
-    targets = [next(iter(run["targets"].values())) for run in runs]
+    targets = [run["target"] for run in runs]
     values = [target["scores"][job.score]["value"] for target in targets]
     besides: dict[str, Any] = {}
     if job.besides is not None:

@@ -22,7 +22,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import alongside, baselines, beside
 from lamina.steps.alongside import Company, company, joined
-from lamina.steps.choose import Allowance
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared, prepare
 from lamina.steps.request import Request
 from lamina.steps.understand import understand

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lamina.data.schema import Field, Schema
-from lamina.steps.choose import SEALING_SECONDS, TEST_SHARE, available
 from lamina.steps.explanations import ROWS, answers_asked
+from lamina.steps.pace import SEALING_SECONDS, TEST_SHARE, available
 
 
 def _schema(*modalities: str) -> Schema:

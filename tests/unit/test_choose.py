@@ -18,8 +18,8 @@ from lamina.errors import InputError
 from lamina.learn.engine import Engine
 from lamina.modalities import Feature
 from lamina.plan import NetworkPlan, TrainingPlan
-from lamina.steps.choose import _check_compiles, _compiled, _faster_precision
 from lamina.steps.learner import Learner
+from lamina.steps.measure import _check_compiles, _compiled, _faster_precision
 
 NUMBER = Feature("numbers", (1,), "float32")
 CATEGORY = Feature("category", (), "int32", size=5)

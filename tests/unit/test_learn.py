@@ -165,6 +165,27 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
         torch.testing.assert_close(one, many)
 
 
+def test_clipping_shortens_a_long_gradient_and_leaves_a_short_one_as_it_is() -> None:
+    batch = loader().batch(np.arange(16))
+
+    def gradient(clip: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        learner = method(ema=0)
+        learner.network.eval()
+        told = Engine(CPU, clip=clip).descend(learner.loss, batch, learner.optimizers)
+        parts = [parameter.grad for parameter in learner.network.parameters()]
+        return torch.cat([part.flatten() for part in parts if part is not None]), told
+
+    whole, told = gradient(0)
+    assert "norm" not in told
+    norm = float(whole.norm())
+    short, told = gradient(2 * norm)
+    assert torch.equal(short, whole)
+    assert float(told["norm"]) == pytest.approx(norm)
+    cut, told = gradient(norm / 4)
+    torch.testing.assert_close(cut, whole / 4, rtol=1e-4, atol=1e-7)
+    assert float(told["norm"]) == pytest.approx(norm)
+
+
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )

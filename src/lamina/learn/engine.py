@@ -6,6 +6,7 @@ It owns device, precision, accumulation, clipping and the finite check, so that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -85,9 +86,13 @@ class Engine:
             torch._foreach_div_(gradients, weight)
         result = {"loss": total / weight, **metrics}
         if self.clip > 0:
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip, foreach=True)
-            if not bool(torch.isfinite(norm)):
+            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+            length = float(norm)
+            if not math.isfinite(length):
                 raise NonFiniteLossError("The gradient is not finite", self.step, batch.rows.tolist())
+            # A shorter gradient would be multiplied by 1, which costs another pass over all of it.
+            if length > self.clip:
+                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm, foreach=True)
             result["norm"] = norm.detach()
         for optimizer in optimizers:
             take_step(optimizer)

@@ -19,7 +19,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import baselines, beside
 from lamina.steps.baselines import Answers, LeftOut
-from lamina.steps.choose import Allowance
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 
 FEW_PLAIN = 10_000

@@ -12,8 +12,8 @@ from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import alongside, baselines, choose, test
-from lamina.steps.choose import Allowance
 from lamina.steps.finish import Clock, Course
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.train import train

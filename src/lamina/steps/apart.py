@@ -25,8 +25,8 @@ from lamina.model import card, golden
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.choose import Allowance
 from lamina.steps.finish import Clock, Course
+from lamina.steps.pace import Allowance
 from lamina.steps.request import Request
 from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.steps.train import carry_out

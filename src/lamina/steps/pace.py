@@ -1,10 +1,11 @@
-"""How many threads, and for how many passes there is time: found by steps that are really taken, for any learner."""
+"""How much time there is, and how many threads and passes fit into it: found by steps that are really taken."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,72 @@ from lamina.learn import checkpoint
 from lamina.learn.batch import Batch
 from lamina.learn.engine import Engine
 from lamina.plan import Plan, TrainingPlan
-from lamina.steps.choose import Allowance, available
+
+TEST_SHARE = 0.05
+"""The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
+SEALING_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The time for training; it is kept in the run's status, for resuming.
+
+    Attributes:
+        seconds: what training may take; 0 for no limit.
+        after: what the answers of the fifth step will take at the present pace.
+        scoring: what scoring the validation part once takes at that pace.
+    """
+
+    seconds: float = 0.0
+    after: float = 0.0
+    scoring: float = 0.0
+
+
+def available(budget: float, spent: float, testing: float = 0.0) -> float:
+    """Seconds for training; 0 for no limit.
+
+    Args:
+        budget, spent: seconds in all, and those that are gone.
+        testing: seconds that the answers of the fifth step take, as measured.
+    """
+    if not budget:
+        return 0.0
+    left = budget - spent
+    return max(left - SEALING_SECONDS - max(TEST_SHARE * budget, testing), 0.2 * left, 1.0)
+
+
+class Tried(Protocol):
+    """What takes steps on trial."""
+
+    @property
+    def method(self) -> Any: ...
+
+
+@contextmanager
+def trial(learner: Tried) -> Iterator[None]:
+    """Steps that are taken in here leave no trace: the rates are 0, and method and draws are put back afterwards."""
+    saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
+    for optimizer in learner.method.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+    yield
+    state = checkpoint.unpack(*saved)
+    learner.method.restore(state["method"])
+    checkpoint.restore_random_state(state["random"])
+
+
+def threads_for(
+    step: Callable[[], None], plan: Plan, machine: hardware.Hardware
+) -> tuple[int, float | None, dict[str, str]]:
+    """The plan's threads, or the best ones: (threads, which are set; seconds a step where measured; reasons)."""
+    threads, pace, reasons = plan.training.threads, None, {}
+    if not threads:
+        threads, tried = hardware.best_threads(step, machine.cores)
+        times = ", ".join(f"{number}: {seconds * 1000:.0f} ms" for number, seconds in tried.items())
+        reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
+        pace = tried[threads]
+    torch.set_num_threads(threads)
+    return threads, pace, reasons
 
 
 class Epochs(Protocol):
@@ -59,23 +125,11 @@ def measured(
     Returns:
         The plan, reasons, and the time for training.
     """
-    reasons: dict[str, str] = {}
-    saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
     step = _stepping(learner)
-    for optimizer in learner.method.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0
-    threads = plan.training.threads
-    if not threads:
-        threads, tried = hardware.best_threads(step, machine.cores)
-        times = ", ".join(f"{number}: {seconds * 1000:.0f} ms" for number, seconds in tried.items())
-        reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
-    torch.set_num_threads(threads)
-    pace = hardware.seconds_per_call(step, calls=5, most=4.0)
-    scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
-    state = checkpoint.unpack(*saved)
-    learner.method.restore(state["method"])
-    checkpoint.restore_random_state(state["random"])
+    with trial(learner):
+        threads, _, reasons = threads_for(step, plan, machine)
+        pace = hardware.seconds_per_call(step, calls=5, most=4.0)
+        scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
     testing = after(scoring)
     seconds = available(plan.budget, time.monotonic() - began, testing)
     training = replace(plan.training, threads=threads)

@@ -24,7 +24,7 @@ from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import answered, pairing, prepare, understand
-from lamina.steps.choose import Allowance
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, apply_weights, check
 

@@ -19,9 +19,9 @@ from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.choose import Allowance
 from lamina.steps.inform import inform
 from lamina.steps.learner import Learner, build
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 
 PLACES = 8

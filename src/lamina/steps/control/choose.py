@@ -15,8 +15,8 @@ from lamina.environments import World
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
-from lamina.steps.choose import available
 from lamina.steps.control.player import Player, build, check_suits, features_of
+from lamina.steps.pace import available
 from lamina.steps.request import Request
 
 DEFAULT_SECONDS = 600.0

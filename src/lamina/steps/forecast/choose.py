@@ -11,9 +11,10 @@ from lamina.choose import hardware
 from lamina.narrate import Narrator
 from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
-from lamina.steps.choose import Allowance, measure
 from lamina.steps.forecast.learner import build, rule_of
 from lamina.steps.forecast.prepare import Prepared
+from lamina.steps.measure import measure
+from lamina.steps.pace import Allowance
 from lamina.steps.request import Request
 from lamina.tasks.forecast import RULES
 

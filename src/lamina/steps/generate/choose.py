@@ -14,9 +14,10 @@ from lamina.choose.training import DEFAULT_SECONDS
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
-from lamina.steps.choose import Allowance, available, measure
 from lamina.steps.generate import judging
 from lamina.steps.generate.learner import MOST_COMPARED, MOST_SCORED, Learner, build, make, pictures_of
+from lamina.steps.measure import measure
+from lamina.steps.pace import Allowance, available
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.unlabelled.learner import asked, check_method

@@ -17,12 +17,12 @@ from lamina.learn.record import Record
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.choose import Allowance
 from lamina.steps.finish import Clock, Course
 from lamina.steps.generate import choose, judging
 from lamina.steps.generate.judging import Judge
 from lamina.steps.generate.learner import Learner, build
 from lamina.steps.generate.test import test
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.train import carry_out

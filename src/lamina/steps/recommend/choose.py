@@ -12,8 +12,7 @@ from lamina.choose.training import DEFAULT_SECONDS
 from lamina.narrate import Narrator
 from lamina.networks.recommenders._recommender import HISTORY
 from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
-from lamina.steps.choose import Allowance
-from lamina.steps.pace import measured
+from lamina.steps.pace import Allowance, measured
 from lamina.steps.recommend.interactions import TRAIN
 from lamina.steps.recommend.learner import build
 from lamina.steps.recommend.prepare import Prepared

@@ -13,7 +13,9 @@ from lamina.choose import training as choose_training
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, Plan
-from lamina.steps.choose import Allowance, measure, networks_asked, of_inputs
+from lamina.steps.choose import networks_asked, of_inputs
+from lamina.steps.measure import measure
+from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.unlabelled.labels import Array

@@ -10,8 +10,7 @@ from lamina.choose.training import DEFAULT_SECONDS
 from lamina.errors import InputError
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
-from lamina.steps.choose import Allowance
-from lamina.steps.pace import measured
+from lamina.steps.pace import Allowance, measured
 from lamina.steps.request import Request
 from lamina.steps.written import given_model
 from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Material, build, learned_from
