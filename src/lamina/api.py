@@ -318,7 +318,8 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     """A run's trained PyTorch network, in evaluation mode; its insides by `.layer(name)`. Needs no data.
 
     Of a run in an environment it is the policy, of interactions the recommender, of series the forecaster, of pictures
-    to be made the generator, of texts to be written the writer.
+    to be made the generator, of texts to be written the writer; where that learned on from a given model, this must
+    still be there.
 
     Raises:
         InputError: there is no run, or it has not been trained to the end.

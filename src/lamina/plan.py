@@ -90,6 +90,7 @@ class NetworkPlan:
         weights: where its first weights come from: "" (random), a Lamina run, a Hugging Face folder or a state dict.
         frozen: "none", "all", "gradual" (unfreeze from the top) or "lora".
         rate: factor of the optimizer's learning rate for this network.
+        fingerprint: hash of the content of `weights`, where a run needs them again; None where it does not.
     """
 
     name: str = ""
@@ -98,6 +99,7 @@ class NetworkPlan:
     weights: str = ""
     frozen: Literal["none", "all", "gradual", "lora"] = "none"
     rate: float = 1.0
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)

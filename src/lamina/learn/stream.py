@@ -19,7 +19,7 @@ FRESH = 4
 
 @dataclass(frozen=True)
 class Stream:
-    """Tokens above 0 in order, whose next one is to be told at every position.
+    """Tokens in order, whose next one is to be told at every position.
 
     A batch's input is "text" int32 [row, length], its target "next" of the same shape: the token that follows each.
     An epoch begins at a place drawn at random, so that windows are never cut twice at the same places.
@@ -76,8 +76,8 @@ class Stream:
         return None
 
 
-def scored(tokens: Array, length: int, batch_size: int) -> Iterator[Batch]:
-    """Windows in order that ask for every token but the first once; where "next" is 0 nothing is asked.
+def scored(tokens: Array, length: int, batch_size: int, padding: int = 0) -> Iterator[Batch]:
+    """Windows in order that ask for every token but the first once; where "next" is `padding` nothing is asked.
 
     A window overlaps the one before it by what is only read; a batch's rows are the places of the first tokens that
     are asked for.
@@ -90,7 +90,9 @@ def scored(tokens: Array, length: int, batch_size: int) -> Iterator[Batch]:
     safe = np.where(inside, places, 0)
     end = np.append(first[1:], wanted)
     asked = inside & (places >= first[:, None]) & (places < end[:, None])
-    text, following = np.where(inside, tokens[safe], 0), np.where(asked, tokens[np.where(inside, places + 1, 0)], 0)
+    # What stands after the end is not looked at, but must be a token.
+    text = np.where(inside, tokens[safe], 0)
+    following = np.where(asked, tokens[np.where(inside, places + 1, 0)], padding)
     for start in range(0, len(first), batch_size):
         part = slice(start, start + batch_size)
         yield batch_of(first[part], text[part], following[part])

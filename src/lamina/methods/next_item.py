@@ -95,9 +95,10 @@ def sampled_losses(
 
 
 def groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: weights of maps and vectors of items decay; biases, norms and memories do not."""
-    decaying = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    """Groups of the parameters that learn: maps and vectors of items decay; biases, norms and memories do not."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decaying = [parameter for parameter in learning if parameter.ndim > 1]
+    others = [parameter for parameter in learning if parameter.ndim <= 1]
     return [
         {"params": decaying, "weight_decay": weight_decay, "matrix": False},
         {"params": others, "weight_decay": 0.0, "matrix": False},

@@ -6,7 +6,7 @@ translations better and probabilities worse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch.nn.functional as functional
@@ -34,29 +34,43 @@ class Options:
     smoothing: float = share(0.0)
 
 
-def build(network: nn.Module, options: Options, optimizer: OptimizerPlan, ema: float = 0.0) -> Supervised:
-    """The method, over a writer with fresh weights.
+def build(
+    network: nn.Module, options: Options, optimizer: OptimizerPlan, ema: float = 0.0, *, padding: int = 0,
+    thaw: Callable[[float], None] | None = None,
+) -> Supervised:  # fmt: skip
+    """The method, over a writer; what of it is frozen stays as it is, and is not kept with what is learned.
 
-    A batch's target "next" is [row, step], 0 where nothing is asked; it may be longer than what the network is shown.
+    A batch's target "next" is [row, step], `padding` where nothing is asked; it may be longer than what the network is
+    shown.
+
+    Args:
+        thaw: called with the progress (0 to 1) before each step: gradual unfreezing.
     """
 
     def loss(logits: Tensor | Mapping[str, Tensor], batch: Batch) -> Loss:
         assert isinstance(logits, Tensor)
-        each = losses(logits, batch.targets[NEXT], options.smoothing)
-        return Loss(each.sum(), (batch.targets[NEXT][:, : each.shape[1]] > 0).sum())
+        each = losses(logits, batch.targets[NEXT], options.smoothing, padding)
+        return Loss(each.sum(), (batch.targets[NEXT][:, : each.shape[1]] != padding).sum())
 
-    return Supervised(network, loss, optimizers.build(groups(network, optimizer.weight_decay), optimizer), ema=ema)
+    learning = optimizers.build(groups(network, optimizer.weight_decay), optimizer)
+    return Supervised(network, loss, learning, ema=ema, thaw=thaw, fixed=_frozen(network))
 
 
-def losses(logits: Tensor, following: Tensor, smoothing: float = 0.0) -> Tensor:
+def _frozen(network: nn.Module) -> frozenset[str]:
+    """Names of the weights that do not learn."""
+    return frozenset(name for name, weight in network.named_parameters() if not weight.requires_grad)
+
+
+def losses(logits: Tensor, following: Tensor, smoothing: float = 0.0, padding: int = 0) -> Tensor:
     """[row, step] cross-entropies in nats, 0 where nothing is asked.
 
     Args:
         logits: [row, step, token].
-        following: int [row, step or more], the token that came next, or 0.
+        following: int [row, step or more], the token that came next, or `padding`.
     """
     wanted = following[:, : logits.shape[1]].long()
     found = functional.cross_entropy(
-        logits.float().flatten(0, 1), wanted.flatten(), ignore_index=0, reduction="none", label_smoothing=smoothing
-    )
+        logits.float().flatten(0, 1), wanted.flatten(), ignore_index=padding, reduction="none",
+        label_smoothing=smoothing,
+    )  # fmt: skip
     return found.reshape(wanted.shape)

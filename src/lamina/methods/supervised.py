@@ -27,6 +27,7 @@ class Supervised:
         ema: decay of the running average of the weights that `weights` gives; 0 for none
             (Polyak & Juditsky 1992; with a warm-up of the decay as in Tarvainen & Valpola 2017).
         thaw: called with the progress (0 to 1) before each step: gradual unfreezing.
+        fixed: names of weights that never change: they are not among those that are kept and put back.
 
     Attributes:
         forward: the network as training calls it; a compiled one may stand here.
@@ -41,12 +42,13 @@ class Supervised:
         prepare: Callable[[Batch], Batch] | None = None,
         ema: float = 0.0,
         thaw: Callable[[float], None] | None = None,
+        fixed: frozenset[str] = frozenset(),
     ) -> None:
         self.network, self.optimizers = network, list(optimizers)
         self.forward: Callable[[Mapping[str, Tensor]], Outputs] = network
-        self._loss, self._prepare, self._thaw = loss, prepare, thaw
+        self._loss, self._prepare, self._thaw, self._fixed = loss, prepare, thaw, fixed
         self.decay, self.averaged_steps = ema, 0
-        self.average = {name: value.clone() for name, value in network.state_dict().items()} if ema else None
+        self.average = {name: value.clone() for name, value in self._learned().items()} if ema else None
 
     def loss(self, batch: Batch) -> Loss:
         """The loss of the network on a batch."""
@@ -70,7 +72,7 @@ class Supervised:
     def _follow(self, average: dict[str, Tensor]) -> None:
         self.averaged_steps += 1
         decay = min(self.decay, (1 + self.averaged_steps) / (10 + self.averaged_steps))
-        pairs = [(average[name], value) for name, value in self.network.state_dict().items()]
+        pairs = [(average[name], value) for name, value in self._learned().items()]
         floating = [pair for pair in pairs if pair[1].is_floating_point()]
         torch._foreach_lerp_([pair[0] for pair in floating], [pair[1] for pair in floating], 1 - decay)
         for kept, value in pairs:
@@ -79,11 +81,11 @@ class Supervised:
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to evaluate and seal: the average if there is one, else the network's."""
-        return self.average if self.average is not None else dict(self.network.state_dict())
+        return self.average if self.average is not None else self._learned()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Put `weights` (as from `weights`) into the network, and into the average."""
-        self.network.load_state_dict(dict(weights))
+        self._put(weights)
         if self.average is not None:
             self.average = {name: value.clone() for name, value in weights.items()}
 
@@ -91,30 +93,39 @@ class Supervised:
     def evaluating(self) -> Iterator[nn.Module]:
         """The network in evaluation mode with the weights of `weights`; afterwards as it was."""
         training = self.network.training
-        own = {name: value.clone() for name, value in self.network.state_dict().items()} if self.average else None
+        own = {name: value.clone() for name, value in self._learned().items()} if self.average else None
         if self.average is not None:
-            self.network.load_state_dict(self.average)
+            self._put(self.average)
         self.network.eval()
         try:
             with torch.inference_mode():
                 yield self.network
         finally:
             if own is not None:
-                self.network.load_state_dict(own)
+                self._put(own)
             self.network.train(training)
 
     def state(self) -> dict[str, Any]:
         return {
-            "network": dict(self.network.state_dict()),
+            "network": self._learned(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average,
             "averaged_steps": self.averaged_steps,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
+        self._put(state["network"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.averaged_steps = state["averaged_steps"]
         if self.average is not None:
             self.average = {name: value.clone() for name, value in state["average"].items()}
+
+    def _learned(self) -> dict[str, Tensor]:
+        """The network's weights, but for those that never change."""
+        return {name: value for name, value in self.network.state_dict().items() if name not in self._fixed}
+
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        """Put `weights` into the network; those that never change need not be among them."""
+        own = self.network.state_dict()
+        self.network.load_state_dict({**{name: own[name] for name in self._fixed}, **weights})

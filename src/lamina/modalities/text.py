@@ -20,6 +20,7 @@ from lamina.modalities import Chunks, Encoded, Feature, Recognition, _tokens
 from lamina.modalities._auto import settings, whole
 from lamina.modalities._canonical import canonical_value
 from lamina.modalities._files import Array, Unreadable, objects, present, sample, some_of, spread
+from lamina.modalities._given_tokens import GivenTokens
 
 TRAINING_TEXTS = 200_000
 TRAINING_CHARACTERS = 100_000_000
@@ -39,7 +40,7 @@ DEFAULTS: dict[str, Json] = {
     "start": False,
 }
 
-KINDS, CUTS = ("bpe", "exact", "huggingface"), ("middle", "start", "end")
+KINDS, CUTS = ("bpe", "exact", "huggingface", "given"), ("middle", "start", "end")
 
 COUNTED = 2_000_000
 """Characters whose words are counted for a summary; more take seconds and tell no more."""
@@ -142,7 +143,8 @@ class Encoder:
         start: begin every text with token 2 (default false; the BPE only).
 
     For texts that are written rather than read (`lamina.steps.written`) the kind is "exact", whose tokens give back
-    every byte, and `cut` says what a longer text loses: its "middle", its "start" or its "end".
+    every byte, and `cut` says what a longer text loses: its "middle", its "start" or its "end"; or "given" with a given
+    model's tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the token that stands before a text.
 
     Own ids: 0 padding, 1 unknown, 2 start. A missing or empty text is one unknown token (with a Hugging Face
     tokenizer: what that makes of an empty text).
@@ -176,7 +178,7 @@ class Encoder:
 
     @cached_property
     def _special(self) -> list[int]:
-        own = self.kind != "huggingface"
+        own = self.kind in ("bpe", "exact")
         return list(range(len(_tokens.SPECIALS))) if own else _tokens.special_ids(self.tokenizer)
 
     @cached_property
@@ -239,6 +241,8 @@ class Encoder:
     def decode(self, array: Array) -> Values:
         """The texts, normalised and without what was cut off or unknown."""
         rows = [[int(number) for number in row if number != self.padding] for row in array]
+        if self.kind == "given":
+            return objects([self._given.decode(row) for row in rows])
         if self.kind != "huggingface":
             rows = [[number for number in row if number >= len(_tokens.SPECIALS)] for row in rows]
         texts = self._tokenizer.decode_batch(rows, skip_special_tokens=True)
@@ -255,13 +259,17 @@ class Encoder:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return _tokens.load(self.tokenizer)
+        return self._given.tokenizer if self.kind == "given" else _tokens.load(self.tokenizer)
+
+    @cached_property
+    def _given(self) -> GivenTokens:
+        return GivenTokens(self.tokenizer)
 
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
         """The ids that come before and after the content of every text."""
         if self.kind != "huggingface":
-            return [_tokens.START] * self.start, []
+            return [self.unknown if self.kind == "given" else _tokens.START] * self.start, []
         around = self._tokenizer.encode("").ids
         # What stands around a text is found by putting one between.
         ids = self._tokenizer.encode("a").ids

@@ -60,7 +60,7 @@ def drawn(temperature: float, top_p: float, random: np.random.Generator) -> Pick
 
 
 def written(
-    step: Stepping, prompt: Array, most: int, context: int, end: int, pick: Pick = most_likely
+    step: Stepping, prompt: Array, most: int, context: int, end: int, pick: Pick = most_likely, padding: int = PADDING
 ) -> tuple[Array, Array]:
     """Write on from a prompt.
 
@@ -71,13 +71,14 @@ def written(
         most: tokens to write.
         context: tokens that the network sees at most.
         end: the token that ends a text; it is not among those that are given back.
+        padding: what stands after the end.
 
     Returns:
-        int32 [row, most], padded with 0 after the end; and float32 [row, most], by how much the log-odds of the
+        int32 [row, most], padded after the end; and float32 [row, most], by how much the log-odds of the
         likeliest token lay above those of the next one, where it was written.
     """
     rows, keep = len(prompt), max(1, context // 2)
-    tokens, margins = np.full((rows, most), PADDING, np.int32), np.zeros((rows, most), np.float32)
+    tokens, margins = np.full((rows, most), padding, np.int32), np.zeros((rows, most), np.float32)
     history, feed, cache, past = prompt, prompt[:, -context:], step.fresh(), 0
     open_rows = np.ones(rows, bool)
     for place in range(most):

@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 def export_writer(network: nn.Module, reads: bool) -> tuple[bytes, bytes]:
     """(Graph that steps, b""), or where another text is read (graph that reads, graph that steps).
 
-    Rows, steps, places and what is in the cache may be of any number. The network itself is left as it was.
+    Rows, steps, places and what is in the cache may be of any number. Low-rank adapters are added into the weights
+    beside them. The network itself is left as it was.
 
     Raises:
         LaminaError: the network cannot be exported.
     """
     import torch
 
-    own: Any = export.folded(copy.deepcopy(network).cpu().float().eval())
+    from lamina.networks.transfer.lora import merge_adapters
+
+    own: Any = copy.deepcopy(network).cpu().float().eval()
+    merge_adapters(own)
+    own = export.folded(own)
 
     class Calling(torch.nn.Module):
         """One of the network's methods as its `forward`."""

@@ -37,7 +37,7 @@ def write(
     _check(prompt, tokens, temperature, top_p, seed)
     values = np.array([prompt], object)
     encoded = encoder.encode(values).array
-    start = encoded[:, : max(1, int((encoded > 0).sum()))]
+    start = encoded[:, : max(1, int((encoded != task.padding).sum()))]
     assert model.writer is not None
     found = model.writer.write(start, tokens, drawn(temperature, top_p, np.random.default_rng(seed)))
     return str(task.decode(found)[""][0])

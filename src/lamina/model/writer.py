@@ -18,7 +18,6 @@ from lamina.errors import InputError, LaminaError
 from lamina.model.decoding import Pick, beam_search, most_likely, written
 from lamina.model.graph import damaged
 from lamina.tasks import Writing
-from lamina.tasks._written import BOUNDARY
 
 Array = np.ndarray[Any, Any]
 
@@ -28,6 +27,12 @@ ROWS = 32
 """Texts that are written at a time."""
 LARGEST_CACHE = 256 << 20
 """Bytes of one row's cache, and of a step's log-odds: a sealed file cannot ask for more."""
+
+
+def longest_context(slots: int, heads: int, each: int, vocabulary: int) -> int:
+    """Tokens of a context, at most, with which a step keeps to `LARGEST_CACHE`."""
+    return LARGEST_CACHE // (4 * max(slots * heads * each, vocabulary))
+
 
 Signature = Mapping[str, tuple[str, list[int | str]]]
 """Names to types and axes, of a graph's inputs or outputs."""
@@ -108,7 +113,8 @@ class Writer:
     def write(self, prompt: Array, most: int, pick: Pick = most_likely) -> Array:
         """int32 [row, most]: what is written on from prompts [row, step] of one length."""
         step = self.steps(len(prompt), {})
-        return self._guarded(lambda: written(step, prompt, most, self.task.context, BOUNDARY, pick)[0])
+        task = self.task
+        return self._guarded(lambda: written(step, prompt, most, task.context, task.end, pick, task.padding)[0])
 
     def translate(self, source: Array) -> Array:
         """int32 [row, width]: the best text for each of those that are read."""
@@ -118,20 +124,20 @@ class Writer:
             # Memory is the same for all beginnings of a text.
             bound = {name: np.repeat(array, beams, axis=0) for name, array in self.read(source).items()}
             step = self.steps(len(source) * beams, bound)
-            return beam_search(step, len(source), beams, task.width, BOUNDARY, BOUNDARY, task.penalty)[0]
+            return beam_search(step, len(source), beams, task.width, task.start, task.end, task.penalty)[0]
 
         return self._guarded(search)
 
     def greedy(self, source: Array) -> tuple[Array, Array]:
         """The same without a search: (tokens [row, width], margins), as of `lamina.model.decoding.written`."""
-        start = np.full((len(source), 1), BOUNDARY, np.int32)
+        start = np.full((len(source), 1), self.task.start, np.int32)
         step = self.steps(len(source), self.read(source))
-        return written(step, start, self.task.width, self.task.context + 1, BOUNDARY)
+        return written(step, start, self.task.width, self.task.context + 1, self.task.end)
 
     def outputs(self, encoded: Array) -> Array:
-        """float32 [row, width] tokens, padded with 0, from encoded texts [row, place]."""
-        found = np.zeros((len(encoded), self.task.width), np.float32)
-        lengths = (encoded > 0).sum(axis=1)
+        """float32 [row, width] tokens, padded, from encoded texts [row, place]."""
+        found = np.full((len(encoded), self.task.width), self.task.padding, np.float32)
+        lengths = (encoded != self.task.padding).sum(axis=1)
         order = np.argsort(lengths, kind="stable")
         for rows in self._groups(order, lengths):
             part = np.ascontiguousarray(encoded[rows, : max(1, int(lengths[rows].max()))])
@@ -177,6 +183,6 @@ class Writer:
         wanted_out = {LOGITS: ("tensor(float)", ["", "", vocabulary]), KEPT: ("tensor(float)", kept)}
         if takes != wanted_in or gives != wanted_out:
             raise self._refuse(f"a step takes {takes} and gives {gives}")
-        if min(slots, heads, each) < 1 or 4 * self.task.context * max(slots * heads * each, vocabulary) > LARGEST_CACHE:
+        if min(slots, heads, each) < 1 or self.task.context > longest_context(slots, heads, each, vocabulary):
             raise self._refuse("a step needs more memory than a sealed model may")
         return slots, heads, each

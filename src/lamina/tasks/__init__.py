@@ -306,7 +306,7 @@ class Comparable(Protocol):
 class Writing(Protocol):
     """A task whose answer is written token by token, on the graphs of `lamina.model.writer`.
 
-    There is no head and no output to combine: `output` is tokens [row, width], padded with 0, as float32.
+    There is no head and no output to combine: `output` is tokens [row, width], padded with `padding`, as float32.
     """
 
     @property
@@ -337,6 +337,21 @@ class Writing(Protocol):
     @property
     def tokens(self) -> Any:
         """The tokenizer."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """The token that stands before a text."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        ...
+
+    @property
+    def padding(self) -> int:
+        """What stands where there is no token."""
         ...
 
 

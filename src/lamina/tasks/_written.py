@@ -17,6 +17,8 @@ BOUNDARY = _tokens.START
 LONGEST = 8192
 """Tokens of a context at most."""
 MOST_BEAMS = 32
+LARGEST_VOCABULARY = 1 << 22
+"""Tokens of a given model at most."""
 
 
 def texts_of(tokenizer: Any, output: Array) -> Values:
@@ -25,6 +27,13 @@ def texts_of(tokenizer: Any, output: Array) -> Values:
     most = int(tokenizer.get_vocab_size())
     rows = [[int(token) for token in row if first <= token < most] for row in np.asarray(output)]
     return object_array(tokenizer.decode_batch(rows))
+
+
+def check_token(name: str, value: int, size: int) -> int:
+    """Raises ValueError where a token that a sealed file names is none of those that there are."""
+    if not 0 <= value < size:
+        raise ValueError(f"{name} of number {value}")
+    return value
 
 
 def check_size(name: str, value: int, most: int) -> int:

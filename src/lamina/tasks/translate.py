@@ -14,7 +14,7 @@ from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Recognition, _tokens
 from lamina.tasks._options import check_names
-from lamina.tasks._written import LONGEST, MOST_BEAMS, check_size, texts_of
+from lamina.tasks._written import BOUNDARY, LONGEST, MOST_BEAMS, check_size, texts_of
 
 Array = np.ndarray[Any, Any]
 
@@ -62,6 +62,9 @@ class Task:
 
     task: ClassVar[str] = "translate"
     reads: ClassVar[bool] = True
+    start: ClassVar[int] = BOUNDARY
+    end: ClassVar[int] = BOUNDARY
+    padding: ClassVar[int] = _tokens.PADDING
 
     name: str
     tokenizer: str = field(repr=False)

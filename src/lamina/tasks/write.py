@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -12,8 +12,10 @@ import numpy as np
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Recognition, _tokens
+from lamina.modalities._canonical import object_array
+from lamina.modalities._given_tokens import NO_TOKEN, GivenTokens
 from lamina.tasks._options import check_names
-from lamina.tasks._written import LONGEST, check_size, texts_of
+from lamina.tasks._written import BOUNDARY, LARGEST_VOCABULARY, LONGEST, check_size, check_token, texts_of
 
 Array = np.ndarray[Any, Any]
 
@@ -50,13 +52,15 @@ def check_options(options: Mapping[str, Json]) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """A text that goes on from a prompt; outputs are tokens [row, width], padded with 0.
+    """A text that goes on from a prompt; outputs are tokens [row, width], padded with `padding`.
 
     Attributes:
         name: the answer's name.
-        tokenizer: JSON, as of `lamina.modalities.text`.
+        tokenizer: JSON, as of `lamina.modalities.text`, or of a given model as of `lamina.modalities._given_tokens`.
         context: tokens that the network sees at most.
         width: tokens that are written for a row, at most.
+        start, end: the tokens that stand before a text and that end it.
+        size: tokens that a given model knows; 0 where the tokenizer is Lamina's own.
     """
 
     task: ClassVar[str] = "write"
@@ -68,21 +72,37 @@ class Task:
     tokenizer: str = field(repr=False)
     context: int = 256
     width: int = 64
+    start: int = BOUNDARY
+    end: int = BOUNDARY
+    size: int = 0
+
+    @property
+    def padding(self) -> int:
+        """What stands where there is no token."""
+        return NO_TOKEN if self.size else _tokens.PADDING
 
     def decode(self, output: Array) -> dict[str, Values]:
         """{"": what is written}."""
-        return {"": texts_of(self.tokens, output)}
+        if not self.size:
+            return {"": texts_of(self.tokens, output)}
+        return {"": object_array([self.tokens.decode(map(int, row)) for row in np.asarray(output)])}
 
     @cached_property
     def tokens(self) -> Any:
         """The tokenizer at work."""
-        return _tokens.load(self.tokenizer)
+        return GivenTokens(self.tokenizer, self.size) if self.size else _tokens.load(self.tokenizer)
 
     def state(self) -> dict[str, Json]:
-        return asdict(self)
+        known = asdict(self)
+        return known if self.size else {name: known[name] for name in ("name", "tokenizer", "context", "width")}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         context = check_size("a context", int(state["context"]), LONGEST)
         width = check_size("texts", int(state["width"]), LONGEST)
-        return cls(str(state["name"]), str(state["tokenizer"]), context, width)
+        own = cls(str(state["name"]), str(state["tokenizer"]), context, width)
+        if "size" not in state:
+            return own
+        size = check_size("a vocabulary", int(state["size"]), LARGEST_VOCABULARY)
+        start, end = (check_token(f"the token {name!r}", int(state[name]), size) for name in ("start", "end"))
+        return replace(own, start=start, end=end, size=size)

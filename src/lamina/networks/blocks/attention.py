@@ -13,14 +13,17 @@ class Rotary(nn.Module):
     """Rotary positions (Su et al. 2021): queries and keys [batch, head, step, width] turned by their position.
 
     The first of them stands at position `start`.
+
+    Args:
+        theta: how slowly the slowest pair of numbers turns: once in about 2 pi theta steps.
     """
 
     cosine: Tensor
     sine: Tensor
 
-    def __init__(self, steps: int, width: int) -> None:
+    def __init__(self, steps: int, width: int, theta: float = 10000.0) -> None:
         super().__init__()
-        rate = 10000.0 ** (-torch.arange(0, width, 2).float() / width)
+        rate = theta ** (-torch.arange(0, width, 2).float() / width)
         angle = torch.arange(steps).float().unsqueeze(1) * rate
         self.register_buffer("cosine", angle.cos(), persistent=False)
         self.register_buffer("sine", angle.sin(), persistent=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
 
 from torch import nn
 
@@ -68,6 +68,41 @@ def unfreeze(assembly: Assembly, network: str, share_of_training: float) -> None
     frozen = count - thawed
     if len(assembly.frozen.get(network, ())) != frozen:
         _freeze_below(assembly, network, frozen)
+
+
+def freeze_stages(
+    network: nn.Module, how: str = "none", *, rank: int = 8, strength: float = 16.0
+) -> Callable[[float], None] | None:
+    """Freeze a network that is no assembly, but has `stages()`; the last of them, with its head, always learns.
+
+    Args:
+        how, rank, strength: as of `apply_freezing`; with "lora" adapters beside the maps of the inner stages learn.
+
+    Returns:
+        For "gradual", what is to be called with the share of the training before each step; else None.
+    """
+    stages = [stage for _, stage in cast(Any, network).stages()]
+    if how == "lora":
+        network.requires_grad_(False)
+        for stage in stages[1:-1]:
+            add_adapters(stage, rank, strength)
+        return None
+    if how == "all":
+        _learn_from(stages, len(stages) - 1)
+    if how != "gradual":
+        return None
+
+    def thaw(share_of_training: float) -> None:
+        below = len(stages) - 1
+        _learn_from(stages, below - min(below, int(share_of_training / THAWED_AT * (below + 1))))
+
+    return thaw
+
+
+def _learn_from(stages: Sequence[nn.Module], first: int) -> None:
+    """Freeze the first stages, thaw the others."""
+    for number, stage in enumerate(stages):
+        stage.requires_grad_(number >= first)
 
 
 def _freeze_below(assembly: Assembly, network: str, count: int | None) -> None:

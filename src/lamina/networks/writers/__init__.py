@@ -13,6 +13,8 @@ A module `lamina/networks/writers/NAME.py` offers
   - `read(source)`, where it reads, gives what `step` needs of the source: a memory [row, 2 * layer, head, place, each];
   - `cache_shape` is (2 * layers, heads, width of a head).
 
+A writer that can take the weights of a given causal model offers more (`lamina.networks.transfer.causal`).
+
 These are no families of `lamina.networks`: those give one vector for one field.
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lamina.networks.blocks.options import share, whole
-from lamina.networks.blocks.writing import Trunk
+from lamina.networks.blocks.writing import Shape, Trunk, gated
 from lamina.networks.writers import TEXT
 
 READS = False
@@ -40,15 +40,13 @@ class Options:
 class Decoder(nn.Module):
     """See the module."""
 
-    def __init__(self, vocabulary: int, context: int, options: Options) -> None:
+    def __init__(self, vocabulary: int, context: int, shape: Shape) -> None:
         super().__init__()
-        self.trunk = Trunk(
-            vocabulary, context, options.width, options.depth, options.heads, options.expansion, options.dropout
-        )
+        self.trunk = Trunk(vocabulary, context, shape)
 
     @property
     def cache_shape(self) -> tuple[int, int, int]:
-        return 2 * self.trunk.depth, self.trunk.heads, self.trunk.each
+        return self.trunk.cache_shape
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Log-odds [row, step, token] of what comes next."""
@@ -62,10 +60,10 @@ class Decoder(nn.Module):
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Its parts from input to output."""
-        layers = [(f"layer{number}", layer) for number, layer in enumerate(self.trunk.layers, 1)]
-        return [("embedding", self.trunk.embedding), *layers, ("norm", self.trunk.norm)]
+        return self.trunk.stages()
 
 
 def build(vocabulary: int, context: int, source: int, options: Options) -> Decoder:
     """The decoder with fresh weights; it reads no source."""
-    return Decoder(vocabulary, context, options)
+    hidden = gated(options.width, options.expansion)
+    return Decoder(vocabulary, context, Shape(options.width, options.depth, options.heads, hidden, options.dropout))

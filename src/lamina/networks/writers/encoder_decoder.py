@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lamina.networks.blocks.attention import EncoderLayer, Rotary
 from lamina.networks.blocks.options import share, whole
-from lamina.networks.blocks.writing import CrossAttention, RootMeanSquareNorm, Trunk, WritingLayer
+from lamina.networks.blocks.writing import CrossAttention, RootMeanSquareNorm, Shape, Trunk, WritingLayer, gated
 from lamina.networks.writers import SOURCE, TEXT
 
 READS = True
@@ -46,7 +46,8 @@ class EncoderDecoder(nn.Module):
     def __init__(self, vocabulary: int, context: int, source: int, options: Options) -> None:
         super().__init__()
         width, heads, dropout = options.width, options.heads, options.dropout
-        self.trunk = Trunk(vocabulary, context, width, options.depth, heads, options.expansion, dropout, reads=True)
+        shape = Shape(width, options.depth, heads, gated(width, options.expansion), dropout)
+        self.trunk = Trunk(vocabulary, context, shape, reads=True)
         self.rotary = Rotary(source, width // heads)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
@@ -56,7 +57,7 @@ class EncoderDecoder(nn.Module):
 
     @property
     def cache_shape(self) -> tuple[int, int, int]:
-        return 2 * self.trunk.depth, self.trunk.heads, self.trunk.each
+        return self.trunk.cache_shape
 
     def read(self, source: Tensor) -> Tensor:
         """Keys and values [row, 2 * layer, head, place, each] of a text [row, place], padded with 0."""

@@ -12,7 +12,8 @@ from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
 from lamina.steps.pace import Allowance, measured
 from lamina.steps.request import Request
-from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Material, build
+from lamina.steps.written import given_model
+from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Material, build, learned_from
 
 PACE = {"cpu": 6e9, "cuda": 2e13}
 """Multiplications a second of a core or of a GPU, about: for a first idea of how large a network there is time for."""
@@ -55,10 +56,12 @@ def choose(
     asked = material.bytes_in(TEST) / max(material.bytes_in(VALIDATION), 1) + material.extent.answers
     plan, reasons, allowed = measured(plan, learner, machine, fixed, began, lambda scoring: scoring * asked)
     plan = replace(plan, reasons={**plan.reasons, **reasons})
-    for key in (f"network.{WRITER}.name", f"network.{WRITER}.dropout", "training.threads", "training.epochs"):
+    network = [f"network.{WRITER}.{part}" for part in ("name", "dropout", "frozen")]
+    for key in (*network, "training.threads", "training.epochs"):
         if key in plan.reasons:
             narrator.say(f"{key.rpartition('.')[2] if key[-4:] != 'name' else 'network'}: {plan.reasons[key]}")
-    narrator.say(f"{sum(value.numel() for value in learner.network.parameters()):,} weights")
+    weights = sum(value.numel() for value in learner.network.parameters())
+    narrator.say(f"{weights:,} weights" if material.model is None else learned_from(learner))
     return plan, allowed
 
 
@@ -72,7 +75,14 @@ def decided(request: Request, material: Material, plan: Plan, given: Plan | None
             raise InputError("The plan has no network that writes.", where="--plan", fix="Give a plan of such a run.")
         followed = replace(given, data=plan.data, schema=plan.schema, task=plan.task, name=plan.name, seed=plan.seed)
         reasons = {**plan.reasons, **given.reasons, **wishes}
-        return replace(followed, budget=plan.budget, reasons=reasons).with_set(sets)
+        if material.model is not None:
+            network = given_model.of_model(material.model, given.network[WRITER])
+            followed = replace(followed, network={WRITER: network})
+        followed = replace(followed, budget=plan.budget, reasons=reasons).with_set(sets)
+        given_model.check_network(material.model, followed)
+        return followed
+    if material.model is not None:
+        return given_model.planned(material.model, plan, extent, sets, wishes)
     device = hardware.detect().device.type
     vocabulary = int(material.task.tokens.get_vocab_size())
     (width, depth, heads), passes, reason = size(extent, vocabulary, plan.budget)
@@ -86,7 +96,7 @@ def decided(request: Request, material: Material, plan: Plan, given: Plan | None
         clip=1.0, ema=0.0, patience=5, evaluations=12,
     )  # fmt: skip
     rate = float(f"{RATE * math.sqrt(RATE_WIDTH / width):.2g}")
-    return replace(
+    found = replace(
         plan,
         network={
             WRITER: NetworkPlan(
@@ -106,6 +116,8 @@ def decided(request: Request, material: Material, plan: Plan, given: Plan | None
             **wishes,
         },
     ).with_set(sets)  # fmt: skip
+    given_model.check_network(None, found)
+    return found
 
 
 def size(extent: Extent, vocabulary: int, budget: float) -> tuple[tuple[int, int, int], float, str]:

@@ -16,6 +16,7 @@ from lamina.data.tables import Table
 from lamina.errors import InputError, nearest
 from lamina.modalities import text
 from lamina.modalities._files import Unreadable
+from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan
 from lamina.steps.understand import check_columns, open_data
 
@@ -46,6 +47,7 @@ class Corpus:
         how: how the parts were chosen, for the user to read.
         places: how many files or rows.
         dropped: (row, reason) of rows without a text.
+        model: that was given to be learned on from.
     """
 
     train: Texts
@@ -56,6 +58,7 @@ class Corpus:
     how: str
     places: int
     dropped: tuple[tuple[int, str], ...] = ()
+    model: Given | None = None
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from lamina.evaluate.intervals import percentile, replicates, resampled
 from lamina.evaluate.memorised import LENGTH, share_in
 from lamina.evaluate.results import BaselineResult, Exhibit, Interval, Results, TargetResult
 from lamina.evaluate.verdict import verdict
+from lamina.learn.batch import Batch
 from lamina.learn.stream import NEXT
 from lamina.model.decoding import drawn
 from lamina.model.writer import Writer
+from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.finish import Course, versions_of
-from lamina.steps.written.learner import TEST, VALIDATION, Learner, network_document
+from lamina.steps.written import given_model
+from lamina.steps.written.learner import TEST, VALIDATION, Learner, as_given, network_document
 from lamina.steps.written.sealing import prove, seal, sealed_parts, writer_of
+from lamina.steps.written.simple import Counted
 from lamina.steps.written.texts import (
     PROMPT_TOKENS,
     TEMPERATURE,
@@ -67,6 +72,8 @@ def test(course: Course, material: Material, learner: Learner) -> Results:
     plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
     nats = own_nats(learner)
+    if material.model is not None:
+        material = replace(material, simpler=(*material.simpler, before(plan, material, learner)))
     result = assessed(material, nats, course.seconds, plan.seed)
     sealed = sealed_parts(learner)
     writer = writer_of(sealed)
@@ -92,8 +99,22 @@ def test(course: Course, material: Material, learner: Learner) -> Results:
 
 def own_nats(learner: Learner) -> Array:
     """float64 [token - 1]: what every token of the test part but the first costs the network."""
-    found = [each[batch.targets[NEXT].numpy() > 0] for batch, each in learner.nats(TEST)]
+    return _asked(learner.nats(TEST), learner.material.task.padding)
+
+
+def _asked(nats: Iterable[tuple[Batch, Array]], padding: int) -> Array:
+    found = [each[batch.targets[NEXT].numpy() != padding] for batch, each in nats]
     return np.concatenate(found).astype(np.float64)
+
+
+def before(plan: Plan, material: Material, learner: Learner) -> Counted:
+    """What the given model says of the test part without having learned on."""
+    begin = time.monotonic()
+    network = as_given(plan, material, learner.engine.device)
+    with torch.inference_mode():
+        nats = _asked(learner.nats_of(network, TEST), material.task.padding)
+    bits = float(nats.sum()) / math.log(2) / max(material.bytes_in(TEST), 1)
+    return Counted(given_model.AS_IT_IS, bits, nats, time.monotonic() - begin, "without any of the training text")
 
 
 def assessed(material: Material, nats: Array, seconds: float, seed: int) -> TargetResult:
@@ -118,6 +139,9 @@ def assessed(material: Material, nats: Array, seconds: float, seed: int) -> Targ
     scores["perplexity"] = Interval(float(np.exp(nats.mean())), math.nan, math.nan, False, "")
     kind, text = verdict(BITS, scores[BITS], seconds, baselines, len(nats))
     counted = material.bytes_in(TEST)
+    if material.model is not None:
+        result = TargetResult(UNLABELLED, "write", scores, text, kind, tuple(baselines))
+        text += f" {given_model.gain(result, BITS)}"
     text += f" {counted:,} bytes of test text were told token by token, in {rows} blocks; xz is there for comparison."
     return TargetResult(UNLABELLED, "write", scores, text, kind, tuple(baselines))
 

@@ -23,7 +23,11 @@ from lamina.methods import next_token
 from lamina.methods.supervised import Supervised
 from lamina.modalities.text import Encoder
 from lamina.networks.blocks.options import read_options
-from lamina.plan import Plan
+from lamina.networks.transfer import causal
+from lamina.networks.transfer.causal import Given
+from lamina.networks.transfer.freezing import freeze_stages
+from lamina.networks.transfer.lora import merge_adapters
+from lamina.plan import NetworkPlan, Plan
 from lamina.run import Run
 from lamina.steps.pace import Epochs
 from lamina.tasks import Writing
@@ -77,6 +81,11 @@ class Material(Protocol):
 
     @property
     def field(self) -> Field: ...
+
+    @property
+    def model(self) -> Given | None:
+        """The given model that is learned on from, if there is one."""
+        ...
 
     @property
     def extent(self) -> Extent:
@@ -142,10 +151,15 @@ class Learner:
     def nats(self, part: str) -> Iterator[tuple[Batch, Array]]:
         """(Batch, float32 [row, step] cross-entropies, 0 where nothing is asked) of a part."""
         with self.method.evaluating() as network:
-            for batch in self.material.held_out(part, self.batch_size):
-                moved = batch.to(self.engine.device)
-                each = next_token.losses(network(moved.inputs), moved.targets[NEXT])
-                yield batch, each.float().cpu().numpy()
+            yield from self.nats_of(network, part)
+
+    def nats_of(self, network: nn.Module, part: str) -> Iterator[tuple[Batch, Array]]:
+        """The same of another network, in evaluation mode and without gradients."""
+        padding = self.material.task.padding
+        for batch in self.material.held_out(part, self.batch_size):
+            moved = batch.to(self.engine.device)
+            each = next_token.losses(network(moved.inputs), moved.targets[NEXT], padding=padding)
+            yield batch, each.float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -178,14 +192,19 @@ def build(plan: Plan, material: Material, device: torch.device) -> Learner:
     """Network, method, engine and batches as the plan says; random only through the plan's seed.
 
     Raises:
-        InputError: a name, option or value that does not exist, or another method.
+        InputError: a name, option or value that does not exist, another method, or weights that do not fit.
     """
     check_method(plan)
     options = read_options(next_token.Options, plan.method.options, "method.options")
     torch.manual_seed(plan.seed)
     training, encoder = plan.training, material.encoder
-    network = writer(plan, material.task, encoder.length)
-    method = next_token.build(network.to(device), options, plan.optimizer, training.ema)
+    network, thaw = writer(plan, material.task, encoder.length), None
+    if material.model is not None:
+        causal.fill(network, material.model)
+        thaw = freeze_stages(network, plan.network[WRITER].frozen)
+    method = next_token.build(
+        network.to(device), options, plan.optimizer, training.ema, padding=material.task.padding, thaw=thaw
+    )
     engine = Engine(device, training.precision, training.accumulation, training.clip)
     return Learner(method, engine, material.batches(training.batch_size, plan.seed), material, training.batch_size)
 
@@ -217,13 +236,46 @@ def writer(plan: Plan, task: Writing, source: int) -> nn.Module:
 
 
 def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
-    """A run's network with its final weights, in evaluation mode; needs no data."""
+    """A run's network with its final weights, in evaluation mode; needs no data, but the model that was given.
+
+    Raises:
+        InputError: that is not there any more, or has changed.
+    """
     document = json.loads(run.prepared.read_text(encoding="utf-8"))
     (state,), (encoder,) = document["tasks"].values(), document["encoders"].values()
     task = registry.module("tasks", next(iter(plan.task.values())).name).Task.restore(state)
-    network = writer(plan, task, int(encoder["length"]))
-    network.load_state_dict(dict(weights))
+    network, part = writer(plan, task, int(encoder["length"])), plan.network[WRITER]
+    if part.weights:
+        causal.fill(network, same_model(part))
+        freeze_stages(network, part.frozen)
+    found = {**network.state_dict(), **weights}
+    network.load_state_dict(found)
+    merge_adapters(network)
     return network.eval()
+
+
+def as_given(plan: Plan, material: Material, device: torch.device) -> nn.Module:
+    """The given model as it is, in evaluation mode."""
+    assert material.model is not None
+    network = writer(plan, material.task, material.encoder.length)
+    causal.fill(network, material.model)
+    return network.to(device).eval()
+
+
+def same_model(part: NetworkPlan) -> Given:
+    """The given model of a run that is gone on with, or looked at.
+
+    Raises:
+        InputError: it is not there any more, or has changed.
+    """
+    found = causal.given(Path(part.weights))
+    if found.fingerprint != part.fingerprint:
+        raise InputError(
+            f"The model in {part.weights} is not what the run was started with.",
+            where=f"network.{WRITER}.weights",
+            fix="Put the old model back, or start a new run with `lamina train`.",
+        )
+    return found
 
 
 def check_method(plan: Plan) -> None:
@@ -249,5 +301,15 @@ def network_document(learner: Learner) -> dict[str, Any]:
         "parameters": sum(value.numel() for value in network.parameters()),
         "summary": type(network).__name__,
         "stages": stages,
-        "notes": [],
+        "notes": [] if learner.material.model is None else [learned_from(learner)],
     }
+
+
+def learned_from(learner: Learner) -> str:
+    """What was given, and how much of it learns, for the user to read."""
+    model = learner.material.model
+    assert model is not None
+    groups = [group for optimizer in learner.method.optimizers for group in optimizer.param_groups]
+    some = sum(value.numel() for group in groups for value in group["params"])
+    weights = sum(value.numel() for value in learner.network.parameters())
+    return f"{model.architecture} from {model.folder.name}: {some:,} of {weights:,} weights learn"

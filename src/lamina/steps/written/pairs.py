@@ -95,6 +95,11 @@ class Material:
     judged: Array
     sizes: Array
 
+    @property
+    def model(self) -> None:
+        """No model can be given."""
+        return
+
     def batches(self, batch_size: int, seed: int) -> Loader:
         """Pairs of the training part, those of similar length together."""
         lengths = np.maximum(*(token_lengths(self.arrays[name]) for name in (SOURCE, TEXT)))

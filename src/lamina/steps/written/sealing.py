@@ -24,7 +24,6 @@ from lamina.model.writer import LOGITS, MEMORY, SOURCE, TOKENS, Writer
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.written.learner import TEST, Learner, TorchSteps, network_document
 from lamina.tasks._agreement import LARGEST
-from lamina.tasks._written import BOUNDARY
 
 Array = np.ndarray[Any, Any]
 
@@ -93,12 +92,13 @@ def prove(writer: Writer, learner: Learner) -> Proof:
     most, context = min(WRITTEN, writer.task.width), writer.task.context
     step = writer.steps(len(prompt), read)
     begin = time.perf_counter()
-    own = written(step, prompt, most, context, BOUNDARY)
+    end, padding = writer.task.end, writer.task.padding
+    own = written(step, prompt, most, context, end, padding=padding)
     seconds = max(time.perf_counter() - begin, 1e-9)
     with learner.method.evaluating() as network:
         bound = learner.bound(network, read[SOURCE]) if read else ()
         theirs = written(
-            TorchSteps(network, len(prompt), learner.engine.device, bound), prompt, most, context, BOUNDARY
+            TorchSteps(network, len(prompt), learner.engine.device, bound), prompt, most, context, end, padding=padding
         )
     ties = compared(theirs, own)
     return Proof(len(prompt), ties, largest, len(prompt) / seconds)
@@ -142,7 +142,7 @@ def _told_alike(writer: Writer, learner: Learner, batch: Batch) -> float:
     for start, stop in pairwise(edges):
         logits, cache = step.every(text[:, start:stop], cache)
         parts.append(logits)
-    asked = text > 0
+    asked = text != writer.task.padding
     one, other = whole[asked], np.concatenate(parts, axis=1)[asked]
     largest = float(np.abs(one - other).max() / max(float(one.std()), 1e-9))
     if not largest <= LARGEST:

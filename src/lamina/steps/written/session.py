@@ -18,7 +18,7 @@ from lamina.steps.apart import Ended, Way
 from lamina.steps.finish import Clock, Course
 from lamina.steps.request import Request
 from lamina.steps.written import choose, judge_pairs, judge_texts, pairs, texts
-from lamina.steps.written.learner import Learner, build
+from lamina.steps.written.learner import WRITER, Learner, build
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,15 @@ def _following(request: Request, given: Plan) -> Request:
         split=request.split or (given.data.column if given.data.split == "column" else ""),
         budget=request.budget or given.budget,
         seed=request.seed or given.seed,
+        weights=request.weights or _weights(given),
         sets=(*sets, *request.sets),
     )
+
+
+def _weights(given: Plan) -> tuple[str, ...]:
+    """The weights that a plan learns on from."""
+    part = given.network.get(WRITER)
+    return (part.weights,) if part is not None and part.weights else ()
 
 
 def resume(

@@ -14,19 +14,19 @@ from lamina.data.schema import Field, Json
 from lamina.errors import InputError
 from lamina.learn.batch import Batch
 from lamina.learn.stream import Stream, scored
-from lamina.modalities import _tokens
 from lamina.modalities.text import Encoder
 from lamina.model.decoding import drawn, written
 from lamina.narrate import Narrator
+from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.run import Run
 from lamina.steps.request import Request
 from lamina.steps.understand import place_of
+from lamina.steps.written import given_model
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.corpus import Corpus, read
-from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
+from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Learner, TorchSteps, same_model
 from lamina.steps.written.simple import Counted, count
-from lamina.tasks._written import BOUNDARY
 from lamina.tasks.write import UNLABELLED, Task, check_options
 
 Array = np.ndarray[Any, Any]
@@ -52,6 +52,7 @@ class Material:
         parts: int32 [token] of each part, by name.
         sizes: int64 [token], bytes of each.
         simpler: what counting says of the test part.
+        model: that was given to be learned on from.
     """
 
     task: Task
@@ -61,6 +62,7 @@ class Material:
     parts: Mapping[str, Array]
     sizes: Array
     simpler: tuple[Counted, ...] = ()
+    model: Given | None = None
 
     def batches(self, batch_size: int, seed: int) -> Stream:
         """Windows of the training part."""
@@ -68,7 +70,7 @@ class Material:
 
     def held_out(self, part: str, batch_size: int) -> Iterator[Batch]:
         """Every token of a part but the first, once."""
-        return scored(self.parts[part], self.task.context, batch_size)
+        return scored(self.parts[part], self.task.context, batch_size, self.task.padding)
 
     def bytes_in(self, part: str) -> int:
         """Bytes of a part's text."""
@@ -78,8 +80,10 @@ class Material:
     def extent(self) -> Extent:
         """How much there is to learn."""
         tokens, context = len(self.parts["train"]), self.task.context
-        # Besides scoring the test part, the fifth step writes samples and proves what is sealed.
-        return Extent(tokens, 0.0, context, tokens // context, 4, 0.0, 1.0)
+        # Besides scoring the test part, the fifth step writes samples and proves what is sealed; and has a given model
+        # as it is score it too.
+        again = 0.0 if self.model is None else self.bytes_in(TEST) / max(self.bytes_in(VALIDATION), 1)
+        return Extent(tokens, 0.0, context, tokens // context, 4, 0.0, 1.0 + again)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
@@ -91,11 +95,12 @@ class Material:
     def sample(self, learner: Learner) -> str:
         """What the network writes on from the first prompt, with a draw of its own that nothing else depends on."""
         prompt = self.encoder.encode(np.array([self.prompts[0]], object)).array
-        prompt = prompt[:, : max(1, int((prompt > 0).sum()))]
+        prompt = prompt[:, : max(1, int((prompt != self.task.padding).sum()))]
         pick = drawn(TEMPERATURE, TOP_P, np.random.default_rng(0))
         with learner.method.evaluating() as network:
             step = TorchSteps(network, 1, learner.engine.device)
-            found, _ = written(step, prompt, SAMPLE_TOKENS, self.task.context, BOUNDARY, pick)
+            task = self.task
+            found, _ = written(step, prompt, SAMPLE_TOKENS, task.context, task.end, pick, task.padding)
         return self.prompts[0] + str(self.task.decode(found)[""][0])
 
 
@@ -114,7 +119,12 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
     ).with_set(sets)  # fmt: skip
     options = plan.task[UNLABELLED].options
     check_options(options)
+    model = given_model.asked(request)
+    if model is not None:
+        given_model.check_options(options)
+        narrator.say(f"learning on from {model.architecture} in {model.folder.name}: {model.numbers:,} weights")
     corpus = read(request.data, request.test, plan.data, str(options.get("column", "")), request.split)
+    corpus = replace(corpus, model=model)
     data = replace(
         plan.data, train=place_of(request.data), test="" if request.test is None else place_of(request.test),
         split="given" if request.test is not None else "column" if request.split else "time",
@@ -130,17 +140,18 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
 def again(plan: Plan, data: Any, test: Any) -> Corpus:
     """The texts of a run that is gone on with."""
     options = plan.task[UNLABELLED].options
-    return read(data, test, plan.data, str(options.get("column", "")), plan.data.column)
+    corpus = read(data, test, plan.data, str(options.get("column", "")), plan.data.column)
+    part = plan.network[WRITER]
+    return replace(corpus, model=same_model(part)) if part.weights else corpus
 
 
 def _check(request: Request) -> None:
-    fixes = {
-        "--target": (request.targets, "Leave it out: what comes next in a text is in the text."),
-        "--weights": (request.weights, "Leave it out: writers start from scratch."),
-    }
-    for option, (given, fix) in fixes.items():
-        if given:
-            raise InputError(f"The task 'write' takes no {option}.", where=option, fix=fix)
+    if request.targets:
+        raise InputError(
+            "The task 'write' takes no --target.",
+            where="--target",
+            fix="Leave it out: what comes next in a text is in the text.",
+        )
 
 
 def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokenizer: str = "") -> Material:
@@ -151,25 +162,30 @@ def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokeniz
     """
     narrator.step("Prepare")
     options = plan.task[UNLABELLED].options
-    size = sum(len(one.encode()) for one in corpus.train)
-    json = tokenizer or tokenising.trained(
-        corpus.train, int(options.get("vocabulary", tokenising.usual_vocabulary(size)))
-    )
-    vocabulary = _tokens.load(json)
+    model = corpus.model
+    task = _task(tokenizer, corpus, options)
+    vocabulary, enough = task.tokens, ENOUGH if model is None else given_model.enough(model, plan.budget, ENOUGH)
+    texts = {"train": corpus.train, VALIDATION: corpus.validation, TEST: corpus.test}
     parts = {
-        "train": tokenising.stream(vocabulary, corpus.train),
-        VALIDATION: tokenising.stream(vocabulary, corpus.validation)[: ENOUGH[VALIDATION]],
-        TEST: tokenising.stream(vocabulary, corpus.test)[: ENOUGH[TEST]],
+        part: tokenising.stream(vocabulary, some, task.start, task.end)[: enough.get(part)]
+        for part, some in texts.items()
     }
     context = int(options.get("context", max(LEAST_CONTEXT, min(CONTEXT, len(parts["train"]) // SHORT))))
+    if model is not None and (fitting := given_model.context_of(model, context)) < context:
+        narrator.say(f"a context of {fitting:,} tokens: the given model has no room for more")
+        context = fitting
     _check_lengths(parts, context)
-    task = Task(UNLABELLED, json, context, int(options.get("tokens", 64)))
+    task = replace(task, context=context)
     name = corpus.column or PROMPT
     # A prompt of a collection of texts begins one; that of a single text stands somewhere in it.
-    encoder = Encoder("exact", context, json, unknown=BOUNDARY, start=corpus.places > 1, cut="start")
+    encoder = Encoder(
+        "exact" if model is None else "given", context, task.tokenizer, task.padding, task.start,
+        start=corpus.places > 1, cut="start",
+    )  # fmt: skip
     sizes = tokenising.bytes_of_tokens(vocabulary)
+    kind = "of a byte-level BPE, trained on the training part" if model is None else "of the given model"
     narrator.say(
-        f"{len(sizes):,} tokens of a byte-level BPE, trained on the training part: {len(parts['train']):,} to train, "
+        f"{len(sizes):,} tokens {kind}: {len(parts['train']):,} to train, "
         f"{len(parts[VALIDATION]):,} to validate, {len(parts[TEST]):,} to test; "
         f"{sizes[parts['train']].sum() / max(len(parts['train']), 1):.1f} bytes each"
     )
@@ -182,7 +198,20 @@ def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokeniz
         "tasks": {UNLABELLED: task.state()},
         "findings": [],
     })  # fmt: skip
-    return Material(task, encoder, Field(name, "text"), corpus, parts, sizes, counted)
+    return Material(task, encoder, Field(name, "text"), corpus, parts, sizes, counted, model)
+
+
+def _task(tokenizer: str, corpus: Corpus, options: Mapping[str, Json]) -> Task:
+    """The task with its tokens: of a given model, of a run that is gone on with, or trained on the training part."""
+    width, model = int(options.get("tokens", 64)), corpus.model
+    if model is not None:
+        start, end = model.bounds
+        text = tokenizer or given_model.tokenizer_of(model)
+        return Task(UNLABELLED, text, width=width, start=start, end=end, size=model.described.vocabulary)
+    usual = tokenising.usual_vocabulary(sum(len(one.encode()) for one in corpus.train))
+    return Task(
+        UNLABELLED, tokenizer or tokenising.trained(corpus.train, int(options.get("vocabulary", usual))), width=width
+    )
 
 
 def _check_lengths(parts: Mapping[str, Array], context: int) -> None:
