@@ -19,6 +19,8 @@ from lamina.plan import OptimizerPlan
 
 CLASS = "class"
 """What a picture's class is called in a batch and among the sealed network's inputs."""
+SOURCE, RESULT = "source", "result"
+"""What pictures of two classes are called in a batch, where those of one are turned to look like those of the other."""
 
 
 @dataclass(frozen=True)
