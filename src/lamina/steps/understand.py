@@ -284,6 +284,12 @@ def unlabelled(task: str) -> str:
     return str(getattr(registry.module("tasks", task), "UNLABELLED", "")) if task else ""
 
 
+def later(tasks: Iterable[str]) -> str:
+    """The way that one of the tasks has steps 3 to 5 for itself in (its module's LATER), or ""."""
+    found = (str(getattr(registry.module("tasks", name), "LATER", "")) for name in tasks)
+    return next(filter(None, found), "")
+
+
 def _suited(field: Field, table: Table) -> tuple[str, str]:
     description = _described(field, table, np.arange(min(len(table), SAMPLE)))
     suited = []

@@ -29,8 +29,8 @@ def halvings(height: int, width: int) -> int:
 
 class Translator(nn.Module):
     """The generator of Zhu et al. 2017 ("Unpaired image-to-image translation using cycle-consistent adversarial
-    networks", after Johnson et al. 2016), of this project's own stages: strided convolutions, the residual blocks of EDSR,
-    and transposed convolutions with batch normalisation.
+    networks", after Johnson et al. 2016), of stages that are here already: strided convolutions, the residual blocks of
+    EDSR, and transposed convolutions with batch normalisation.
 
     Args:
         shape: (height, width, channels) of a picture.

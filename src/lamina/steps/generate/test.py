@@ -22,7 +22,6 @@ from lamina.run import Run
 from lamina.steps import shown
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.generate import judging, simple
-from lamina.steps.generate.choose import answered_rows
 from lamina.steps.generate.exhibits import exhibits
 from lamina.steps.generate.judging import Judge
 from lamina.steps.generate.learner import (
@@ -152,7 +151,7 @@ def _told_apart(
     pictures, device = learner.pictures, learner.engine.device
     answers = pictures.answers()
     rows = rows[answers[rows] >= 0]
-    chances = np.bincount(answers[answered_rows(learner)], minlength=len(pictures.classes)).astype(np.float64)
+    chances = np.bincount(answers[learner.judged], minlength=len(pictures.classes)).astype(np.float64)
     chances /= chances.sum()
 
     def draw(random: np.random.Generator) -> tuple[Array, Array]:
