@@ -1,9 +1,9 @@
 """What makers and critics of pictures share: the loss of their game, and the running average that is sealed.
 
-A real and a made picture are judged against each other (relativistic pairing, Jolicoeur-Martineau 2018, "The relativistic
-discriminator: a key element missing from standard GAN"), and the critic's slope is held near zero on both (Mescheder
-et al. 2018, "Which training methods for GANs do actually converge?"); together they are the loss of Huang et al. 2024
-(R3GAN).
+A real and a made picture are judged against each other (relativistic pairing, Jolicoeur-Martineau 2018, "The
+relativistic discriminator: a key element missing from standard GAN"), and the critic's slope is held near zero on both
+(Mescheder et al. 2018, "Which training methods for GANs do actually converge?"); together they are the loss of Huang et
+al. 2024 (R3GAN).
 """
 
 from __future__ import annotations

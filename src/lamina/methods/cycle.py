@@ -1,10 +1,11 @@
 """Two makers and two critics: pictures of one class become like those of another, and can be turned back.
 
-Zhu et al. 2017, "Unpaired image-to-image translation using cycle-consistent adversarial networks" (CycleGAN). No picture
-has a counterpart in the other class, so what keeps a turned picture's content is that the way back must lead to where it
-came from (cycle consistency), and that a picture which is of the wanted class already is left as it is (identity). The
-game of makers and critics is that of `lamina.methods.adversarial`: with a relativistic loss and held slopes it settles
-without the paper's memory of earlier pictures. What is sealed is a running average of the maker of one direction.
+Zhu et al. 2017, "Unpaired image-to-image translation using cycle-consistent adversarial networks" (CycleGAN). No
+picture has a counterpart in the other class, so what keeps a turned picture's content is that the way back must lead to
+where it came from (cycle consistency), and that a picture which is of the wanted class already is left as it is
+(identity). The game of makers and critics is that of `lamina.methods.adversarial`: with a relativistic loss and held
+slopes it settles without the paper's memory of earlier pictures. What is sealed is a running average of the maker of one
+direction.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Cycle:
         batch, circle = batch.to(engine.device), self.network
         circle.train()
         real = {name: scaled(batch.inputs[name]) for name in (SOURCE, RESULT)}
-        with torch.no_grad(), engine.autocast():
+        with torch.no_grad():
             made = {TURNED: circle.makers.onward(real[SOURCE]), RETURNED: circle.makers.back(real[RESULT])}
         judged = engine.descend(self.critic_loss, Batch(batch.rows, {**real, **made}), self.critic_steps)
         with untouched(circle.critics):

@@ -112,7 +112,7 @@ class Kind:
 
 
 def kind_of(plan: Plan) -> Kind:
-    """What sets the plan's task apart: the `KIND` of the module `task` in the folder of `lamina.steps` that is called so."""
+    """What sets the plan's task apart: the `KIND` in the module `task` of its folder in `lamina.steps`."""
     (name,) = (part.name for part in plan.task.values())
     found: Kind = importlib.import_module(f"lamina.steps.{name}.task").KIND
     return found

@@ -127,20 +127,33 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     return TargetResult(asked(plan)[0], "generate", scores, text, kind, (baseline,))
 
 
+def distances(real: Array, made: Array, weights: Array, made_weights: Array) -> tuple[Interval, Array]:
+    """(The Fréchet distance with its interval, that of each replicate).
+
+    Args:
+        real, made: features [row, width].
+        weights, made_weights: how often each row counts, [replicate, row].
+    """
+    distance = frechet(Moments.of(real), Moments.of(made))
+    pairs = zip(weights, made_weights, strict=True)
+    drawn = np.array([frechet(Moments.of(real, one), Moments.of(made, other)) for one, other in pairs])
+    # Drawing rows again adds to a distance; the replicates are brought back to where the distance is.
+    drawn = drawn - np.median(drawn) + distance
+    low, high = percentile(distance, drawn)
+    return Interval(distance, max(low, 0.0), high, False), drawn
+
+
 def _against(real: Array, made: Array, weights: Array) -> Compared:
     """Args: features [row, width]; how often each row counts, [replicate, row]: of both, which share their classes."""
-    distance = frechet(Moments.of(real), Moments.of(made))
-    drawn = np.array([frechet(Moments.of(real, each), Moments.of(made, each)) for each in weights])
+    distance, drawn = distances(real, made, weights, weights)
     chosen = some_of(np.arange(len(real)), NEIGHBORED)
     precision, recall = precision_recall(real[chosen], made[chosen])
-    # Drawing rows again adds to a distance; the replicates are brought back to where the distance is.
-    low, high = percentile(distance, drawn - np.median(drawn) + distance)
     scores = {
-        "frechet": Interval(distance, max(low, 0.0), high, False),
+        "frechet": distance,
         "precision": Interval(precision, math.nan, math.nan),
         "recall": Interval(recall, math.nan, math.nan),
     }
-    return Compared(drawn - np.median(drawn) + distance, scores)
+    return Compared(drawn, scores)
 
 
 def _told_apart(
