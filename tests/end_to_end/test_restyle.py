@@ -1,4 +1,4 @@
-"""Turning pictures of one class into those of another, from the command line: exact resume, what is sealed, wrong wishes."""
+"""Turning pictures of one class into those of another: exact resume, what is sealed, what is told, wrong wishes."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_wrong_data_names_the_fix(tmp_path: Path, cache: Path, capsys: pytest.Ca
     assert "--test" in lacking
     assert "cycle" in told(capsys, data, *BOTH, "method.name=adversarial")
     assert "depth" in told(capsys, data, *BOTH, "method.dpeth=3")
-    assert "resize=pad" in told(capsys, data, *BOTH, "schema.image.resize=crop", "schema.image.size=8")
+    assert "resize=pad" in told(capsys, data, *BOTH, "schema.path.resize=crop", "schema.path.size=8")
     table = tmp_path / "rows.csv"
     table.write_text("x,y\n" + "\n".join(f"{row},{row * row}" for row in range(60)) + "\n")
     assert "for pictures" in told(capsys, table, *BOTH)

@@ -4,8 +4,8 @@ Zhu et al. 2017, "Unpaired image-to-image translation using cycle-consistent adv
 picture has a counterpart in the other class, so what keeps a turned picture's content is that the way back must lead to
 where it came from (cycle consistency), and that a picture which is of the wanted class already is left as it is
 (identity). The game of makers and critics is that of `lamina.methods.adversarial`: with a relativistic loss and held
-slopes it settles without the paper's memory of earlier pictures. What is sealed is a running average of the maker of one
-direction.
+slopes it settles without the paper's memory of earlier pictures. What is sealed is a running average of the maker of
+one direction.
 """
 
 from __future__ import annotations

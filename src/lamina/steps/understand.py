@@ -209,7 +209,8 @@ def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | N
             return replace(plan, split=way, column=fields[0].name)
     if boundary is not None:
         return replace(plan, split="given")
-    categorical = any(field.modality in ("category", "set") for field in schema.targets)
+    by_label = bool(request.task) and getattr(registry.module("tasks", request.task), "STRATIFIED", False)
+    categorical = by_label or any(field.modality in ("category", "set") for field in schema.targets)
     return replace(plan, split="stratified" if categorical else "random")
 
 

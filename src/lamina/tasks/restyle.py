@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 UNLABELLED = "restyled"
 """The task needs no target, for no picture has a right answer; its answer is called so."""
 LATER = "generate"
+STRATIFIED = True
 OPTIONS = ("source", "result", "judge")
 
 

@@ -1,4 +1,4 @@
-"""Dark pictures with a small bright square, and bright ones with it: turned, the ground is bright and the square stays."""
+"""A bright square on dark grounds, and on light ones: of a turned picture the ground changes and the square stays."""
 
 from __future__ import annotations
 
