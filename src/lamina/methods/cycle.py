@@ -49,7 +49,7 @@ class Options:
     """
 
     width: int = whole(16)
-    depth: int = whole(6)
+    depth: int = whole(4)
     critic: int = whole(32)
     looks: bool = True
     cycle: float = positive(10.0)

@@ -13,7 +13,7 @@ from lamina.tasks.restyle import check_options
 MOST_SEEN = 1e6
 """Pictures of each class that training looks at, where there is time."""
 MOST_EPOCHS = 400.0
-BATCH = 16
+BATCH = 8
 """Pictures of each class in a step."""
 
 
