@@ -17,7 +17,7 @@ from lamina.data.split import Split
 from lamina.evaluate.results import Results
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.choose import Measured
+from lamina.steps.choose import Batches, Measured
 from lamina.steps.finish import Course
 from lamina.steps.generate.judging import Judge
 from lamina.steps.prepare import Prepared
@@ -56,6 +56,9 @@ class Maker(Trainable, Measured, Protocol):
 
     judge: Judge | None
     sheets: Path | None
+
+    @property
+    def source(self) -> Batches: ...
 
     @property
     def pictures(self) -> Pictures: ...

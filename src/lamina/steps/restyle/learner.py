@@ -269,7 +269,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
         return Loader(prepared.examples, chosen, [pictures.field], [], size, plan.seed + more)
 
     size = min(training.batch_size, *map(len, rows))
-    # Two orders of their own: with one, equally large classes would meet in the same pairs in every epoch's beginning.
+    # Two orders of their own: with one, classes that are equally large would meet in the same pairs for ever.
     source = Unpaired(loader(rows[0], size), loader(rows[1], size, 1), (SOURCE, RESULT))
     engine = Engine(device, training.precision, training.accumulation, training.clip)
     known = parts.train[pictures.codes[parts.train] >= CODES]
