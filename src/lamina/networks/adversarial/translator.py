@@ -46,6 +46,8 @@ class Translator(nn.Module):
         self.down = nn.Sequential(*(Halve(inner, outer, False) for inner, outer in pairwise(widths)))
         self.blocks = nn.Sequential(*(Block(widths[-1], 1.0) for _ in range(depth)))
         self.up = nn.Sequential(*(Stage(inner, outer, False) for inner, outer in pairwise(widths[::-1])))
+        for stage in self.up:
+            _even(stage.up)  # type: ignore[arg-type]
         self.exit = nn.Conv2d(width, shape[2], FIRST, padding=FIRST // 2)
         # Sides that cannot be halved evenly grow by copies of the edge, which are cut off again.
         self.rest = [-side % 2**times for side in shape[:2]]
@@ -58,3 +60,11 @@ class Translator(nn.Module):
         values = functional.leaky_relu(self.entry(values), 0.2)
         picture: Tensor = torch.tanh(self.exit(self.up(self.blocks(self.down(values)))))
         return picture[:, :, : self.size[0], : self.size[1]]
+
+
+@torch.no_grad()
+def _even(layer: nn.ConvTranspose2d) -> None:
+    """Begin as a bilinear enlargement: random kernels would draw a checkerboard, which takes long to unlearn (Odena et al.
+    2016, "Deconvolution and checkerboard artifacts")."""
+    ramp = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    layer.weight.copy_(layer.weight.mean(dim=(2, 3), keepdim=True) * layer.kernel_size[0] * ramp[:, None] * ramp)

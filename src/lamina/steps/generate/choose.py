@@ -101,7 +101,7 @@ def _judged(
     draw = judging.of_rows(learner.images, pictures.answers(), rows)
     source = judging.Drawn(draw, bool(pictures.label), plan.seed)
     step = _seconds(lambda: judging.trained(judge, source, TRIED, learner.engine)) / TRIED
-    making = _seconds(lambda: learner.trial(ASKED)) / min(ASKED, len(rows))
+    making = _seconds(lambda: learner.trial(ASKED)) / ASKED
     asking = _seconds(lambda: judge.features(draw(np.random.default_rng(0))[0], device)) / judging.BATCH
     if "judge" in task.options:
         steps, reason = int(task.options["judge"]), "you asked for it"

@@ -78,8 +78,8 @@ class Maker(Trainable, Measured, Protocol):
         """Is there enough in the validation part to score on?"""
         ...
 
-    def trial(self, most: int) -> int:
-        """Make at most so many pictures; how many they were."""
+    def trial(self, count: int) -> None:
+        """Make so many pictures, to see how long it takes."""
         ...
 
     def seconds_scoring(self, parts: Split, pace: Pace) -> float:

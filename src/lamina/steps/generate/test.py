@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from lamina.data.schema import Chunk, Field, Json
 from lamina.evaluate.generated import Moments, frechet, precision_recall
@@ -68,7 +69,7 @@ def test(
         (found,),
         seal,
         data=data,
-        network=network_document(learner),
+        network=own_document(learner),
         versions=versions,
         audit=prepared.findings,
         exhibits=seen,
@@ -187,14 +188,21 @@ def _told_apart(
     return scores, words
 
 
-def network_document(learner: Learner) -> dict[str, Json]:
+def own_document(learner: Learner) -> dict[str, Json]:
     """Size and parts of the networks."""
-    stages = [
-        [name, sum(value.numel() for value in part.parameters())] for name, part in learner.network.named_children()
-    ]
-    families = ", ".join(type(part).__name__ for part in learner.network.children())
-    sealed = sum(value.numel() for value in learner.method.weights().values())
-    return {"parameters": sealed, "summary": families, "stages": stages, "notes": []}
+    return network_document(learner.network, learner.method.weights().values())
+
+
+def network_document(network: nn.Module, sealed: Iterable[Tensor]) -> dict[str, Json]:
+    """Size and parts of the networks.
+
+    Args:
+        sealed: the weights that are.
+    """
+    stages = [[name, sum(value.numel() for value in part.parameters())] for name, part in network.named_children()]
+    families = ", ".join(type(part).__name__ for part in network.children())
+    parameters = sum(value.numel() for value in sealed)
+    return {"parameters": parameters, "summary": families, "stages": stages, "notes": []}
 
 
 def _sealed(
@@ -211,7 +219,7 @@ def _sealed(
     fields, encoders, raw = sealed_inputs(learner, noise, codes)
     description = card.build(
         plan, data, [found], versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
-        network=network_document(learner),
+        network=own_document(learner),
     )  # fmt: skip
     kept: Chunk = {name: values[: golden.USUAL] for name, values in raw.items()}
     with learner.method.evaluating() as generator:

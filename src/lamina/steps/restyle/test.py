@@ -57,7 +57,7 @@ def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
         (found,),
         seal,
         data=data,
-        network=network_document(learner),
+        network=_network(learner),
         versions=versions,
         audit=prepared.findings,
         exhibits=(_before_and_after(learner, rows), *while_learning(run, 2, WHILE)),
@@ -163,6 +163,12 @@ def _before_and_after(learner: Learner, rows: Array) -> Exhibit:
     )
 
 
+def _network(learner: Learner) -> dict[str, Json]:
+    """Size and parts: of all that learned, one direction is sealed."""
+    with learner.method.evaluating() as makers:
+        return network_document(learner.network, makers.onward.parameters())
+
+
 def _sealed(
     plan: Plan, prepared: Prepared, learner: Learner, rows: Array, found: TargetResult, run: Run,
     data: dict[str, Json], versions: dict[str, str],
@@ -173,7 +179,7 @@ def _sealed(
     fields = {task.source: prepared.schema[task.source]}
     description = card.build(
         replace(plan, schema=tuple(fields.values())), data, [found], versions, created=time.strftime("%Y-%m-%d"),
-        golden=golden.USUAL, network=network_document(learner),
+        golden=golden.USUAL, network=_network(learner),
     )  # fmt: skip
     with learner.method.evaluating() as makers:
         sealed = sealed_parts(
