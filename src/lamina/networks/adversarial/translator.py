@@ -64,7 +64,7 @@ class Translator(nn.Module):
 
 @torch.no_grad()
 def _even(layer: nn.ConvTranspose2d) -> None:
-    """Begin as a bilinear enlargement: random kernels would draw a checkerboard, which takes long to unlearn (Odena et al.
-    2016, "Deconvolution and checkerboard artifacts")."""
+    """Begin as a bilinear enlargement: random kernels would draw a checkerboard, which takes long to unlearn (Odena et
+    al. 2016, "Deconvolution and checkerboard artifacts")."""
     ramp = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
     layer.weight.copy_(layer.weight.mean(dim=(2, 3), keepdim=True) * layer.kernel_size[0] * ramp[:, None] * ramp)
