@@ -17,6 +17,7 @@ from lamina.plan import Plan, TaskPlan
 from lamina.steps.choose import Allowance, available, measure
 from lamina.steps.generate import judging
 from lamina.steps.generate.kind import Maker, Pace, kind_of
+from lamina.steps.generate.learner import only_pictures
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.unlabelled.learner import asked, check_method
@@ -63,6 +64,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
         InputError: a name, option or value that does not exist, or inputs that are no pictures.
     """
     kind = kind_of(plan)
+    only_pictures(prepared, asked(plan)[1])
     kind.check(plan.task[asked(plan)[0]].options)
     wished = decided(request, prepared, plan, given)
     Schedule.over(1, wished.schedule)
