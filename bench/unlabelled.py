@@ -1,11 +1,12 @@
-"""What is learned without answers is good for: probes, few labels, anomalies, search, pictures that are made.
+"""What is learned without answers is good for: probes, few labels, anomalies, search, pictures made and turned.
 
     python -m bench unlabelled --data DATA [NAME ...] [--seeds 1] [--hurry 1]
 
 Jobs: one-class (each class of fashion-mnist-small in turn is ordinary, the others are strange; by what cannot be put
 together again) and one-class-turned (by whether it can be told how a picture was turned), series (kdd-tsad-135, step
 by step), table (credit), pretraining (fashion-mnist: probes, then 1% and 10% of the labels beside scratch), photos
-(stamps searched by EfficientNet-Lite0), pictures (fashion-mnist made from noise). DATA is a folder with the data sets.
+(stamps searched by EfficientNet-Lite0), pictures (fashion-mnist made from noise), restyle (sneakers of
+fashion-mnist-small turned into ankle boots). DATA is a folder with the data sets.
 `--hurry 4` gives each a quarter of its time, to see that it works.
 """
 
@@ -185,6 +186,20 @@ def pictures(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]
     return {"scores": scores, "a normal distribution": found["baselines"][0]["scores"]["frechet"]["value"]}
 
 
+def restyle(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
+    """Fréchet distance of sneakers turned into ankle boots, how many are taken for such, how well they come back."""
+    folder, out = data / "fashion-mnist-small", place / "run"
+    words = ("--test", str(folder / "test"), "--task", "restyle", "--budget", f"{1200 / hurry:.0f}s")
+    classes = ("task.restyled.source=sneaker", "task.restyled.result=ankle-boot")
+    whole_run(folder / "train", out, seed, (*words, *ONE_THREAD, *classes))
+    found = of_target(out)
+    own = ("frechet", "taken", "cycle_psnr")
+    return {
+        **{score: with_baselines(found, score) for score in own},
+        "frechet of real": found["scores"]["frechet_of_real"]["value"],
+    }
+
+
 JOBS: dict[str, Callable[[Path, Path, int, float], dict[str, Any]]] = {
     "one-class": one_class,
     "one-class-turned": partial(one_class, sets=("method.name=transformations",)),
@@ -194,6 +209,7 @@ JOBS: dict[str, Callable[[Path, Path, int, float], dict[str, Any]]] = {
     "photos": photos,
     "pretraining": pretraining,
     "pictures": pictures,
+    "restyle": restyle,
 }
 
 

@@ -329,6 +329,7 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     from lamina.networks.assembly import build_assembly
     from lamina.networks.transfer.freezing import apply_freezing
     from lamina.steps import prepare
+    from lamina.steps.understand import later
 
     run = runs.find(folder)
     plan = run.plan()
@@ -343,10 +344,10 @@ def network(folder: str | Path) -> Assembly | nn.Module:
             learner = importlib.import_module(f"lamina.steps.{way}.learner")
             found: nn.Module = learner.trained(run, plan, _final_weights(run))
             return found
-    if any(part.name == "generate" for part in plan.task.values()):
-        from lamina.steps.generate.learner import trained as trained_generator
+    if later(part.name for part in plan.task.values()):
+        from lamina.steps.generate.kind import kind_of
 
-        return trained_generator(run, plan, _final_weights(run))
+        return kind_of(plan).trained(run, plan, _final_weights(run))
     encoders, tasks = prepare.restored(run, plan, Schema(plan.schema))
     features = {name: encoder.feature for name, encoder in encoders.items()}
     widths = {name: task.width for name, task in tasks.items()}

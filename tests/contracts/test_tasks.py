@@ -41,7 +41,7 @@ NAMES = tuple(
 """Tasks whose answers are vectors for what is in a column; the others have tests of their own."""
 OTHERS = {
     *("anomaly", "cluster", "control", "embed", "few_shot", "forecast", "generate", "recommend", "restore", "segment"),
-    *("detect", "transcribe", "translate", "write"),
+    *("detect", "restyle", "transcribe", "translate", "write"),
 }
 
 

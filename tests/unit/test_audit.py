@@ -14,7 +14,7 @@ from memory_table import MemoryTable
 from lamina.data.alone import area_under_curve
 from lamina.data.audit import AuditFinding, audit
 from lamina.data.audit_columns import chi_squared_tail
-from lamina.data.audit_images import boxed, differing_bits
+from lamina.data.audit_images import boxed, differing_bits, encoded_fingerprints
 from lamina.data.audit_labels import suspect_labels
 from lamina.data.audit_leaks import first_parts
 from lamina.data.examples import Examples
@@ -383,3 +383,13 @@ def test_differing_bits_and_the_tail_of_chi_squared() -> None:
 
     for statistic, freedom in ((10.0, 3), (30.0, 9), (120.0, 99)):
         assert chi_squared_tail(statistic, freedom) == pytest.approx(stats.chi2.sf(statistic, freedom), rel=0.15)
+
+
+def test_pictures_that_are_all_flat_have_no_fingerprints() -> None:
+    pictures = np.full((5, 12, 12, 3), 90, np.uint8)
+    seen, hashes, thumbnails = encoded_fingerprints(Examples({"photo": pictures}, 5), "photo", np.arange(5))
+    assert len(seen) == len(hashes) == len(thumbnails) == 0
+    pictures[2, :6] = 200
+    seen, hashes, _ = encoded_fingerprints(Examples({"photo": pictures}, 5), "photo", np.arange(5))
+    assert seen.tolist() == [2]
+    assert hashes.shape == (1,)

@@ -13,7 +13,7 @@ from scipy.linalg import sqrtm
 from sklearn.neighbors import NearestNeighbors
 
 from lamina.evaluate.generated import Moments, frechet, nearest, precision_recall
-from lamina.methods.adversarial import shifted
+from lamina.methods._relativistic import shifted
 from lamina.modalities import Feature
 from lamina.model.generate import slerp
 from lamina.networks.adversarial import growth

@@ -129,7 +129,7 @@ def encoded_fingerprints(examples: Examples, name: str, rows: Array) -> tuple[Ar
         thumbnail = np.rint(boxed(grey, THUMBNAIL, THUMBNAIL)).astype(np.uint8)
         told = thumbnail.reshape(len(some), -1).std(axis=1) >= FLAT
         small = np.rint(boxed(grey[told], 8, 9))
-        bits = np.packbits((small[:, :, 1:] > small[:, :, :-1]).reshape(len(small), -1), axis=1)
+        bits = np.packbits((small[:, :, 1:] > small[:, :, :-1]).reshape(-1, 64), axis=1)
         seen.append(some[told])
         hashes.append(bits.view(">u8")[:, 0].astype(np.uint64))
         thumbnails.append(thumbnail[told].reshape(-1, THUMBNAIL**2))

@@ -124,7 +124,7 @@ def split(table: Table, schema: Schema, data: DataPlan, seed: int, *, test_from:
     _check_targets(targets, usable)
     strata, by = np.zeros(len(table), dtype=np.int64), ""
     if data.split != "random":
-        strata, by = _strata(targets, usable, strata)
+        strata, by = _strata(targets or _labels(table, schema, data), usable, strata)
     if how == "stratified" and not by:
         how = "random"
     generator = np.random.default_rng([seed & 0xFFFFFFFF, 1])
@@ -216,6 +216,11 @@ def _strata(targets: list[TargetValues], usable: Array, otherwise: Array) -> tup
             if counts[counts >= draw.RARE].sum() >= len(usable) / 2:
                 return np.where(counts[codes] >= draw.RARE, codes, -1), target.field.name
     return otherwise, ""
+
+
+def _labels(table: Table, schema: Schema, data: DataPlan) -> list[TargetValues]:
+    """Where there are no targets and each class is to give its share: the labels that judge."""
+    return [read_target(table, field) for field in schema.with_role("label")] if data.split == "stratified" else []
 
 
 def _divide(material: _Material, how: str, usable: Array, test_from: int | None) -> _Parts:

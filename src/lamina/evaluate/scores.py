@@ -45,6 +45,8 @@ TITLES: Mapping[str, str] = {
     "probe_accuracy": "accuracy by a linear probe",
     "frechet": "Fréchet distance",
     "frechet_of_real": "Fréchet distance of training pictures",
+    "taken": "share taken for the wanted class",
+    "cycle_psnr": "PSNR after the way back",
     "accuracy_from_made": "accuracy learned from made pictures",
     "accuracy_from_real": "accuracy learned from real pictures",
     "ap": "AP",
@@ -65,7 +67,7 @@ TITLES: Mapping[str, str] = {
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong: Wilson's interval holds for them."""
-RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms"))
+RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms", "taken"))
 """Shares of rows that methods without answers are judged by."""
 ERRORS = frozenset(("word_error", "character_error"))
 """Shares of words or characters to be changed; they may be above 1."""

@@ -19,6 +19,8 @@ from lamina.plan import OptimizerPlan
 
 CLASS = "class"
 """What a picture's class is called in a batch and among the sealed network's inputs."""
+SOURCE, RESULT = "source", "result"
+"""What pictures of two classes are called in a batch, where those of one are turned to look like those of the other."""
 
 
 @dataclass(frozen=True)
@@ -56,4 +58,23 @@ class Makes(Protocol):
     def evaluating(self) -> AbstractContextManager[nn.Module]:
         """The generator at rest with the weights of `weights`: {"noise": [row, noise], "class": [row]} to pictures,
         [row, channel, height, width] from -1 to 1; afterwards as it was."""
+        ...
+
+
+class Directions(Protocol):
+    """Two networks from pictures to pictures, [row, channel, height, width] from -1 to 1."""
+
+    onward: nn.Module
+    back: nn.Module
+
+
+class Turns(Protocol):
+    """A method that turns pictures of one class into those of another, and back; its batches hold pictures as encoded
+    under `SOURCE` and `RESULT`, as many of each."""
+
+    network: nn.Module
+    """All that learns; called with a batch's inputs it turns those of the source."""
+
+    def evaluating(self) -> AbstractContextManager[Directions]:
+        """Both directions at rest with the weights of `weights`; afterwards as they were."""
         ...

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lamina.learn import optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.methods._generative import CLASS, Setting
+from lamina.methods._relativistic import at_rest, copied, follow, fooling, scaled, seen, telling, untouched
 from lamina.modalities import Feature
 from lamina.networks.adversarial.critic import Critic
 from lamina.networks.adversarial.generator import ANY, NOISE, Generator
@@ -87,61 +87,40 @@ class Adversarial:
         self.critic_steps = optimizers.build([{"params": list(pair.critic.parameters())}], setting.optimizer)
         self.optimizers = [*self.generator_steps, *self.critic_steps]
         self.steps = 0
-        self.average = {name: value.clone() for name, value in pair.generator.state_dict().items()}
+        self.average = copied(pair.generator.state_dict())
 
     def update(self, batch: Batch, engine: Engine) -> Mapping[str, Tensor]:
         """One step of the critic, then one of the generator, on the same real pictures."""
         batch, pair = self._unnamed(batch.to(engine.device)), self.network
         pair.train()
-        real, classes = self._real(batch), dict(batch.targets)
+        real, classes = scaled(batch.inputs[self.setting.field]), dict(batch.targets)
         with torch.no_grad():
             made = pair.generator(self._start(batch))
         judged = engine.descend(
             self.critic_loss, Batch(batch.rows, {REAL: real, MADE: made}, classes), self.critic_steps
         )
-        # The critic only passes gradients on: its own would cost as much again.
-        pair.critic.requires_grad_(False)
-        try:
+        with untouched(pair.critic):
             drawn = Batch(batch.rows, {REAL: real, NOISE: self._start(batch)[NOISE]}, classes)
             fooled = engine.descend(self.loss, drawn, self.generator_steps)
-        finally:
-            pair.critic.requires_grad_(True)
         self.steps += 1
-        self._follow()
+        follow(self.average, pair.generator, self.setting.ema, self.steps)
         found = {"loss": fooled["loss"], "critic": judged["loss"], "apart": judged["apart"]}
         return {**found, **({"slope": judged["slope"]} if "slope" in judged else {})}
 
     def loss(self, batch: Batch) -> Loss:
-        """The generator's: how much more real a real picture looks than the one made beside it."""
-        pair, classes = self.network, batch.targets.get(CLASS)
+        """The generator's (`lamina.methods._relativistic.fooling`)."""
+        pair = self.network
         made = pair.generator({NOISE: batch.inputs[NOISE], **batch.targets})
-        real, made = self._shown(batch.inputs[REAL], made)
-        with torch.no_grad():
-            known = pair.critic(real, classes)
-        each = functional.softplus(known - pair.critic(made, classes)).float()
+        each = fooling(pair.critic, *self._shown(batch.inputs[REAL], made), batch.targets.get(CLASS))
         return Loss(each.sum(), torch.tensor(float(len(each)), device=each.device))
 
     def critic_loss(self, batch: Batch) -> Loss:
-        """The critic's: how much less real a real picture looks than a made one, and how steep its answers are."""
-        classes = batch.targets.get(CLASS)
-        shown = torch.cat(self._shown(batch.inputs[REAL], batch.inputs[MADE]))
-        penalised = self.steps % self.options.every == 0
-        shown.requires_grad_(penalised)
-        answers = self.network.critic(shown, None if classes is None else torch.cat([classes, classes])).float()
-        real, made = answers.chunk(2)
-        each = functional.softplus(made - real)
-        metrics = {"apart": (real - made).detach().mean()}
-        if penalised:
-            (slope,) = torch.autograd.grad(answers.sum(), shown, create_graph=True)
-            steep = sum(slope.float().square().sum(dim=(1, 2, 3)).chunk(2))
-            assert isinstance(steep, Tensor)
-            each = each + self.options.every * self.options.penalty / 2 * steep
-            metrics["slope"] = steep.detach().mean() / 2
+        """The critic's (`lamina.methods._relativistic.telling`), with its penalty every few steps."""
+        options = self.options
+        penalty = options.every * options.penalty if self.steps % options.every == 0 else 0.0
+        real, made = self._shown(batch.inputs[REAL], batch.inputs[MADE])
+        each, metrics = telling(self.network.critic, real, made, penalty, batch.targets.get(CLASS))
         return Loss(each.sum(), torch.tensor(float(len(each)), device=each.device), metrics)
-
-    def _real(self, batch: Batch) -> Tensor:
-        pictures = batch.inputs[self.setting.field]
-        return (pictures.float() / 127.5 - 1).permute(0, 3, 1, 2)
 
     def _unnamed(self, batch: Batch) -> Batch:
         """Some classes left unsaid."""
@@ -157,17 +136,7 @@ class Adversarial:
 
     def _shown(self, real: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
         """What the critic sees: both pictures of a pair shifted alike."""
-        most = [round(self.setting.translate * side) for side in real.shape[2:]]
-        return shifted((real, made), most) if max(most) else (real, made)
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        decay = min(self.setting.ema, (1 + self.steps) / (10 + self.steps))
-        for name, value in self.network.generator.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
+        return seen(real, made, self.setting.translate)
 
     def weights(self) -> dict[str, Tensor]:
         """The generator's averaged weights."""
@@ -176,21 +145,13 @@ class Adversarial:
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Put `weights` (as from `weights`) into the generator, and into the average."""
         self.network.generator.load_state_dict(dict(weights))
-        self.average = {name: value.clone() for name, value in weights.items()}
+        self.average = copied(weights)
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:
         """The generator at rest with the averaged weights; afterwards as it was."""
-        generator = self.network.generator
-        training, own = generator.training, {name: value.clone() for name, value in generator.state_dict().items()}
-        generator.load_state_dict(self.average)
-        generator.eval()
-        try:
-            with torch.inference_mode():
-                yield generator
-        finally:
-            generator.load_state_dict(own)
-            generator.train(training)
+        with at_rest(self.network.generator, self.average):
+            yield self.network.generator
 
     def state(self) -> dict[str, Any]:
         return {
@@ -202,27 +163,10 @@ class Adversarial:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["pair"])
-        self.average = {name: value.clone() for name, value in state["average"].items()}
+        self.average = copied(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.steps = state["steps"]
-
-
-def shifted(pictures: tuple[Tensor, Tensor], most: list[int]) -> tuple[Tensor, Tensor]:
-    """Each pair of pictures, [row, channel, height, width], moved by the same number of pixels, at most `most` along
-    each axis; what comes in is the edge. Draws from PyTorch's generator."""
-    rows, _, height, width = pictures[0].shape
-    device = pictures[0].device
-    places = []
-    for side, reach in zip((height, width), most, strict=True):
-        moved = torch.randint(-reach, reach + 1, (rows, 1), device=device)
-        places.append((torch.arange(side, device=device) + moved).clamp(0, side - 1))
-    row = torch.arange(rows, device=device)[:, None, None]
-    one, other = (
-        values.permute(0, 2, 3, 1)[row, places[0][:, :, None], places[1][:, None, :]].permute(0, 3, 1, 2)
-        for values in pictures
-    )
-    return one, other
 
 
 def reads(features: Mapping[str, Feature]) -> bool:

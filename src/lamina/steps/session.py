@@ -142,8 +142,8 @@ def _apart(tasks: Iterable[str]) -> str:
 def _way(plan: Plan) -> ModuleType:
     """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
     names = {part.name for part in plan.task.values()}
-    if "generate" in names:
-        return _session("generate")
+    if later := understand.later(names):
+        return _session(later)
     return _session("unlabelled") if any(map(understand.unlabelled, names)) else answered
 
 

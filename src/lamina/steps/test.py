@@ -190,13 +190,23 @@ def _sealed(
 def raw_test_rows(prepared: Prepared) -> Iterator[Chunk]:
     """The test rows' raw inputs, streamed in order."""
     laid_out = sum(task.width for task in prepared.tasks.values() if isinstance(task, LaidOut))
+    return raw_rows(prepared, prepared.split.test, laid_out)
+
+
+def raw_rows(prepared: Prepared, rows: Array, laid_out: int) -> Iterator[Chunk]:
+    """Some rows' raw inputs, streamed in order.
+
+    Args:
+        laid_out: numbers of the answers to one row that are no vectors.
+    """
     together = min(1024, max(1, BLOCK // (4 * laid_out))) if laid_out else 1024
-    return (chunk for _, chunk in prepared.table.chunks(prepared.split.test, _columns(prepared), together))
+    return (chunk for _, chunk in prepared.table.chunks(rows, _columns(prepared), together))
 
 
-def example_rows(prepared: Prepared) -> tuple[Chunk, Path | None]:
-    """Some test rows' raw inputs, to be kept with the model, and the folder that their paths start from."""
-    test = prepared.split.test
+def example_rows(prepared: Prepared, among: Array | None = None) -> tuple[Chunk, Path | None]:
+    """Some raw inputs of test rows, or of those `among` them, to be kept with the model, and the folder that their
+    paths start from."""
+    test = prepared.split.test if among is None else among
     rows = test[:: max(1, len(test) // golden.USUAL)][: golden.USUAL]
     return prepared.table.take(rows, _columns(prepared)), prepared.table.root
 

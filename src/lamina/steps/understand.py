@@ -209,7 +209,8 @@ def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | N
             return replace(plan, split=way, column=fields[0].name)
     if boundary is not None:
         return replace(plan, split="given")
-    categorical = any(field.modality in ("category", "set") for field in schema.targets)
+    by_label = bool(request.task) and getattr(registry.module("tasks", request.task), "STRATIFIED", False)
+    categorical = by_label or any(field.modality in ("category", "set") for field in schema.targets)
     return replace(plan, split="stratified" if categorical else "random")
 
 
@@ -282,6 +283,12 @@ def _read_by(schema: Schema, tasks: Mapping[str, TaskPlan]) -> Schema:
 def unlabelled(task: str) -> str:
     """What the answer of a task that needs no target is called; "" of any other task."""
     return str(getattr(registry.module("tasks", task), "UNLABELLED", "")) if task else ""
+
+
+def later(tasks: Iterable[str]) -> str:
+    """The way that one of the tasks has steps 3 to 5 for itself in (its module's LATER), or ""."""
+    found = (str(getattr(registry.module("tasks", name), "LATER", "")) for name in tasks)
+    return next(filter(None, found), "")
 
 
 def _suited(field: Field, table: Table) -> tuple[str, str]:

@@ -33,3 +33,14 @@ def choice(options: Mapping[str, Json], name: str, known: Sequence[str], default
             fix=nearest(str(value), known),
         )
     return str(value)
+
+
+def check_judge(options: Mapping[str, Json]) -> None:
+    """Raises InputError if "judge", the steps in which a classifier learns to judge, is no number of steps."""
+    steps = options.get("judge", 1)
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise InputError(
+            f"The steps of the classifier that judges are {steps!r}.",
+            where="task.options.judge",
+            fix="Give a whole number of at least 1, e.g. 500.",
+        )

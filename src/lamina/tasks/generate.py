@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from lamina.data.schema import Field, Json, Values
-from lamina.errors import InputError
 from lamina.modalities import Recognition
 from lamina.tasks._agreement import LARGEST, Agreement, agreement
-from lamina.tasks._options import check_names
+from lamina.tasks._options import check_judge, check_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +21,7 @@ Array = np.ndarray[Any, Any]
 
 UNLABELLED = "picture"
 """The task needs no target; its answer is called so."""
+LATER = "generate"
 OPTIONS = ("judge",)
 NOISE = "noise"
 """The sealed model's input that a picture is made from."""
@@ -37,13 +37,7 @@ def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
 def check_options(options: Mapping[str, Json]) -> None:
     """Raises InputError for an unknown option, or a number of steps that is none."""
     check_names(options, OPTIONS, "generate")
-    steps = options.get("judge", 1)
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise InputError(
-            f"The steps of the classifier that judges are {steps!r}.",
-            where="task.options.judge",
-            fix="Give a whole number of at least 1, e.g. 500.",
-        )
+    check_judge(options)
 
 
 @dataclass(frozen=True)

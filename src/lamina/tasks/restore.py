@@ -13,10 +13,9 @@ from lamina.data.degrade import LUMA
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Encoder, Recognition, image
-from lamina.modalities._files import objects
 from lamina.modalities._frame import Frame
-from lamina.tasks import Layout, Score, Sight, Simple
-from lamina.tasks._agreement import Agreement, agreement
+from lamina.tasks import Layout, Score, Sight, Simple, _pictures
+from lamina.tasks._agreement import Agreement
 from lamina.tasks._fidelity import decibels, similarity
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._scores import Scorer, mean_of, plain, together
@@ -192,12 +191,11 @@ class Task:
 
     def averaged(self, output: Array) -> Array:
         """float32 [row, channel, height, width] from 0 to 1: colors may be interpolated and averaged."""
-        return np.asarray(output, dtype=np.float32).reshape(-1, *self.layout.shape)
+        return _pictures.maps(output, self.layout.shape)
 
     def decode_map(self, values: Array) -> dict[str, Any]:
         """{"": uint8 [height, width(, 3)]} from such colors, at any size."""
-        picture = _bytes(values).transpose(1, 2, 0)
-        return {"": np.ascontiguousarray(picture[:, :, 0] if self.channels == 1 else picture)}
+        return _pictures.picture(values)
 
     def joined(self, values: Array, pixels: Array) -> Array:
         """At a picture's own size: of a grey one the luminance stays, of one with holes all that is known."""
@@ -212,7 +210,7 @@ class Task:
 
     def pictures(self, output: Array) -> Array:
         """uint8 [row, height, width, channel] from the outputs."""
-        return _bytes(self.averaged(output)).transpose(0, 2, 3, 1)
+        return _pictures.pixels(output, self.layout.shape)
 
     def output_of(self, pictures: Array) -> Array:
         """The outputs that stand for pictures, uint8 [row, height, width, channel]: what baselines answer with."""
@@ -221,7 +219,7 @@ class Task:
 
     def decode(self, output: Array) -> dict[str, Values]:
         """{"": uint8 arrays [height, width], or [height, width, 3] in color}."""
-        return {"": objects([self.decode_map(values)[""] for values in self.averaged(output)])}
+        return _pictures.decoded(output, self.layout.shape)
 
     def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
         """Means over rows of the peak signal-to-noise ratio in dB and of the structural similarity."""
@@ -276,8 +274,7 @@ class Task:
 
     def agreement(self, before: Array, after: Array) -> Agreement:
         """Two networks answer alike where no value of a picture differs by half a grey level."""
-        difference = np.abs(np.asarray(after, dtype=np.float64) - before)
-        return agreement(before, after, difference.max(axis=1, initial=0) <= 0.5 / 255)
+        return _pictures.alike(before, after)
 
     def state(self) -> dict[str, Json]:
         return {**asdict(self), "window": list(self.window)}
@@ -285,11 +282,6 @@ class Task:
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         return cls(**{**state, "window": tuple(state["window"])})
-
-
-def _bytes(values: Array) -> Array:
-    """uint8 from colors between 0 and 1."""
-    return np.asarray(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8))
 
 
 def _framed(picture: Array, shape: tuple[int, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""Step 3 for new examples: method, sizes, steps of the judge, epochs, each with its reason, into plan.toml."""
+"""Step 3 for pictures that are made: method, sizes, the judge's steps, epochs, each with its reason, into plan.toml."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
-from lamina.plan import MethodPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
+from lamina.plan import Plan, TaskPlan
 from lamina.steps.generate import judging
-from lamina.steps.generate.learner import MOST_COMPARED, MOST_SCORED, Learner, build, make, pictures_of
+from lamina.steps.generate.kind import Maker, Pace, kind_of
+from lamina.steps.generate.learner import only_pictures
 from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance, available
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
 from lamina.steps.unlabelled.learner import asked, check_method
-from lamina.tasks import generate
 
-MOST_SEEN = 4e6
-"""Pictures that training looks at, where there is time."""
-MOST_EPOCHS = 400.0
 JUDGING = 0.2
 """Share of the time left that the judges' training takes: one on real pictures, one on made ones."""
 JUDGE_STEPS = (30, 1500)
@@ -42,17 +39,15 @@ def choose(
     hardware.keep_freed_memory()
     machine = hardware.detect()
     plan = decided(request, prepared, plan, given)
-    learner = build(plan, prepared, machine.device)
+    kind = kind_of(plan)
+    learner = kind.build(plan, prepared, machine.device)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
     fixed |= {"training.precision"} if given is not None else set()
     plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
     plan, steps_reason, allowed = _judged(plan, prepared, learner, allowed, began)
     plan = replace(plan, reasons={**plan.reasons, **measured, f"task.{asked(plan)[0]}.options.judge": steps_reason})
-    pictures = learner.pictures
-    if pictures.label:
-        narrator.say(f"classes to be asked for by name: {len(pictures.classes)}, of {pictures.label}")
-    elif prepared.schema.with_role("label"):
-        narrator.say("the labels are not used: there are too few pictures of each, or one label only")
+    for sentence in kind.said(learner, prepared):
+        narrator.say(sentence)
     narrator.say(f"method: {plan.reasons['method.name']}")
     for key in ("training.threads", "training.epochs"):
         if key in plan.reasons:
@@ -69,11 +64,12 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     Raises:
         InputError: a name, option or value that does not exist, or inputs that are no pictures.
     """
-    pictures_of(prepared)
-    generate.check_options(plan.task[asked(plan)[0]].options)
+    kind = kind_of(plan)
+    only_pictures(prepared, asked(plan)[1])
+    kind.check(plan.task[asked(plan)[0]].options)
     wished = decided(request, prepared, plan, given)
     Schedule.over(1, wished.schedule)
-    build(wished, prepared, torch.device("cpu"))
+    kind.build(wished, prepared, torch.device("cpu"))
 
 
 def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None) -> Plan:
@@ -88,46 +84,27 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         ).with_set(sets)  # fmt: skip
         check_method(plan, features)
         return plan
-    rows = len(prepared.split.train)
-    epochs = round(min(MOST_SEEN / rows, MOST_EPOCHS), 1)
-    training = TrainingPlan(
-        epochs=epochs, batch_size=min(64, rows), clip=0.0, ema=0.999, evaluations=12, patience=0, keep="best"
-    )
-    plan = replace(
-        plan,
-        network={},
-        method=MethodPlan("adversarial"),
-        optimizer=OptimizerPlan("adam", 1e-3, weight_decay=0.0, momentum=0.0, beta2=0.99),
-        schedule=SchedulePlan("cosine", warmup=0.0, final=0.05),
-        training=training,
-        reasons={
-            **plan.reasons,
-            "method.name": "adversarial: a generator learns to make what a critic cannot tell from real pictures",
-            "training.epochs": f"{epochs:g}: the longer the better, as far as there is time",
-            **wishes,
-        },
-    )
-    plan = plan.with_set(sets)
+    plan = kind_of(plan).defaults(plan, prepared)
+    plan = replace(plan, reasons={**plan.reasons, **wishes}).with_set(sets)
     check_method(plan, features)
     return plan
 
 
 def _judged(
-    plan: Plan, prepared: Prepared, learner: Learner, allowed: Allowance, began: float
+    plan: Plan, prepared: Prepared, learner: Maker, allowed: Allowance, began: float
 ) -> tuple[Plan, str, Allowance]:
     """(The plan with the steps of the judges' training, the reason, what is left for the networks).
 
-    One judge is trained before the networks, another one afterwards, where there are classes; both and all that they
-    are asked take time of the budget.
+    A judge is trained before the networks, and afterwards another one may be; both and all that they are asked take
+    time of the budget.
     """
     name, task = next(iter(plan.task.items()))
-    rows, pictures, device = learner.source.rows, learner.pictures, learner.engine.device
+    rows, pictures, device = learner.judged, learner.pictures, learner.engine.device
     judge = judging.fresh(pictures.feature, len(pictures.classes), plan.seed, device)
-    draw = judging.of_rows(learner.source.examples.arrays[pictures.field], pictures.answers(), answered_rows(learner))
+    draw = judging.of_rows(learner.images, pictures.answers(), rows)
     source = judging.Drawn(draw, bool(pictures.label), plan.seed)
     step = _seconds(lambda: judging.trained(judge, source, TRIED, learner.engine)) / TRIED
-    codes = pictures.codes[rows[:ASKED]]
-    making = _seconds(lambda: make(learner, codes, seed=1)) / len(codes)
+    making = _seconds(lambda: learner.trial(ASKED)) / ASKED
     asking = _seconds(lambda: judge.features(draw(np.random.default_rng(0))[0], device)) / judging.BATCH
     if "judge" in task.options:
         steps, reason = int(task.options["judge"]), "you asked for it"
@@ -136,12 +113,10 @@ def _judged(
         steps = int(np.clip(JUDGING * seconds / 2 / step, *JUDGE_STEPS))
         reason = f"{steps} steps of a classifier on {len(rows):,} pictures, by whose features made ones are compared"
         plan = replace(plan, task={**plan.task, name: TaskPlan(task.name, {**task.options, "judge": steps})})
-    parts = prepared.split
-    after = min(len(parts.test), MOST_COMPARED) * (making + 4 * asking)
-    if pictures.label:
-        after += steps * (step + judging.BATCH * making)
-    scoring = min(len(parts.validation), MOST_SCORED) * (making + asking)
+    pace = Pace(steps, step, making, asking)
+    after = learner.seconds_after(prepared.split, pace)
     left = available(plan.budget, time.monotonic() - began, after)
+    scoring = learner.seconds_scoring(prepared.split, pace)
     return plan, reason, Allowance(max(left - steps * step, 1.0) if left else 0.0, after, scoring)
 
 
@@ -149,9 +124,3 @@ def _seconds(call: Callable[[], object]) -> float:
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
-
-
-def answered_rows(learner: Learner) -> judging.Array:
-    """Training rows that a judge can learn from: those with a class, where there are classes."""
-    rows = learner.source.rows
-    return rows[learner.pictures.answers()[rows] >= 0] if learner.pictures.label else rows

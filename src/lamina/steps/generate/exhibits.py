@@ -25,7 +25,8 @@ KNOWN = 10_000
 
 def exhibits(prepared: Prepared, learner: Learner, run: Run) -> tuple[Exhibit, ...]:
     """All of them."""
-    return (_made(learner), *_while_learning(run), _between(learner), _alike(prepared, learner))
+    learned = while_learning(run, ACROSS, "Each row from the same noise, after {steps} steps.")
+    return (_made(learner), *learned, _between(learner), _alike(prepared, learner))
 
 
 def _made(learner: Learner) -> Exhibit:
@@ -38,14 +39,19 @@ def _made(learner: Learner) -> Exhibit:
     return Exhibit("Made pictures", text, (as_uri(sheet(made, ACROSS)),))
 
 
-def _while_learning(run: Run) -> tuple[Exhibit, ...]:
+def while_learning(run: Run, across: int, text: str) -> tuple[Exhibit, ...]:
+    """The first column of each sheet that was kept, one moment of the training beside the other.
+
+    Args:
+        across: columns of a sheet.
+        text: what is seen, with a place for the {steps}.
+    """
     files = sorted((run.folder / "sheets").glob("*.png"))
     if len(files) < 2:
         return ()
     chosen = [files[place] for place in np.unique(np.linspace(0, len(files) - 1, STAGES).astype(int))]
     steps = ", ".join(f"{int(file.stem):,}" for file in chosen)
-    text = f"Each row from the same noise, after {steps} steps."
-    return (Exhibit("While it learned", text, (as_uri(side_by_side(chosen, ACROSS)),)),)
+    return (Exhibit("While it learned", text.format(steps=steps), (as_uri(side_by_side(chosen, across)),)),)
 
 
 def _between(learner: Learner) -> Exhibit:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lamina import registry
 from lamina.data.examples import Examples
 from lamina.data.schema import Schema
+from lamina.data.split import Split
 from lamina.errors import InputError
 from lamina.evaluate.generated import Moments, frechet
 from lamina.files import write_bytes
@@ -27,10 +28,12 @@ from lamina.networks.blocks.options import read_options
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import prepare
+from lamina.steps.generate import judging
 from lamina.steps.generate.judging import Judge
+from lamina.steps.generate.kind import Pace
 from lamina.steps.generate.sheets import sheet
 from lamina.steps.prepare import Prepared
-from lamina.steps.unlabelled.labels import labels_of
+from lamina.steps.unlabelled.labels import Labels, labels_of
 from lamina.steps.unlabelled.learner import asked, check_method
 from lamina.tasks import generate
 
@@ -99,15 +102,7 @@ def pictures_of(prepared: Prepared) -> Pictures:
     Raises:
         InputError: the inputs are not one field of pictures.
     """
-    fields = [(name, encoder.feature) for name, encoder in prepared.encoders.items()]
-    if len(fields) != 1 or fields[0][1].kind != "image":
-        named = ", ".join(f"{name} ({feature.kind})" for name, feature in fields)
-        raise InputError(
-            f"Making new examples works for pictures; the inputs here are {named}.",
-            where="--task generate",
-            fix="Give a folder of pictures, or leave the other columns out: --set schema.COLUMN.role=ignore",
-        )
-    name, feature = fields[0]
+    name, feature = only_pictures(prepared, "generate")
     labels = labels_of(prepared.table, prepared.schema)
     rows = len(prepared.table)
     if labels is None:
@@ -116,6 +111,28 @@ def pictures_of(prepared: Prepared) -> Pictures:
     known = {value for value in train if value is not None}
     if len(known) < 2 or len(train) < LEAST_OF_CLASS * len(known):
         return Pictures(name, feature, "", None, np.zeros(rows, np.int64))
+    return with_classes(name, feature, labels, train)
+
+
+def only_pictures(prepared: Prepared, task: str) -> tuple[str, Feature]:
+    """The one field of pictures that there is.
+
+    Raises:
+        InputError: the inputs are not one field of pictures.
+    """
+    fields = [(name, encoder.feature) for name, encoder in prepared.encoders.items()]
+    if len(fields) != 1 or fields[0][1].kind != "image":
+        named = ", ".join(f"{name} ({feature.kind})" for name, feature in fields)
+        raise InputError(
+            f"The task {task!r} is for pictures; the inputs here are {named}.",
+            where=f"--task {task}",
+            fix="Give a folder of pictures, or leave the other columns out: --set schema.COLUMN.role=ignore",
+        )
+    return fields[0]
+
+
+def with_classes(name: str, feature: Feature, labels: Labels, train: Array) -> Pictures:
+    """Pictures with a class each, as `labels` of the whole table say; those of the training part are known."""
     encoder = category.Encoder.fit(lambda: [train], {"min_count": 1})
     codes = encoder.encode(labels.values).array.astype(np.int64)
     return Pictures(name, feature, labels.name, encoder, np.where(codes >= CODES, codes, category.MISSING))
@@ -141,17 +158,45 @@ class Learner:
         """All that learns."""
         return self.method.network
 
+    @property
+    def images(self) -> Array:
+        """uint8 [row of the table, height, width, channel]."""
+        return self.source.examples.arrays[self.pictures.field]
+
+    @property
+    def judged(self) -> Array:
+        """Training rows that a judge can learn from: those with a class, where there are classes."""
+        rows = self.source.rows
+        return rows[self.pictures.answers()[rows] >= 0] if self.pictures.label else rows
+
+    @property
+    def scored(self) -> bool:
+        """Is there more than one picture to score on?"""
+        return len(self.validation.rows) > 1
+
     def steps_in(self, epochs: float) -> int:
         """How many steps so many passes over the data are."""
         return max(1, round(epochs * self.source.steps))
+
+    def trial(self, count: int) -> None:
+        """Make so many pictures, to see how long it takes."""
+        make(self, np.resize(self.pictures.codes[self.source.rows[:count]], count), seed=1)
+
+    def seconds_scoring(self, parts: Split, pace: Pace) -> float:
+        """What one score during the training takes."""
+        return min(len(parts.validation), MOST_SCORED) * (pace.making + pace.asking)
+
+    def seconds_after(self, parts: Split, pace: Pace) -> float:
+        """What the fifth step takes: comparing, and where there are classes another judge, of made pictures."""
+        comparing = min(len(parts.test), MOST_COMPARED) * (pace.making + 4 * pace.asking)
+        return comparing + (pace.steps * (pace.step + judging.BATCH * pace.making) if self.pictures.label else 0.0)
 
     def validation_scores(self) -> dict[str, float]:
         """The Fréchet distance to the validation pictures on the judge's features; the score is its negative."""
         assert self.judge is not None
         rows = some_of(self.validation.rows, MOST_SCORED)
         if self._real is None:
-            real = self.validation.examples.arrays[self.pictures.field][rows]
-            self._real = Moments.of(self.judge.features(np.asarray(real), self.engine.device))
+            self._real = Moments.of(self.judge.features(np.asarray(self.images[rows]), self.engine.device))
         made = make(self, self.pictures.codes[rows], seed=1)
         distance = frechet(self._real, Moments.of(self.judge.features(made, self.engine.device)))
         if self.sheets is not None:
@@ -219,23 +264,35 @@ class Sealing(nn.Module):
 
 def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
     """A run's generator with its final weights, at rest; needs no data."""
+    known = weights.get("known.weight")
+    generator: nn.Module = trained_method(run, plan, weights, 0 if known is None else len(known)).network.generator
+    return generator.eval()
+
+
+def trained_method(run: Run, plan: Plan, weights: Mapping[str, Tensor], classes: int = 0) -> Any:
+    """A run's method with its final weights.
+
+    Args:
+        classes: how many codes a class has.
+    """
     encoders, _ = prepare.restored(run, plan, Schema(plan.schema))
     (encoder,) = encoders.values()
-    module = registry.module("methods", plan.method.name)
-    known = weights.get("known.weight")
-    setting = Setting(
-        field="",
-        shape=encoder.feature.shape,  # type: ignore[arg-type]
-        classes=0 if known is None else len(known),
-        optimizer=plan.optimizer,
-        ema=0.0,
-        translate=0.0,
-        device=torch.device("cpu"),
-    )
-    method = module.build(setting, read_options(module.Options, plan.method.options, "method.options"))
+    height, width, channels = encoder.feature.shape
+    setting = Setting("", (height, width, channels), classes, plan.optimizer, 0.0, 0.0, torch.device("cpu"))
+    method = method_of(plan, setting)
     method.load(weights)
-    generator: nn.Module = method.network.generator
-    return generator.eval()
+    return method
+
+
+def method_of(plan: Plan, setting: Setting) -> Any:
+    """The plan's method, with fresh weights."""
+    module = registry.module("methods", plan.method.name)
+    return module.build(setting, read_options(module.Options, plan.method.options, "method.options"))
+
+
+def translate_of(rows: int) -> float:
+    """How far critics see so many training pictures shifted, as a share of a side."""
+    return TRANSLATE if rows < FEW_ROWS else 0.0
 
 
 def task_of(pictures: Pictures) -> generate.Task:
@@ -249,11 +306,10 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
     pictures = pictures_of(prepared)
     check_method(plan, {pictures.field: pictures.feature})
     assert asked(plan)[1] == "generate"
-    module = registry.module("methods", plan.method.name)
     training, parts = plan.training, prepared.split
-    translate = TRANSLATE if len(parts.train) < FEW_ROWS else 0.0
+    translate = translate_of(len(parts.train))
     setting = Setting(pictures.field, pictures.shape, pictures.size, plan.optimizer, training.ema, translate, device)
-    method = module.build(setting, read_options(module.Options, plan.method.options, "method.options"))
+    method = method_of(plan, setting)
     arrays = {pictures.field: prepared.examples.arrays[pictures.field], CLASS: pictures.codes}
     examples = Examples(arrays, prepared.examples.rows)
     targets = [CLASS] if pictures.label else []

@@ -1,4 +1,4 @@
-"""Choose, train and test where new examples are to be made, once the data is prepared; and going on with them."""
+"""Choose, train and test where pictures are to be made, once the data is prepared; and going on with them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from lamina.run import Run
 from lamina.steps.finish import Clock, Course
 from lamina.steps.generate import choose, judging
 from lamina.steps.generate.judging import Judge
-from lamina.steps.generate.learner import Learner, build
-from lamina.steps.generate.test import test
+from lamina.steps.generate.kind import Maker, kind_of
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
@@ -29,13 +28,10 @@ from lamina.steps.train import carry_out
 from lamina.steps.understand import Understood
 from lamina.steps.unlabelled.learner import asked
 
-SIDE = {False: 32, True: 64}
-"""Of pictures, where nothing is said, without and with a GPU: making larger ones takes days on a processor."""
-
 
 def readied(understood: Understood, narrator: Narrator) -> Understood:
     """Pictures in a size that can be learned to be made, where the user does not say which."""
-    side = SIDE[hardware.detect().device.type != "cpu"]
+    side = kind_of(understood.plan).side[hardware.detect().device.type != "cpu"]
     fields = []
     for field in understood.plan.schema:
         summary = understood.summaries.get(field.name, {})
@@ -82,27 +78,25 @@ def train_and_test(
     """Train the judge and the networks, or go on from the newest checkpoint; then test, seal and report."""
     learner, ended, record = learn(plan, prepared, run, narrator, allowed=allowed)
     clock.trained(run, ended)
-    results = test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
+    results = kind_of(plan).test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
     return results, ended
 
 
 def learn(
     plan: Plan, prepared: Prepared, run: Run, narrator: Narrator, *, allowed: Allowance
-) -> tuple[Learner, Status, Record]:
+) -> tuple[Maker, Status, Record]:
     """Train as planned, or go on from the newest checkpoint; arguments as of `lamina.steps.train.train`."""
     narrator.step("Train")
     hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
-    learner = build(plan, prepared, hardware.detect().device)
+    learner = kind_of(plan).build(plan, prepared, hardware.detect().device)
     learner.judge = judge_of(plan, learner, run)
     learner.sheets = run.folder / "sheets"
-    status, record = carry_out(
-        learner, plan, run, narrator, allowed, scored=len(prepared.split.validation) > 1, place=prepared.table.place
-    )
+    status, record = carry_out(learner, plan, run, narrator, allowed, scored=learner.scored, place=prepared.table.place)
     return learner, status, record
 
 
-def judge_of(plan: Plan, learner: Learner, run: Run) -> Judge:
+def judge_of(plan: Plan, learner: Maker, run: Run) -> Judge:
     """The judge, trained on the training pictures; kept in the run's folder."""
     pictures, device = learner.pictures, learner.engine.device
     judge = judging.fresh(pictures.feature, len(pictures.classes), plan.seed, device)
@@ -110,9 +104,7 @@ def judge_of(plan: Plan, learner: Learner, run: Run) -> Judge:
     if file.exists():
         judge.load_state_dict(load_file(file, device=str(device)))
         return judge
-    draw = judging.of_rows(
-        learner.source.examples.arrays[pictures.field], pictures.answers(), choose.answered_rows(learner)
-    )
+    draw = judging.of_rows(learner.images, pictures.answers(), learner.judged)
     source = judging.Drawn(draw, bool(pictures.label), plan.seed)
     judging.trained(judge, source, int(plan.task[asked(plan)[0]].options["judge"]), learner.engine)
     write_bytes(file, save({name: value.cpu().contiguous() for name, value in judge.state_dict().items()}))

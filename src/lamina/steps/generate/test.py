@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from lamina.data.schema import Chunk, Field, Json
 from lamina.evaluate.generated import Moments, frechet, precision_recall
@@ -22,7 +23,6 @@ from lamina.run import Run
 from lamina.steps import shown
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.generate import judging, simple
-from lamina.steps.generate.choose import answered_rows
 from lamina.steps.generate.exhibits import exhibits
 from lamina.steps.generate.judging import Judge
 from lamina.steps.generate.learner import (
@@ -69,7 +69,7 @@ def test(
         (found,),
         seal,
         data=data,
-        network=network_document(learner),
+        network=own_document(learner),
         versions=versions,
         audit=prepared.findings,
         exhibits=seen,
@@ -128,20 +128,33 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     return TargetResult(asked(plan)[0], "generate", scores, text, kind, (baseline,))
 
 
+def distances(real: Array, made: Array, weights: Array, made_weights: Array) -> tuple[Interval, Array]:
+    """(The Fréchet distance with its interval, that of each replicate).
+
+    Args:
+        real, made: features [row, width].
+        weights, made_weights: how often each row counts, [replicate, row].
+    """
+    distance = frechet(Moments.of(real), Moments.of(made))
+    pairs = zip(weights, made_weights, strict=True)
+    drawn = np.array([frechet(Moments.of(real, one), Moments.of(made, other)) for one, other in pairs])
+    # Drawing rows again adds to a distance; the replicates are brought back to where the distance is.
+    drawn = drawn - np.median(drawn) + distance
+    low, high = percentile(distance, drawn)
+    return Interval(distance, max(low, 0.0), high, False), drawn
+
+
 def _against(real: Array, made: Array, weights: Array) -> Compared:
     """Args: features [row, width]; how often each row counts, [replicate, row]: of both, which share their classes."""
-    distance = frechet(Moments.of(real), Moments.of(made))
-    drawn = np.array([frechet(Moments.of(real, each), Moments.of(made, each)) for each in weights])
+    distance, drawn = distances(real, made, weights, weights)
     chosen = some_of(np.arange(len(real)), NEIGHBORED)
     precision, recall = precision_recall(real[chosen], made[chosen])
-    # Drawing rows again adds to a distance; the replicates are brought back to where the distance is.
-    low, high = percentile(distance, drawn - np.median(drawn) + distance)
     scores = {
-        "frechet": Interval(distance, max(low, 0.0), high, False),
+        "frechet": distance,
         "precision": Interval(precision, math.nan, math.nan),
         "recall": Interval(recall, math.nan, math.nan),
     }
-    return Compared(drawn - np.median(drawn) + distance, scores)
+    return Compared(drawn, scores)
 
 
 def _told_apart(
@@ -152,7 +165,7 @@ def _told_apart(
     pictures, device = learner.pictures, learner.engine.device
     answers = pictures.answers()
     rows = rows[answers[rows] >= 0]
-    chances = np.bincount(answers[answered_rows(learner)], minlength=len(pictures.classes)).astype(np.float64)
+    chances = np.bincount(answers[learner.judged], minlength=len(pictures.classes)).astype(np.float64)
     chances /= chances.sum()
 
     def draw(random: np.random.Generator) -> tuple[Array, Array]:
@@ -175,14 +188,21 @@ def _told_apart(
     return scores, words
 
 
-def network_document(learner: Learner) -> dict[str, Json]:
+def own_document(learner: Learner) -> dict[str, Json]:
     """Size and parts of the networks."""
-    stages = [
-        [name, sum(value.numel() for value in part.parameters())] for name, part in learner.network.named_children()
-    ]
-    families = ", ".join(type(part).__name__ for part in learner.network.children())
-    sealed = sum(value.numel() for value in learner.method.weights().values())
-    return {"parameters": sealed, "summary": families, "stages": stages, "notes": []}
+    return network_document(learner.network, learner.method.weights().values())
+
+
+def network_document(network: nn.Module, sealed: Iterable[Tensor]) -> dict[str, Json]:
+    """Size and parts of the networks.
+
+    Args:
+        sealed: the weights that are.
+    """
+    stages = [[name, sum(value.numel() for value in part.parameters())] for name, part in network.named_children()]
+    families = ", ".join(type(part).__name__ for part in network.children())
+    parameters = sum(value.numel() for value in sealed)
+    return {"parameters": parameters, "summary": families, "stages": stages, "notes": []}
 
 
 def _sealed(
@@ -199,7 +219,7 @@ def _sealed(
     fields, encoders, raw = sealed_inputs(learner, noise, codes)
     description = card.build(
         plan, data, [found], versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
-        network=network_document(learner),
+        network=own_document(learner),
     )  # fmt: skip
     kept: Chunk = {name: values[: golden.USUAL] for name, values in raw.items()}
     with learner.method.evaluating() as generator:
