@@ -305,8 +305,7 @@ def test_every_band_hears_something(bands: int) -> None:
 def test_a_full_scale_tone_is_about_zero_decibels() -> None:
     mel = log_mel(tone(1000, loud=1.0), 16_000, 64)
     assert abs(mel.max() - 0) < 3.5
-    # Processors differ in the last bit of a logarithm.
-    np.testing.assert_allclose(log_mel(np.zeros(4000), 16_000, 64), -100, atol=1e-4)
+    assert (log_mel(np.zeros(4000), 16_000, 64) == -100).all()
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 16_001])

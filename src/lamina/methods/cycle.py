@@ -122,12 +122,8 @@ class Cycle:
     def loss(self, batch: Batch) -> Loss:
         """The makers': whether they fool the critics, what does not come back, and what need not have been changed."""
         circle, options = self.network, self.options
-        onward, back, source, result = (
-            circle.makers.onward,
-            circle.makers.back,
-            batch.inputs[SOURCE],
-            batch.inputs[RESULT],
-        )
+        onward, back = circle.makers.onward, circle.makers.back
+        source, result = batch.inputs[SOURCE], batch.inputs[RESULT]
         turned, returned = onward(source), back(result)
         each = fooling(circle.critics.of_result, *seen(result, turned, self.setting.translate))
         each = each + fooling(circle.critics.of_source, *seen(source, returned, self.setting.translate))

@@ -12,7 +12,9 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 FLOOR = 1e-10
-"""Power below which everything counts as silence: -100 dB of a full-scale sine."""
+"""Power below which everything counts as silence."""
+SILENCE = float(10 * np.log10(FLOOR))
+"""In decibels of a full-scale sine: -100."""
 WINDOW_SECONDS = 0.025
 HOP_SECONDS = 0.010
 ZERO_CROSSINGS = 24
@@ -95,7 +97,8 @@ def log_mel(samples: Array, rate: int, bands: int) -> Array:
         spectrum = np.fft.rfft(frames[start : start + FRAMES_AT_ONCE] * taper, size)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         result[start : start + FRAMES_AT_ONCE] = power @ filters
-    return 10 * np.log10(np.maximum(result, FLOOR))
+    # Some processors' logarithm of the floor is a bit below it.
+    return np.maximum(10 * np.log10(np.maximum(result, FLOOR)), np.float32(SILENCE))
 
 
 @lru_cache(maxsize=8)

@@ -33,7 +33,7 @@ from lamina.modalities._files import (
     source,
     spread,
 )
-from lamina.modalities._mel import FLOOR, frame_count, frame_sizes, log_mel, resample
+from lamina.modalities._mel import SILENCE, frame_count, frame_sizes, log_mel, resample
 from lamina.modalities._options import choice
 
 EXTENSIONS = frozenset(
@@ -59,7 +59,6 @@ LIMIT = 10.0
 DEFAULTS: dict[str, Json] = {
     "rate": "auto", "seconds": "auto", "bands": 64, "level": "keep", "missing": "error", "long": "loudest",
 }  # fmt: skip
-SILENCE = float(10 * np.log10(FLOOR))
 
 
 @dataclass(frozen=True)
