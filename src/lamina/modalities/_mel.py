@@ -98,7 +98,7 @@ def log_mel(samples: Array, rate: int, bands: int) -> Array:
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         result[start : start + FRAMES_AT_ONCE] = power @ filters
     # Some processors' logarithm of the floor is a bit below it.
-    return np.maximum(10 * np.log10(np.maximum(result, FLOOR)), np.float32(SILENCE))
+    return np.asarray(np.maximum(10 * np.log10(np.maximum(result, FLOOR)), np.float32(SILENCE)))
 
 
 @lru_cache(maxsize=8)

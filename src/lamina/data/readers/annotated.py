@@ -8,37 +8,15 @@ what belongs to no picture is listed as unreadable.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from lamina.data.readers.folder import SPLITS, fingerprint, path_source, walk
-from lamina.data.readers.locate import IMAGES
+from lamina.data.readers._scenes import Found, Scene
+from lamina.data.readers.folder import fingerprint, path_source, walk
 from lamina.data.readers.source import Collection, Part
 from lamina.errors import InputError
 
 BOXES = "boxes"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One picture: its path relative to the root, size in pixels, boxes, and part ("" if not said)."""
-
-    path: str
-    width: float
-    height: float
-    boxes: Sequence[Mapping[str, Any]]
-    split: str = ""
-
-
-@dataclass
-class Found:
-    """What a reader of labels found: pictures, (place, reason) of what could not be read, and what to tell the user."""
-
-    scenes: list[Scene] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def read(root: Path) -> Collection | None:
@@ -101,34 +79,3 @@ def _with_test(found: Found) -> list[Scene]:
 
 def _text(scene: Scene) -> str:
     return json.dumps({"width": scene.width, "height": scene.height, BOXES: scene.boxes}, ensure_ascii=False)
-
-
-def part_of(path: Path) -> str:
-    """The part that a path's folders name ("train", "validation", "test"), or ""."""
-    named = [SPLITS[word.lower()] for word in path.parts if word.lower() in SPLITS]
-    return named[-1] if named else ""
-
-
-def pictures_in(folder: Path) -> dict[str, Path]:
-    """Stem to path of the pictures that lie directly in a folder, in the order of their names."""
-    if not folder.is_dir():
-        return {}
-    found = sorted(item for item in folder.iterdir() if item.suffix.lower() in IMAGES)
-    return {item.stem: item for item in found}
-
-
-def size_of(path: Path) -> tuple[float, float] | str:
-    """(width, height) of a picture in pixels, upright, or why it cannot be read."""
-    from lamina.modalities._files import Unreadable
-    from lamina.modalities.image import header
-
-    try:
-        found = header(str(path))
-    except Unreadable as error:
-        return str(error)
-    return float(found.width), float(found.height)
-
-
-def relative(path: Path, root: Path) -> str:
-    """As the table has it: from the root, with forward slashes."""
-    return path.relative_to(root).as_posix()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lamina.data.readers.annotated import Found, Scene, part_of, relative
+from lamina.data.readers._scenes import Found, Scene, part_of, relative
 from lamina.data.readers.folder import SPLITS
 from lamina.data.readers.locate import readable
 from lamina.errors import InputError

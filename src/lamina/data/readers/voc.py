@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from lamina.data.readers.annotated import Found, Scene, part_of, pictures_in, relative, size_of
+from lamina.data.readers._scenes import Found, Scene, part_of, pictures_in, relative, size_of
 from lamina.data.readers.folder import SPLITS
 from lamina.data.readers.locate import readable
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lamina.data.readers.annotated import Found, Scene, part_of, size_of
+from lamina.data.readers._scenes import Found, Scene, part_of, size_of
 from lamina.data.readers.folder import walk
 from lamina.data.readers.locate import IMAGES, readable
 from lamina.errors import InputError

@@ -16,7 +16,7 @@ from lamina.narrate import Narrator
 from lamina.plan import Plan, TaskPlan
 from lamina.steps.generate import judging
 from lamina.steps.generate.kind import Maker, Pace, kind_of
-from lamina.steps.generate.learner import only_pictures
+from lamina.steps.generate.pictures import only_pictures
 from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance, available
 from lamina.steps.prepare import Prepared

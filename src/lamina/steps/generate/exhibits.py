@@ -10,7 +10,8 @@ from lamina.evaluate.generated import nearest
 from lamina.evaluate.results import Exhibit
 from lamina.model.generate import slerp
 from lamina.run import Run
-from lamina.steps.generate.learner import ACROSS, CODES, Learner, codes_shown, make, noise_of, outputs, task_of
+from lamina.steps.generate.learner import ACROSS, Learner, codes_shown, make, noise_of, outputs, task_of
+from lamina.steps.generate.pictures import CODES
 from lamina.steps.generate.sheets import as_uri, sheet, side_by_side
 from lamina.steps.prepare import Prepared
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,12 +19,10 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.finish import Course
 from lamina.steps.generate.judging import Judge
+from lamina.steps.generate.pictures import Pictures
 from lamina.steps.measure import Batches, Measured
 from lamina.steps.prepare import Prepared
 from lamina.steps.train import Trainable
-
-if TYPE_CHECKING:
-    from lamina.steps.generate.learner import Pictures
 
 Array = np.ndarray[Any, Any]
 

@@ -25,17 +25,8 @@ from lamina.steps.finish import Course, versions_of
 from lamina.steps.generate import judging, simple
 from lamina.steps.generate.exhibits import exhibits
 from lamina.steps.generate.judging import Judge
-from lamina.steps.generate.learner import (
-    CODES,
-    MOST_COMPARED,
-    Learner,
-    Sealing,
-    make,
-    noise_of,
-    outputs,
-    some_of,
-    task_of,
-)
+from lamina.steps.generate.learner import MOST_COMPARED, Learner, Sealing, make, noise_of, outputs, some_of, task_of
+from lamina.steps.generate.pictures import CODES
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.steps.unlabelled.learner import asked

@@ -26,18 +26,8 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.generate.judging import Judge
 from lamina.steps.generate.kind import Pace
-from lamina.steps.generate.learner import (
-    CODES,
-    MOST_COMPARED,
-    MOST_SCORED,
-    Pictures,
-    method_of,
-    only_pictures,
-    some_of,
-    trained_method,
-    translate_of,
-    with_classes,
-)
+from lamina.steps.generate.learner import MOST_COMPARED, MOST_SCORED, method_of, some_of, trained_method, translate_of
+from lamina.steps.generate.pictures import CODES, Pictures, only_pictures, with_classes
 from lamina.steps.generate.sheets import sheet
 from lamina.steps.prepare import Prepared
 from lamina.steps.unlabelled.labels import labels_of
