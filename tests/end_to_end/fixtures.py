@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -21,6 +22,7 @@ from PIL import Image
 
 import lamina
 from lamina.api import Trained
+from lamina.cli import main
 from lamina.demo import sets
 
 Row = Mapping[str, Any]
@@ -43,6 +45,12 @@ def run_command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
+def run_here(folder: Path, *words: str) -> None:
+    """Run `lamina ...` in `folder`, in this process, which must succeed: another would spend seconds on imports."""
+    with contextlib.chdir(folder):
+        assert main(list(words)) == 0
+
+
 def killed_and_resumed(folder: Path, *words: str, step: int = 9) -> Path:
     """The run in `folder`/run that `lamina WORDS` began, was killed at after a step, and `lamina resume` ended."""
     line, run = command(*words, "--out", "run"), folder / "run"
@@ -53,8 +61,7 @@ def killed_and_resumed(folder: Path, *words: str, step: int = 9) -> Path:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = run_command(folder, "resume", "run")
-    assert done.returncode == 0, done.stderr
+    run_here(folder, "resume", "run")
     return run
 
 
@@ -122,11 +129,11 @@ def sound(folder: Path) -> Path:
     return _classes(folder, "sound", classes=2, train=24, test=6)
 
 
-def text(folder: Path) -> Path:
-    """A folder with train.csv and test.csv: sentences of film reviews."""
+def text(folder: Path, train: int = 2000, test: int = 300) -> Path:
+    """A folder with train.csv and test.csv: so many sentences of film reviews."""
     target = folder / "reviews"
     target.mkdir()
-    for part, rows in (("train", 2000), ("test", 300)):
+    for part, rows in (("train", train), ("test", test)):
         every = read_csv(sets()["text"].path / f"{part}.csv")
         write_csv(target / f"{part}.csv", every[:: len(every) // rows][:rows])
     return target

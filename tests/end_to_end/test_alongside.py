@@ -48,7 +48,7 @@ def test_the_order_of_steps_does_not_change_the_run(
 
 
 def test_killed_while_both_were_at_work_and_resumed(tmp_path: Path) -> None:
-    text(tmp_path)
+    text(tmp_path, 500, 100)
     two = environment(OMP_NUM_THREADS="2", LAMINA_CACHE=str(tmp_path / "cache"))
     process = subprocess.Popen(command(*TRAIN), cwd=tmp_path, env=two, stderr=subprocess.DEVNULL)
     run = tmp_path / "run"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, run_command
+from fixtures import command, environment, jsonl, run_command, run_here
 
 import lamina
 from lamina.cli import main
@@ -35,8 +35,7 @@ def words(method: str, out: str = "run") -> tuple[str, ...]:
 
 @pytest.mark.parametrize("method", sorted(QUICK))
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(method: str, tmp_path: Path, cache: Path) -> None:
-    done = run_command(tmp_path, *words(method, "whole"))
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, *words(method, "whole"))
     last = max(int(file.stem) for file in (tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
     process = subprocess.Popen(command(*words(method)), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     while process.poll() is None and not any(
@@ -45,8 +44,7 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(method: str, tmp_pa
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, "resume", "run")
     run, whole = tmp_path / "run", tmp_path / "whole"
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     seen = [

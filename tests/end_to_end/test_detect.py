@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, run_command
+from fixtures import command, environment, run_here
 from PIL import Image
 
 import lamina
@@ -59,8 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A folder with pictures and the run that learned to find what is in them."""
     folder = tmp_path_factory.mktemp("detect")
     scenes(folder / "scenes")
-    done = run_command(folder, "train", "scenes", "--out", "run", *TRAIN)
-    assert done.returncode == 0, done.stderr
+    run_here(folder, "train", "scenes", "--out", "run", *TRAIN)
     return folder
 
 
@@ -129,8 +128,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(place: Path, tmp_path: Pa
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, "resume", "run")
     weights = [folder / "run" / "weights.safetensors" for folder in (tmp_path, place)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import check_same, killed_and_resumed, read_csv, run_command, write_csv
+from fixtures import check_same, killed_and_resumed, read_csv, run_here, write_csv
 
 import lamina
 from lamina.cli import main
@@ -39,15 +39,13 @@ def shops(folder: Path, days: int = DAYS) -> Path:
 
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     shops(tmp_path, 90)
-    done = run_command(tmp_path, *TRAIN, "--out", "whole")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, *TRAIN, "--out", "whole")
     run = killed_and_resumed(tmp_path, *TRAIN, step=5)
     whole = tmp_path / "whole"
     check_same(run, whole)
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
-    again = run_command(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")
-    assert again.returncode == 0, again.stderr
+    run_here(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import given_writers as given
 import numpy as np
 import pytest
-from fixtures import check_same, killed_and_resumed, run_command
+from fixtures import check_same, killed_and_resumed, run_command, run_here
 from safetensors.numpy import load_file, save_file
 
 import lamina
@@ -53,8 +53,7 @@ def words_of(folder: Path, kind: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(kind: str, tmp_path: Path, cache: Path) -> None:
     words = words_of(tmp_path, kind)
-    done = run_command(tmp_path, *words, "--out", "whole")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, *words, "--out", "whole")
     run = killed_and_resumed(tmp_path, *words)
     whole = tmp_path / "whole"
     check_same(run, whole)
@@ -120,8 +119,7 @@ def test_the_sealed_model_writes_without_the_given_one(folder: Path, capsys: pyt
 
 def test_another_model_in_the_folder_is_noticed(tmp_path: Path, cache: Path, folder: Path) -> None:
     words = words_of(tmp_path, "llama")
-    done = run_command(tmp_path, *words, "--out", "run")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, *words, "--out", "run")
     file = tmp_path / "model" / "model.safetensors"
     tensors = load_file(file)
     save_file({name: value * 2 for name, value in tensors.items()}, file)

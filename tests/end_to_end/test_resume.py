@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fixtures import command, credit, environment, jsonl, run_command
+from fixtures import command, credit, environment, jsonl, run_command, run_here
 
 import lamina
 from lamina.model.format import read
@@ -34,8 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 @pytest.fixture(scope="module")
 def uninterrupted(data: Path) -> Path:
     """The run that all others must equal."""
-    done = run_command(data.parent, *TRAIN)
-    assert done.returncode == 0, done.stderr
+    run_here(data.parent, *TRAIN)
     return data.parent / "run"
 
 
@@ -93,8 +92,7 @@ def test_killed_at_random_moments_again_and_again(folder: Path, uninterrupted: P
         assert code == -signal.SIGKILL
         assert not (folder / "run" / "model.lamina").exists()
         words = ("resume", "run")
-    done = run_command(folder, "resume", "run")
-    assert done.returncode == 0, done.stderr
+    run_here(folder, "resume", "run")
     assert_same(folder / "run", uninterrupted)
 
 
@@ -104,8 +102,7 @@ def test_killed_while_testing_and_resumed_from_elsewhere(folder: Path, uninterru
     assert code == -signal.SIGKILL
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
-    done = run_command(elsewhere, "resume", "../run")
-    assert done.returncode == 0, done.stderr
+    run_here(elsewhere, "resume", "../run")
     assert_same(folder / "run", uninterrupted)
 
 
@@ -118,8 +115,7 @@ def test_control_c_seals_what_there_is_and_can_be_resumed(folder: Path, uninterr
     assert len(sealed.predict(str(folder / "credit.csv"))) == 320
     assert json.loads((folder / "run" / "results.json").read_text())["stopped"] == "interrupted"
     assert (folder / "run" / "weights.safetensors").read_bytes() != (uninterrupted / "weights.safetensors").read_bytes()
-    done = run_command(folder, "resume", "run")
-    assert done.returncode == 0, done.stderr
+    run_here(folder, "resume", "run")
     assert_same(folder / "run", uninterrupted)
 
 
@@ -144,8 +140,7 @@ def test_control_c_while_preparing_leaves_nothing_behind(folder: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_the_same_file(folder: Path, uninterrupted: Path) -> None:
-    done = run_command(folder, *TRAIN)
-    assert done.returncode == 0, done.stderr
+    run_here(folder, *TRAIN)
     assert_same(folder / "run", uninterrupted)
     one, other = (_without_dates(path / "model.lamina") for path in (folder / "run", uninterrupted))
     assert one == other

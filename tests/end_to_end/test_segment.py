@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import check_same, killed_and_resumed, read_csv, run_command
+from fixtures import check_same, killed_and_resumed, read_csv, run_here
 from PIL import Image
 
 import lamina
@@ -50,8 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A folder with the data, and a finished run on it."""
     folder = tmp_path_factory.mktemp("segment")
     discs(folder)
-    done = run_command(folder, *TRAIN, "--out", "whole")
-    assert done.returncode == 0, done.stderr
+    run_here(folder, *TRAIN, "--out", "whole")
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, read_csv, run_command
+from fixtures import command, environment, jsonl, read_csv, run_here
 
 import lamina
 from lamina.cli import main
@@ -121,8 +121,7 @@ def test_a_sound_longer_than_is_heard_is_an_error_and_no_part_of_its_text(run: P
 def test_a_killed_run_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     sets = (*SMALL, "training.epochs=4", "training.checkpoint_seconds=0", "training.keep=last")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = run_command(data, *TRAIN, "--out", str(whole), "--set", *sets)
-    assert done.returncode == 0, done.stderr
+    run_here(data, *TRAIN, "--out", str(whole), "--set", *sets)
     process = subprocess.Popen(
         command(*TRAIN, "--out", str(broken), "--set", *sets), cwd=data, env=environment(), stderr=subprocess.DEVNULL
     )
@@ -130,8 +129,7 @@ def test_a_killed_run_ends_with_the_same_weights(data: Path, tmp_path: Path) -> 
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = run_command(data, "resume", str(broken))
-    assert done.returncode == 0, done.stderr
+    run_here(data, "resume", str(broken))
     assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
     assert read(whole / "model.lamina").network == read(broken / "model.lamina").network
     losses = [[entry.get("loss") for entry in jsonl(path / "log.jsonl")] for path in (whole, broken)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import check_same, jsonl, killed_and_resumed, run_command
+from fixtures import check_same, jsonl, killed_and_resumed, run_here
 
 import lamina
 from lamina import api
@@ -56,8 +56,7 @@ def words_of(task: str, folder: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize("task", ["write", "translate"])
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(task: str, tmp_path: Path, cache: Path) -> None:
     words = words_of(task, tmp_path)
-    done = run_command(tmp_path, *words, "--out", "whole")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, *words, "--out", "whole")
     run = killed_and_resumed(tmp_path, *words)
     whole = tmp_path / "whole"
     check_same(run, whole)
