@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures import command, credit, environment, run_command
+from fixtures import command, credit, environment, run_here
 from safetensors.torch import load_file
 
 SETS = (
@@ -24,8 +24,7 @@ def test_a_compiled_network_learns_the_same_and_resumes_exactly(tmp_path: Path, 
     credit(tmp_path)
     compiled = (*SETS, "training.compile=true")
     for out, sets in (("plain", SETS), ("compiled", compiled)):
-        done = run_command(tmp_path, *TRAIN, "--out", out, "--set", *sets)
-        assert done.returncode == 0, done.stderr
+        run_here(tmp_path, *TRAIN, "--out", out, "--set", *sets)
     weights = {name: load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "compiled")}
     for name, tensor in weights["plain"].items():
         torch.testing.assert_close(weights["compiled"][name], tensor, rtol=1e-3, atol=1e-4)
@@ -39,7 +38,6 @@ def test_a_compiled_network_learns_the_same_and_resumes_exactly(tmp_path: Path, 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "killed" / "report.html").exists()
-    done = run_command(tmp_path, "resume", "killed")
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, "resume", "killed")
     files = [tmp_path / name / "weights.safetensors" for name in ("compiled", "killed")]
     assert files[0].read_bytes() == files[1].read_bytes()
