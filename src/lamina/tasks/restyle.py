@@ -79,6 +79,7 @@ class Task:
     """
 
     task: ClassVar[str] = "restyle"
+    unscaled: ClassVar[bool] = False
 
     name: str
     source: str
