@@ -17,7 +17,7 @@ from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.steps.forecast import choose, simple, smoothing, trees, understand
 from lamina.steps.forecast.learner import rule_of
-from lamina.steps.forecast.prepare import rolling
+from lamina.steps.forecast.prepare import Windows, rolling
 from lamina.steps.forecast.scores import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
 from lamina.steps.forecast.series import Panel, panel, training_windows
 from lamina.steps.forecast.understand import recognise
@@ -279,6 +279,17 @@ def test_the_conformal_score_is_the_order_statistic_of_romano_and_others() -> No
     assert conformal(scores, 0.9) == pytest.approx(90 / 50 - 1)
     assert conformal(np.array([2.0, 3.0]), 0.9) == 3.0
     assert conformal(np.zeros(0), 0.9) == 0.0
+    # A hundred scores that are worth ten are as uncertain as ten.
+    scores = np.linspace(0, 1, 100)
+    assert conformal(scores, 0.8, apart=10) == scores[89] > conformal(scores, 0.8) == scores[80]
+    assert conformal(scores, 0.9, apart=5) == scores[-1]
+
+
+def test_windows_that_overlap_count_as_those_that_do_not() -> None:
+    starts = np.arange(0, 40, 5)
+    windows = Windows(np.repeat([0, 1], len(starts)), np.tile(starts, 2))
+    assert windows.apart(10) == 8
+    assert windows.apart(5) == len(windows)
 
 
 def test_the_task_answers_in_lists_survives_json_and_compares_rows_by_their_own_size() -> None:

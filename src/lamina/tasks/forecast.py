@@ -111,16 +111,18 @@ class Task:
         ends = {"": MIDDLE, ".low": 0, ".high": len(QUANTILES) - 1}
         return {suffix: object_array(found[:, :, place].tolist()) for suffix, place in ends.items()}
 
-    def calibrated(self, output: Array, truth: Array) -> Self:
+    def calibrated(self, output: Array, truth: Array, apart: int = 0) -> Self:
         """A task whose intervals held the wanted share of a validation part.
 
         Conformalised quantile regression (Romano, Patterson & Candes 2019), with the distance of each quantile from the
         middle as the unit (Kivaranovic, Johnson & Leeb 2020), so that series of any size are calibrated together.
         Windows of one series are not exchangeable, so the share is only nearly promised: it is measured in testing.
+        Those that overlap say nearly the same, so the correction for a finite sample counts those that do not.
 
         Args:
             output: [row, width].
             truth: [row, step], NaN where it is not known.
+            apart: how many of the windows there are that do not overlap; 0 for all.
         """
         found = replace(self, stretch=()).quantiles(output)
         low, middle, high = found[:, :, 0], found[:, :, MIDDLE], found[:, :, -1]
@@ -128,9 +130,11 @@ class Task:
         below, above = np.maximum(middle - low, tiny), np.maximum(high - middle, tiny)
         beyond = np.maximum((middle - truth) / below, (truth - middle) / above) - 1
         known = np.isfinite(beyond)
-        together = conformal(beyond[known], COVERAGE)
+        together = conformal(beyond[known], COVERAGE, apart * self.horizon)
         each = tuple(
-            conformal(beyond[known[:, step], step], COVERAGE) if known[:, step].sum() >= FEW_WINDOWS else together
+            conformal(beyond[known[:, step], step], COVERAGE, apart)
+            if known[:, step].sum() >= FEW_WINDOWS
+            else together
             for step in range(self.horizon)
         )
         return replace(self, stretch=each)
@@ -154,13 +158,20 @@ class Task:
         return cls(str(state["name"]), horizon, stretch)
 
 
-def conformal(scores: Array, share: float) -> float:
+def conformal(scores: Array, share: float, apart: int = 0) -> float:
     """The score that `share` of new ones does not exceed, with the correction for a finite sample; 0 without any.
+
+    Args:
+        apart: how many scores that do not depend on each other these are worth; 0 for all of them.
 
     >>> conformal(np.arange(1.0, 10.0), 0.9)
     9.0
+    >>> conformal(np.arange(1.0, 101.0), 0.9), conformal(np.arange(1.0, 101.0), 0.9, apart=33)
+    (91.0, 94.0)
     """
     if not len(scores):
         return 0.0
-    place = int(np.ceil(share * (len(scores) + 1) - 1e-9)) - 1
+    worth = min(apart or len(scores), len(scores))
+    level = min(1.0, np.ceil(share * (worth + 1) - 1e-9) / worth)
+    place = int(np.ceil(level * len(scores) - 1e-9)) - 1
     return float(np.clip(np.sort(scores)[min(place, len(scores) - 1)], -1.0, WIDEST_STRETCH))

@@ -49,6 +49,10 @@ class Windows:
         """Those at `rows`."""
         return Windows(self.series[rows], self.origins[rows])
 
+    def apart(self, horizon: int) -> int:
+        """In how many stretches of a horizon's length, side by side in each series, they begin."""
+        return len(np.unique(np.stack([self.series, self.origins // horizon]), axis=1).T)
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -52,7 +52,9 @@ def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
 
 def calibrated(plan: Plan, prepared: Prepared, learner: Learner) -> Task:
     """The task with intervals that held the wanted share of the validation part."""
-    return task_of(plan).calibrated(learner.outputs(prepared.validation), truth_of(prepared, prepared.validation))
+    windows = prepared.validation
+    apart = windows.apart(prepared.panel.horizon)
+    return task_of(plan).calibrated(learner.outputs(windows), truth_of(prepared, windows), apart)
 
 
 def truth_of(prepared: Prepared, windows: Windows) -> Array:
