@@ -73,6 +73,18 @@ def check_same(run: Path, whole: Path, *files: str) -> None:
     assert losses[0] == losses[1]
 
 
+def same_after_a_kill(folder: Path, *words: str, step: int = 9, files: Sequence[str] = ()) -> tuple[Path, Path]:
+    """(Run, whole): what `lamina WORDS` ends with in `folder` killed and resumed, and undisturbed; they are the same.
+
+    Args:
+        step, files: as of `killed_and_resumed` and `check_same`.
+    """
+    run_here(folder, *words, "--out", "whole")
+    run, whole = killed_and_resumed(folder, *words, step=step), folder / "whole"
+    check_same(run, whole, *files)
+    return run, whole
+
+
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:
     """Rows as CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:

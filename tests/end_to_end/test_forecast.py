@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import check_same, killed_and_resumed, read_csv, run_here, write_csv
+from fixtures import read_csv, run_here, same_after_a_kill, write_csv
 
 import lamina
 from lamina.cli import main
@@ -39,10 +39,7 @@ def shops(folder: Path, days: int = DAYS) -> Path:
 
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     shops(tmp_path, 90)
-    run_here(tmp_path, *TRAIN, "--out", "whole")
-    run = killed_and_resumed(tmp_path, *TRAIN, step=5)
-    whole = tmp_path / "whole"
-    check_same(run, whole)
+    run, whole = same_after_a_kill(tmp_path, *TRAIN, step=5)
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
     run_here(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")

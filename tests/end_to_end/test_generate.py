@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures import check_same, killed_and_resumed, run_here
+from fixtures import same_after_a_kill
 from PIL import Image
 
 import lamina
@@ -38,10 +38,7 @@ def pictures(folder: Path, each: int = 40, classes: tuple[str, ...] = ("left", "
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     pictures(tmp_path)
     words = ("train", "sides", "--task", "generate", "--seed", "1", "--set", *SETS)
-    run_here(tmp_path, *words, "--out", "whole")
-    run = killed_and_resumed(tmp_path, *words)
-    whole = tmp_path / "whole"
-    check_same(run, whole, "judge.safetensors")
+    same_after_a_kill(tmp_path, *words, files=["judge.safetensors"])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import check_same, jsonl, killed_and_resumed, run_here
+from fixtures import jsonl, run_here, same_after_a_kill
 
 import lamina
 from lamina.cli import main
@@ -38,10 +38,7 @@ def chains(folder: Path, users: int = 120) -> Path:
 
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     chains(tmp_path)
-    run_here(tmp_path, *TRAIN, "--out", "whole")
-    run = killed_and_resumed(tmp_path, *TRAIN)
-    whole = tmp_path / "whole"
-    check_same(run, whole)
+    _, whole = same_after_a_kill(tmp_path, *TRAIN)
     run_here(tmp_path, "train", "chains.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import check_same, images, killed_and_resumed, run_here, write_csv
+from fixtures import images, same_after_a_kill, write_csv
 from PIL import Image
 
 import lamina
@@ -99,10 +99,7 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cac
         Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     words = ("train", "photos", "--restore", "inpaint", "--seed", "1")
     sets = ("--set", *SETS, "training.epochs=8", "network.name=edsr", *SMALL)
-    run_here(tmp_path, *words, "--out", "whole", *sets)
-    run = killed_and_resumed(tmp_path, *words, *sets, step=5)
-    whole = tmp_path / "whole"
-    check_same(run, whole)
+    run, _ = same_after_a_kill(tmp_path, *words, *sets, step=5)
     assert results(run)["seal"]["same_answers"] == 1.0
 
 

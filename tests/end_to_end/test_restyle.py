@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures import check_same, killed_and_resumed, read_csv, run_here
+from fixtures import read_csv, same_after_a_kill
 from PIL import Image
 
 import lamina
@@ -43,9 +43,7 @@ def pictures(folder: Path, each: int = 40, classes: Sequence[str] = ("dark", "li
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     pictures(tmp_path)
     words = ("train", "grounds", "--task", "restyle", "--seed", "1", "--set", *SETS)
-    run_here(tmp_path, *words, "--out", "whole")
-    run = killed_and_resumed(tmp_path, *words)
-    check_same(run, tmp_path / "whole", "judge.safetensors")
+    same_after_a_kill(tmp_path, *words, files=["judge.safetensors"])
 
 
 @pytest.fixture(scope="module")

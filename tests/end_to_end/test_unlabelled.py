@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import check_same, jsonl, killed_and_resumed, run_here
+from fixtures import jsonl, run_here, same_after_a_kill
 from PIL import Image
 
 import lamina
@@ -51,10 +51,7 @@ def pictures(folder: Path, each: int = 24) -> Path:
 
 def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     table(tmp_path)
-    run_here(tmp_path, *TABLE, "--out", "whole")
-    run = killed_and_resumed(tmp_path, *TABLE)
-    whole = tmp_path / "whole"
-    check_same(run, whole)
+    _, whole = same_after_a_kill(tmp_path, *TABLE)
     run_here(tmp_path, "train", "rows.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 

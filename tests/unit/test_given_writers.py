@@ -406,3 +406,16 @@ def test_held_out_parts_are_as_long_as_there_is_time_for(tmp_path: Path) -> None
     some, more = (given_model.enough(large, seconds, most) for seconds in (600, 36_000))
     assert some["validation"] <= more["validation"] <= most["validation"]
     assert some["test"] < more["test"] < most["test"]
+
+
+@pytest.mark.parametrize(
+    ("back", "shown"),
+    [
+        ("XBCDEFGHIJ" + "k" * 99, "'ABCDEFGHIJ'"),
+        ("ABCDEFGHIJ" + "k" * 89 + "?" * 10, "'" + "k" * 30 + "'"),
+        ("", "'ABC"),
+    ],
+    ids=["first", "last", "all"],
+)
+def test_it_is_told_where_a_text_and_what_comes_back_part(back: str, shown: str) -> None:
+    assert shown in _given_tokens._difference("ABCDEFGHIJ" + "k" * 99, back.encode())

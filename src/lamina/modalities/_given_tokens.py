@@ -187,7 +187,7 @@ def _of_spelling(token: str) -> bytes:
 def _difference(text: str, back: bytes) -> str:
     """Where a text and what comes back of it part."""
     whole = text.encode()
-    place = next((at for at, (one, two) in enumerate(zip(whole, back, strict=False)) if one != two), 0)
-    place = place or min(len(whole), len(back))
+    shorter = min(len(whole), len(back))
+    place = next((at for at in range(shorter) if whole[at] != back[at]), shorter)
     before = whole[max(0, place - 20) : place + 10].decode("utf-8", errors="replace")
     return f"something is lost near {before!r}"
