@@ -125,7 +125,7 @@ def writing_model(reads: bool, **task: Any) -> tuple[Sealed, nn.Module]:
     name, vocabulary = ("translate" if reads else "write"), len(Text("exact", 8, json).feature.details["spellings"])
     if reads:
         state = {"name": "answer", "tokenizer": json, "width": 12, "beams": 3, "penalty": 1.0, **task}
-        network: nn.Module = encoder_decoder.build(vocabulary, 12, 16, encoder_decoder.Options(**size))
+        network: nn.Module = encoder_decoder.build(vocabulary, 12, 16, encoder_decoder.Options(**size, candidates=3))
         tokens = Text("exact", 16, json, unknown=2, cut="end")
     else:
         state = {"name": "answer", "tokenizer": json, "context": 12, "width": 6, **task}

@@ -160,3 +160,23 @@ def test_a_second_answer_to_one_box_is_wrong_and_none_at_all_is_no_precision() -
     np.testing.assert_allclose(Judged([truth], [doubled], 1).precision(plain), (51 + 50 * 2 / 3) / 101)
     assert Judged([truth], [one([])], 1).precision(plain)[0] == 0
     assert np.isnan(Judged([true([])], [doubled], 1).precision(plain)[0])
+
+
+def test_places_and_names_are_told_apart() -> None:
+    """Three things: one found and named, one found under another name by the surer of two answers, one not found."""
+    truth = Truth(
+        np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [0, 20, 10, 30]], dtype=np.float64),
+        np.array([0, 1, 1, 0]),
+        np.full(4, 100.0),
+        np.array([False, False, False, True]),
+    )
+    answer = Answer(
+        np.array([[0, 0, 10, 9], [20, 0, 30, 10], [20, 0, 30, 9], [40, 0, 44, 10], [0, 20, 10, 30]], dtype=np.float64),
+        np.array([0, 0, 1, 1, 0]),
+        np.array([0.9, 0.8, 0.7, 0.6, 0.95]),
+    )
+    judged = Judged([truth, truth], [answer, Answer(*(np.asarray(part)[:0] for part in vars(answer).values()))], 2)
+    found, named, wanted = judged.by_place(0.5)
+    assert (found.tolist(), named.tolist(), wanted.tolist()) == ([2, 0], [1, 0], [3, 3])
+    # Only surer answers: the second thing is then found by none.
+    assert judged.by_place(0.85)[0].tolist() == [1, 0]

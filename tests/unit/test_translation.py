@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lamina.evaluate.translation import bleu, bleu_sums, chrf, chrf_sums, scorer, words
+from lamina.steps.written.alignment import learned
 from lamina.steps.written.word_table import WordTable, commonest
 
 
@@ -85,6 +86,31 @@ def test_em_finds_which_word_stands_for_which() -> None:
     first = WordTable.fit(sources, targets, rounds=1)
     # After one round: "das" stands beside "the" twice, each time with two other candidates (house or book, and none).
     assert first.chances["the", "das"] == pytest.approx((1 / 3 + 1 / 3) / (4 / 3))
+
+
+def test_places_tell_apart_what_always_stands_together() -> None:
+    """Both words of one language stand in every text: only their order says which stands for which."""
+    read, written = [[1, 2]] * 4 + [[2, 1]], [[1, 2]] * 4 + [[2, 1]]
+    nowhere, near = learned(read, written, rounds=8), learned(read, written, rounds=8, tension=4.0)
+    assert nowhere.likeliest(3, 1)[1][1:, 0].tolist() == pytest.approx([0.5, 0.5])
+    others, chances = near.likeliest(3, 2)
+    assert others[1:, 0].tolist() == [1, 2]
+    assert (chances[1:, 0] > 0.9).all()
+    # Token 0, which stands for none, becomes anything; those of one word sum to 1.
+    assert near.chance[near.read == 1].sum() == pytest.approx(1)
+
+
+def test_few_and_many_words_are_learned_alike() -> None:
+    """Pairs of words are counted in a whole table where that is small, and in a list of those seen otherwise."""
+    random = np.random.default_rng(0)
+    read = [random.integers(1, 6, 5).tolist() for _ in range(40)]
+    written = [[word % 5 for word in text] for text in read]
+    few = learned(read, written)
+    apart = learned([[word * 1000 for word in text] for text in read], written)
+    assert (apart.read // 1000).tolist() == few.read.tolist()
+    np.testing.assert_allclose(apart.chance, few.chance)
+    nothing = learned([[]], [[]])
+    assert nothing.likeliest(3, 2)[1].tolist() == [[0, 0]] * 3
 
 
 def test_the_commonest_words_are_as_many_as_a_text_has() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lamina.errors import InputError, LaminaError
 from lamina.evaluate.memorised import share_in
@@ -18,6 +20,7 @@ from lamina.learn.stream import NEXT, TEXT, Stream, scored
 from lamina.modalities import _tokens
 from lamina.modalities.text import Encoder
 from lamina.model.decoding import beam_search, drawn, log_softmax, most_likely, written
+from lamina.networks.blocks.lexicon import FLOOR, Lexicon
 from lamina.networks.writers import SOURCE, decoder, encoder_decoder
 from lamina.plan import DataPlan
 from lamina.steps.written import tokens as tokenising
@@ -36,9 +39,14 @@ def network() -> decoder.Decoder:
     return decoder.build(30, 24, 0, decoder.Options(width=16, depth=2, heads=2)).eval()
 
 
-def reader() -> encoder_decoder.EncoderDecoder:
+def reader(candidates: int = 0) -> encoder_decoder.EncoderDecoder:
     torch.manual_seed(0)
-    return encoder_decoder.build(30, 24, 20, encoder_decoder.Options(width=16, depth=2, heads=2)).eval()
+    options = encoder_decoder.Options(width=16, depth=2, heads=2, candidates=candidates)
+    own = encoder_decoder.build(30, 24, 20, options).eval()
+    if own.lexicon is not None:
+        own.lexicon.tokens.copy_(torch.randint(3, 30, own.lexicon.tokens.shape))
+        own.lexicon.chances.copy_(torch.rand(own.lexicon.chances.shape) / candidates)
+    return own
 
 
 def some(rows: int, length: int, seed: int = 0) -> torch.Tensor:
@@ -80,8 +88,9 @@ def test_positions_count_only_from_each_other() -> None:
     assert not torch.allclose(rotary(values, 0), rotary(values, 7))
 
 
-def test_a_writer_that_reads_steps_as_the_whole_and_sees_no_padding() -> None:
-    own, source, tokens = reader(), some(3, 9, seed=1), some(3, 7)
+@pytest.mark.parametrize("candidates", [0, 4])
+def test_a_writer_that_reads_steps_as_the_whole_and_sees_no_padding(candidates: int) -> None:
+    own, source, tokens = reader(candidates), some(3, 9, seed=1), some(3, 7)
     source[1, 5:] = 0
     slots, heads, each = own.cache_shape
     with torch.inference_mode():
@@ -95,6 +104,41 @@ def test_a_writer_that_reads_steps_as_the_whole_and_sees_no_padding() -> None:
     torch.testing.assert_close(alone, whole[1:2], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(shares.sum(dim=2), torch.ones(3, 7))
     assert float(shares[1, :, 5:].abs().max()) == 0
+
+
+def test_a_lexicon_makes_what_is_looked_at_likelier() -> None:
+    """By hand: two places, the first read three times as much as the second."""
+    own = Lexicon(5, 2, candidates=2)
+    own.tokens.copy_(torch.tensor([[0, 0], [0, 0], [0, 0], [2, 4], [4, 0]]))
+    own.chances.copy_(torch.tensor([[0, 0], [0, 0], [0, 0], [0.5, 0.3], [1.0, 0]]))
+    looks = torch.tensor([[[0.75, 0.25, 0.0]]])
+    found = own(looks, torch.tensor([[3, 4, 0]], dtype=torch.int32), 5)[0, 0]
+    chances = torch.tensor([0, 0, 0.75 * 0.5, 0, 0.75 * 0.3 + 0.25 * 1.0])
+    torch.testing.assert_close(found, torch.log1p(chances / FLOOR))
+
+
+def test_a_lexicon_alone_learns_what_to_look_at_and_translates() -> None:
+    """Sentences of words in the same order, each with one translation: whoever looks at the right place knows all."""
+    own = reader(candidates=1)
+    assert own.lexicon is not None
+    own.lexicon.tokens.copy_(torch.arange(30).roll(-1).unsqueeze(1))
+    own.lexicon.chances.fill_(1.0)
+    optimizer, generator = torch.optim.Adam(own.parameters(), 1e-2), torch.Generator().manual_seed(0)
+
+    def loss() -> torch.Tensor:
+        source = torch.randint(3, 28, (16, 8), generator=generator)
+        wanted = source + 1
+        text = torch.cat([torch.full((16, 1), 2), wanted[:, :-1]], dim=1)
+        logits = own({SOURCE: source, TEXT: text})
+        return nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+
+    # A token that nothing read stands for is hardly ever told, so there is far less to learn than of 30 tokens.
+    assert float(loss().detach()) < math.log(8) + 0.2
+    for _ in range(130):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    assert float(loss().detach()) < 1.4
 
 
 def test_a_width_that_heads_cannot_share_is_told() -> None:

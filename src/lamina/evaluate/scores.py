@@ -56,6 +56,8 @@ TITLES: Mapping[str, str] = {
     "ap_medium": "AP of medium things",
     "ap_large": "AP of large things",
     "recall": "recall (mean over overlaps)",
+    "boxes_found": "share of the things that is found, whatever it is called",
+    "boxes_named": "share of the found things with the right name",
     "ari": "adjusted Rand index",
     "nmi": "normalised mutual information",
     "bits_per_byte": "bits per byte",
@@ -71,8 +73,8 @@ RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found",
 """Shares of rows that methods without answers are judged by."""
 ERRORS = frozenset(("word_error", "character_error"))
 """Shares of words or characters to be changed; they may be above 1."""
-BOXES = frozenset(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "recall"))
-"""Average precision and recall of boxes."""
+BOXES = frozenset(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "recall", "boxes_found", "boxes_named"))
+"""Average precision, recall and shares of boxes."""
 OF_CLASS = "ap."
 """The average precision of one class: what follows is its name."""
 AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))

@@ -330,6 +330,10 @@ class Task:
             "recall": judged.recall,
             "f1": lambda weight: judged.f1(weight, self.threshold),
         }
+        found, named, wanted = judged.by_place(self.threshold)
+        scores["boxes_found"] = lambda weight: (weight @ found) / np.maximum(weight @ wanted, 1e-12)
+        if len(self.labels) > 1:
+            scores["boxes_named"] = lambda weight: (weight @ named) / np.maximum(weight @ found, 1e-12)
         for size in BY_SIZE:
             if judged.occurs(size):
                 scores[f"ap_{size}"] = lambda weight, size=size: judged.precision(weight, size)  # type: ignore[misc]
@@ -340,7 +344,8 @@ class Task:
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
         """Average precision as COCO defines it, at overlaps of 0.5 and 0.75, by size and class; recall; F1 of what is
-        given, at an overlap of 0.5."""
+        given, at an overlap of 0.5; which share of the true boxes that finds, and of those how many have the right
+        name."""
         values = plain(self.scorer(output, target), len(target))
         return {name: Score(value, True) for name, value in values.items()}
 

@@ -285,7 +285,19 @@ class Trunk(nn.Module):
     def forward(
         self, tokens: Tensor, cache: Tensor | None = None, memory: Tensor | None = None, visible: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(Log-odds [row, step, token], cache [row, 2 * layer, head, past + step, each]).
+        """(Log-odds [row, step, token], cache); arguments as of `states`."""
+        values, kept = self.states(tokens, cache, memory, visible)
+        return self.told(values), kept
+
+    def told(self, states: Tensor) -> Tensor:
+        """Log-odds [row, step, token] of what comes after states [row, step, width]."""
+        found: Tensor = functional.linear(states, self.embedding.weight) if self.last is None else self.last(states)
+        return found
+
+    def states(
+        self, tokens: Tensor, cache: Tensor | None = None, memory: Tensor | None = None, visible: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(Normalised values [row, step, width], cache [row, 2 * layer, head, past + step, each]).
 
         Args:
             tokens: [row, step].
@@ -303,9 +315,7 @@ class Trunk(nn.Module):
             before, read = (None if whole is None else whole[:, part] for whole in (cache, memory))
             values, found = layer(values, self.rotary, before, read, visible)
             kept.append(found)
-        values = self.norm(values)
-        logits = functional.linear(values, self.embedding.weight) if self.last is None else self.last(values)
-        return logits, torch.cat(kept, dim=1)
+        return self.norm(values), torch.cat(kept, dim=1)
 
 
 def check_heads(shape: Shape) -> None:

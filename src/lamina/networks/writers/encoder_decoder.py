@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.networks.blocks.attention import EncoderLayer, Rotary
+from lamina.networks.blocks.lexicon import Lexicon
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.writing import CrossAttention, RootMeanSquareNorm, Shape, Trunk, WritingLayer, gated
 from lamina.networks.writers import SOURCE, TEXT
@@ -31,6 +32,8 @@ class Options:
         heads: of attention.
         expansion: width of the feed-forward layers as a multiple.
         dropout: chance of a number in the embedded texts and in the layers to be left out.
+        candidates: tokens that each token may become by the lexicon that its user fills in (`Lexicon`); 0: there is
+            none.
     """
 
     width: int = whole(128)
@@ -38,6 +41,7 @@ class Options:
     heads: int = whole(4)
     expansion: int = whole(4)
     dropout: float = share(0.1)
+    candidates: int = whole(0, least=0)
 
 
 class EncoderDecoder(nn.Module):
@@ -54,6 +58,7 @@ class EncoderDecoder(nn.Module):
             EncoderLayer(width, heads, options.expansion, True, dropout, 0.0) for _ in range(options.depth)
         )
         self.norm = RootMeanSquareNorm(width)
+        self.lexicon = Lexicon(vocabulary, width, options.candidates) if options.candidates else None
 
     @property
     def cache_shape(self) -> tuple[int, int, int]:
@@ -71,8 +76,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Log-odds [row, step, token] of what comes next in the text that is written."""
         source = inputs[SOURCE]
-        logits: Tensor = self.trunk(inputs[TEXT], None, self.read(source), source > 0)[0]
-        return logits
+        return self._told(inputs[TEXT], None, self.read(source), source)[0]
 
     def step(self, tokens: Tensor, cache: Tensor, memory: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """(Log-odds [row, step, token], cache) of tokens that come after those in the cache.
@@ -80,14 +84,29 @@ class EncoderDecoder(nn.Module):
         Args:
             memory: as `read` gives it of `source`.
         """
-        found: tuple[Tensor, Tensor] = self.trunk(tokens, cache, memory, source > 0)
-        return found
+        return self._told(tokens, cache, memory, source)
+
+    def _told(self, tokens: Tensor, cache: Tensor | None, memory: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        visible = source > 0
+        states, kept = self.trunk.states(tokens, cache, memory, visible)
+        logits = self.trunk.told(states)
+        if self.lexicon is not None:
+            looks = self.lexicon.looks(states, self._keys(memory), visible)
+            logits = logits.float() + self.lexicon(looks, source, logits.shape[2])
+        return logits, kept
+
+    def _keys(self, memory: Tensor) -> Tensor:
+        """What the last layer's attention asks of what was read; the lexicon asks the same."""
+        return memory[:, self.trunk.cache_shape[0] - 2]
 
     def attention(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """[row, step, place]: how much each token of "text" looks at each token of "source", in the mean of all layers
-        and heads."""
+        """[row, step, place]: how much each token of "text" looks at each token of "source": as the lexicon does, or
+        where there is none in the mean of all layers and heads."""
         source = inputs[SOURCE]
         memory, visible, found = self.read(source), source > 0, []
+        if self.lexicon is not None:
+            states, _ = self.trunk.states(inputs[TEXT], None, memory, visible)
+            return self.lexicon.looks(states, self._keys(memory), visible)
         values = self.trunk.embedding(inputs[TEXT].long())
         for number, layer in enumerate(cast(list[WritingLayer], list(self.trunk.layers))):
             read = memory[:, 2 * number : 2 * number + 2]
@@ -102,7 +121,15 @@ class EncoderDecoder(nn.Module):
         """Its parts from input to output."""
         reading = [(f"reading{number}", layer) for number, layer in enumerate(self.layers, 1)]
         writing = [(f"writing{number}", layer) for number, layer in enumerate(self.trunk.layers, 1)]
-        return [("embedding", self.trunk.embedding), *reading, ("read", self.norm), *writing, ("norm", self.trunk.norm)]
+        told = [] if self.lexicon is None else [("lexicon", self.lexicon)]
+        return [
+            ("embedding", self.trunk.embedding),
+            *reading,
+            ("read", self.norm),
+            *writing,
+            ("norm", self.trunk.norm),
+            *told,
+        ]
 
     def _crosses(self) -> list[CrossAttention]:
         return [cast(CrossAttention, layer.cross) for layer in self.trunk.layers]

@@ -30,6 +30,8 @@ MOST_EPOCHS = 30.0
 SEEN = 3e9
 """Tokens seen in all, at most."""
 TOKENS_PER_STEP = {"cpu": 2_048, "cuda": 16_384}
+CANDIDATES = 16
+"""Tokens that each token may become by a translator's lexicon."""
 RATE, RATE_WIDTH = 3e-3, 128
 """The highest learning rate of a network of that width; it falls with the root of the width."""
 
@@ -101,7 +103,10 @@ def decided(request: Request, material: Material, plan: Plan, given: Plan | None
         network={
             WRITER: NetworkPlan(
                 name, tuple(item.name for item in plan.schema if item.role == "input"),
-                {"width": width, "depth": depth, "heads": heads, "dropout": dropout},
+                {
+                    "width": width, "depth": depth, "heads": heads, "dropout": dropout,
+                    **({"candidates": CANDIDATES} if reads else {}),
+                },
             )
         },
         method=MethodPlan("next_token", {"smoothing": extent.smoothing}),

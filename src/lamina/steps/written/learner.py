@@ -104,6 +104,10 @@ class Material(Protocol):
         """Bytes of the text that is written there."""
         ...
 
+    def fill(self, network: Any) -> None:
+        """Put what is known before anything is learned into a fresh network: a given model, a lexicon, or nothing."""
+        ...
+
     def sample(self, learner: Learner) -> str:
         """What the network writes now, for the user to see."""
         ...
@@ -199,8 +203,8 @@ def build(plan: Plan, material: Material, device: torch.device) -> Learner:
     torch.manual_seed(plan.seed)
     training, encoder = plan.training, material.encoder
     network, thaw = writer(plan, material.task, encoder.length), None
+    material.fill(network)
     if material.model is not None:
-        causal.fill(network, material.model)
         thaw = freeze_stages(network, plan.network[WRITER].frozen)
     method = next_token.build(
         network.to(device), options, plan.optimizer, training.ema, padding=material.task.padding, thaw=thaw
@@ -256,9 +260,8 @@ def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
 
 def as_given(plan: Plan, material: Material, device: torch.device) -> nn.Module:
     """The given model as it is, in evaluation mode."""
-    assert material.model is not None
     network = writer(plan, material.task, material.encoder.length)
-    causal.fill(network, material.model)
+    material.fill(network)
     return network.to(device).eval()
 
 

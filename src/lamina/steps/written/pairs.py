@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from lamina.data.column_roles import split_reason
 from lamina.data.examples import Examples
@@ -30,6 +31,7 @@ from lamina.run import Run
 from lamina.steps.request import Request
 from lamina.steps.understand import check_columns, open_data, overrides, place_of
 from lamina.steps.written import tokens as tokenising
+from lamina.steps.written.alignment import Chances, learned
 from lamina.steps.written.corpus import SAMPLE, text_columns
 from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
 from lamina.tasks._written import BOUNDARY
@@ -47,6 +49,11 @@ SMOOTHING = 0.1
 """Of labels (Vaswani et al. 2017)."""
 VALIDATED = 1_000
 """Validation pairs that are scored, at most: spread evenly."""
+CELLS, FEWEST_CELLS = 30_000_000, 1_000_000
+"""Pairs of a token that is read and one that is written, at most, that the lexicon is learned from, which takes ten
+seconds; fewer where the budget has fewer seconds than for translating test texts."""
+TENSION = 4.0
+"""How much tokens come from about their own place (Dyer et al. 2013)."""
 JUDGED, JUDGED_SECONDS, FEWEST_JUDGED = 1_000, 600.0, 100
 """Test texts that are translated at most, fewer where the budget has fewer seconds: evenly spread."""
 SEARCH = 12.0
@@ -84,6 +91,7 @@ class Material:
         rows: int64 rows of each part, by name.
         judged: test rows that are translated.
         sizes: int64 [token], bytes of each.
+        cells: pairs of a token that is read and one that is written, at most, that the lexicon is learned from.
     """
 
     task: Task
@@ -94,6 +102,7 @@ class Material:
     rows: Mapping[str, Array]
     judged: Array
     sizes: Array
+    cells: int
 
     @property
     def model(self) -> None:
@@ -132,6 +141,24 @@ class Material:
     def bytes_in(self, part: str) -> int:
         """Bytes of what is written in a part, as far as it is kept."""
         return int(self.sizes[self.arrays[NEXT][self.rows[part]]].sum())
+
+    def fill(self, network: Any) -> None:
+        """The network's lexicon, where it has one, from the training pairs."""
+        if network.lexicon is not None:
+            tokens, chances = self._chances.likeliest(*network.lexicon.tokens.shape)
+            network.lexicon.tokens.copy_(torch.from_numpy(tokens))
+            network.lexicon.chances.copy_(torch.from_numpy(chances))
+
+    @cached_property
+    def _chances(self) -> Chances:
+        """How likely tokens become others, from the training pairs; from some of them where there are very many."""
+        rows = self.rows["train"]
+        read, own = (self.arrays[name][rows] for name in (SOURCE, TEXT))
+        cells = ((read > 0).sum(axis=1) + 1) * (own > 0).sum(axis=1)
+        some = _spread(np.arange(len(rows)), max(1, int(len(rows) * self.cells / max(int(cells.sum()), 1))))
+        # Without the boundary that each text begins with.
+        source, target = ([line[line > 0].tolist() for line in side[some]] for side in (read, own[:, 1:]))
+        return learned(source, target, tension=TENSION)
 
     def texts(self, column: str, rows: Array) -> list[str]:
         """Raw texts."""
@@ -290,7 +317,8 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         NEXT: _padded([[*row, BOUNDARY] for row in ids[raw.target]], width),
     }
     rows = {"train": train, VALIDATION: _spread(raw.parts.validation, VALIDATED), TEST: raw.parts.test}
-    wanted = JUDGED if not plan.budget else max(FEWEST_JUDGED, round(JUDGED * min(plan.budget / JUDGED_SECONDS, 1.0)))
+    share = min(plan.budget / JUDGED_SECONDS, 1.0) if plan.budget else 1.0
+    wanted = max(FEWEST_JUDGED, round(JUDGED * share))
     narrator.say(
         f"{len(train):,} pairs to train, {len(raw.parts.validation):,} to validate, {len(raw.parts.test):,} to test; "
         f"{len(sizes):,} tokens that both columns share; texts of up to {encoder.length} tokens are read, "
@@ -303,7 +331,17 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         "findings": [],
     })  # fmt: skip
     judged = _spread(raw.parts.test, wanted)
-    return Material(task, encoder, Field(raw.source, "text"), raw, arrays, rows, judged, sizes)
+    return Material(
+        task,
+        encoder,
+        Field(raw.source, "text"),
+        raw,
+        arrays,
+        rows,
+        judged,
+        sizes,
+        max(FEWEST_CELLS, round(CELLS * share)),
+    )
 
 
 def _encoded(vocabulary: Any, texts: tuple[str, ...]) -> list[list[int]]:

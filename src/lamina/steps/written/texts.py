@@ -17,6 +17,7 @@ from lamina.learn.stream import Stream, scored
 from lamina.modalities.text import Encoder
 from lamina.model.decoding import drawn, written
 from lamina.narrate import Narrator
+from lamina.networks.transfer import causal
 from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.run import Run
@@ -91,6 +92,11 @@ class Material:
         held = self.parts[VALIDATION]
         places = np.linspace(0, max(0, len(held) - PROMPT_TOKENS - 1), 3).astype(np.int64)
         return tuple(self.task.tokens.decode(held[place : place + PROMPT_TOKENS].tolist()) for place in places)
+
+    def fill(self, network: Any) -> None:
+        """The given model's weights, where one is given."""
+        if self.model is not None:
+            causal.fill(network, self.model)
 
     def sample(self, learner: Learner) -> str:
         """What the network writes on from the first prompt, with a draw of its own that nothing else depends on."""

@@ -1,23 +1,17 @@
-"""Word by word: each word becomes the one that it most often stands beside, by a table that is learned by EM.
-
-IBM Model 1 (Brown et al. 1993, "The mathematics of statistical machine translation"): every word of a text comes from
-one word of the other text, or from none, wherever they stand. NumPy only.
-"""
+"""Word by word: each word becomes the one that it most likely stands for (`lamina.steps.written.alignment`)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from lamina.evaluate.translation import words
+from lamina.steps.written.alignment import ROUNDS, learned
 
-Array = np.ndarray[Any, Any]
-
-ROUNDS = 5
 MOST_PAIRS = 8_000
 """Pairs of texts that are learned from, at most."""
 LONGEST = 60
@@ -44,32 +38,18 @@ class WordTable:
         """Learn from pairs of texts."""
         read, written = _Coded(), _Coded()
         read.code(NOTHING)
-        groups, pairs_of = [], []
-        for source, target in zip(sources[:MOST_PAIRS], targets[:MOST_PAIRS], strict=True):
-            own = [0, *(read.code(word.lower()) for word in words(source)[:LONGEST])]
-            theirs = [written.code(word) for word in words(target)[:LONGEST]]
-            # For each word that is written all those that it may come from, one after the other.
-            pairs_of.append(np.stack([np.tile(own, len(theirs)), np.repeat(theirs, len(own))], axis=1))
-            groups.append(np.full(len(theirs), len(own)))
-        both = np.concatenate(pairs_of).astype(np.int64)
-        pairs, place = np.unique(both[:, 0] * len(written.words) + both[:, 1], return_inverse=True)
-        source_of, target_of = pairs // len(written.words), pairs % len(written.words)
-        lengths = np.concatenate(groups)
-        starts = np.cumsum(lengths) - lengths
-        chances = np.ones(len(pairs))
-        for _ in range(rounds):
-            each = chances[place]
-            share = each / np.repeat(np.add.reduceat(each, starts), lengths)
-            counts = np.bincount(place, weights=share, minlength=len(pairs))
-            chances = counts / np.bincount(source_of, weights=counts)[source_of]
-        order = np.lexsort((-chances, source_of))
-        firsts = order[np.unique(source_of[order], return_index=True)[1]]
-        best = {read.words[source_of[pair]]: written.words[target_of[pair]] for pair in firsts.tolist()}
+        found = learned(
+            [[read.code(word.lower()) for word in words(text)[:LONGEST]] for text in sources[:MOST_PAIRS]],
+            [[written.code(word) for word in words(text)[:LONGEST]] for text in targets[:MOST_PAIRS]],
+            rounds,
+        )
+        best, _ = found.likeliest(len(read.words), 1)
+        seen = np.unique(found.read).tolist()
         table = {
             (read.words[one], written.words[other]): float(chance)
-            for one, other, chance in zip(source_of.tolist(), target_of.tolist(), chances, strict=True)
+            for one, other, chance in zip(found.read.tolist(), found.written.tolist(), found.chance, strict=True)
         }
-        return cls(best, table)
+        return cls({read.words[word]: written.words[int(best[word, 0])] for word in seen}, table)
 
     def translate(self, text: str) -> str:
         """Each word by itself; an unknown one stays."""
