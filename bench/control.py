@@ -1,6 +1,6 @@
 """Learning to act, beside stable-baselines3: mean return of fresh episodes, and steps a second while it learns.
 
-    python -m bench control [NAME ...] [--seeds 3] [--environments FOLDER]
+    python -m bench control [NAME ...] [--seeds 3] [--peer-seeds 3] [--environments FOLDER]
 
 Both use one thread, the same environment and networks of one size; each has the settings that its own authors
 recommend, and as many steps unless these say otherwise (then the table does). They run in turn, seed by seed.
@@ -108,7 +108,8 @@ def summary(job: Job, lamina: Sequence[dict[str, Any]], peer: Sequence[dict[str,
             }
             found[name]["runs"] = list(runs)
     if peer:
-        ratios = [one["steps_per_second"] / other["steps_per_second"] for one, other in zip(lamina, peer, strict=True)]
+        pairs = zip(lamina, peer, strict=False)
+        ratios = [one["steps_per_second"] / other["steps_per_second"] for one, other in pairs]
         found["pace ratio"] = _machine.spread(ratios)
     return found
 
@@ -127,13 +128,18 @@ def page(found: dict[str, Any]) -> str:
     head = (f"{job['world']}, {job['method']}", "steps", "mean return", "steps a second", "seconds")
     table = _machine.markdown((*head, f"seconds until {job['wanted']:g}"), rows)
     pace = f"\n\nSteps a second, ratio: {_machine.around(found['pace ratio'])}." if "pace ratio" in found else ""
-    return f"{table}\n\n{found['seeds']} seeds.{pace}"
+    peer = found.get("stable-baselines3", {"runs": []})["runs"]
+    fewer = f" ({len(peer)} of stable-baselines3)" if 0 < len(peer) < found["seeds"] else ""
+    return f"{table}\n\n{found['seeds']} seeds{fewer}.{pace}"
 
 
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench control", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(JOBS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--peer-seeds", type=int, help="of the peer, which takes longer; as many as Lamina's unless said"
+    )
     parser.add_argument("--environments", default=".venv-peers", help="where the peer's environment is made")
     parser.add_argument("--alone", action="store_true", help="Lamina without the peer")
     arguments = parser.parse_args(words)
@@ -146,7 +152,7 @@ def main(words: Sequence[str]) -> int:
         for seed in range(arguments.seeds):
             own.append(lamina_run(job, seed))
             print(name, seed, "lamina", own[-1], flush=True)
-            if python is not None:
+            if python is not None and seed < (arguments.peer_seeds or arguments.seeds):
                 other.append(peer_run(python, job, seed))
                 print(name, seed, "stable-baselines3", other[-1], flush=True)
         _machine.keep(f"control-{name}", summary(job, own, other))
