@@ -56,8 +56,8 @@ class Lexicon(nn.Module):
         """
         rows, steps, _ = looks.shape
         source = source.long()
-        found = (looks.unsqueeze(3) * self.chances[source].unsqueeze(1)).flatten(2)
+        found = (looks.unsqueeze(3) * (self.chances[source] / FLOOR).unsqueeze(1)).flatten(2)
         # Padding looks nowhere, so what it stands for weighs nothing.
         tokens = self.tokens[source].long().flatten(1).unsqueeze(1).expand(-1, steps, -1)
-        whole = found.new_zeros((rows, steps, vocabulary)).scatter_add(2, tokens, found)
-        return torch.log1p(whole / FLOOR)
+        # The logarithm of 1 and more, not log1p: its gradient takes one pass over all tokens less.
+        return found.new_ones((rows, steps, vocabulary)).scatter_add(2, tokens, found).log()
