@@ -135,8 +135,8 @@ def looks(learner: Learner, material: Material) -> tuple[Exhibit, ...]:
         names = [[_spelled(material, token) for token in tokens[0].tolist()] for tokens in (source, own)]
         pairs = [f"{name} ← {names[0][int(share.argmax())]}" for name, share in zip(names[1][1:], shares, strict=False)]
         found.append(f"{material.texts(material.raw.source, np.array([row]))[0]} ▸ {', '.join(pairs)}")
-    network: Any = learner.network
-    where = "to find it in its lexicon" if network.lexicon is not None else "in the mean of all layers and heads"
+    own_lexicon = getattr(learner.network, "lexicon", None) is not None
+    where = "to find it in its lexicon" if own_lexicon else "in the mean of all layers and heads"
     text = (
         "Each token of the reference, and the token of the source that the network looked at most when it had to write "
         f"it, {where}. Words that stand for each other are often seen; it is no proof."
