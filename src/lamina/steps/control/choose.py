@@ -24,6 +24,10 @@ DEFAULT_SECONDS = 600.0
 MEASURED = 3.0
 """Seconds of learning on trial, to know the pace."""
 MOST_STEPS = 20_000_000
+VALIDATED = 0.3
+"""Steps of validations, at most, for each step that is learned from: they cost as much, and teach nothing."""
+FEWEST_EVALUATIONS, EVALUATIONS = 5, 12
+"""Validations: where episodes are long beside the training, and otherwise."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def choose(
     return plan, seconds
 
 
-_FIXED = ("training.steps", "training.threads")
+_FIXED = ("training.steps", "training.threads", "training.evaluations")
 
 
 def decided(world: World, plan: Plan, sets: Collection[str], given: Plan | None) -> Plan:
@@ -124,7 +128,9 @@ def decided(world: World, plan: Plan, sets: Collection[str], given: Plan | None)
         method=replace(plan.method, name=name, options=dict(recipe.options)),
         optimizer=OptimizerPlan("adam", recipe.learning_rate, 0.0),
         schedule=recipe.schedule,
-        training=TrainingPlan(epochs=1.0, steps=recipe.steps, batch_size=1, clip=0.5, threads=0, evaluations=12),
+        training=TrainingPlan(
+            epochs=1.0, steps=recipe.steps, batch_size=1, clip=0.5, threads=0, evaluations=EVALUATIONS
+        ),
         reasons=reasons,
     )
     return plan.with_set(sets)
@@ -179,7 +185,25 @@ def _measured(
         reasons["training.steps"] = f"{steps:,}, at {pace:,.0f} a second as measured" + (
             ": what the budget has time for" if seconds else ""
         )
-    return replace(plan, training=replace(plan.training, threads=threads, steps=steps)), reasons, seconds
+    training = replace(plan.training, threads=threads, steps=steps)
+    if "training.evaluations" not in fixed:
+        training = replace(training, evaluations=evaluations(steps, player.episodes * player.world.longest))
+    return replace(plan, training=training), reasons, seconds
+
+
+def evaluations(steps: int, validation: int) -> int:
+    """How often to validate.
+
+    Args:
+        steps: in the environment that are learned from.
+        validation: steps that one validation takes at most; 0 where nobody knows.
+
+    >>> evaluations(1_000_000, 20_000), evaluations(100_000, 10_000), evaluations(100_000, 0)
+    (12, 5, 12)
+    """
+    if not validation:
+        return EVALUATIONS
+    return int(min(max(VALIDATED * steps / validation, FEWEST_EVALUATIONS), EVALUATIONS))
 
 
 def _pace(player: Player) -> float:
