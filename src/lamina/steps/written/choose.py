@@ -22,6 +22,9 @@ PREPARED = 0.7
 TOKENS_PER_WEIGHT = 8.0
 """Tokens that a network sees, in the time there is, for each of its weights: larger ones would be cut off too early,
 smaller ones would have nothing more to learn (Hoffmann et al. 2022 found 20 at the scale of billions)."""
+READ_TOKENS_PER_WEIGHT = 4.0
+"""The same where a text is read: what is learned is not the text but how to read, of which small networks get little,
+and half of the weights see the other text."""
 WEIGHTS_PER_TOKEN = 4.0
 """Weights for each token of the training text, at most: more learn it by heart."""
 SIZES = ((64, 2, 2), (96, 3, 3), (128, 4, 4), (192, 4, 6), (256, 5, 8), (384, 6, 6), (512, 8, 8), (768, 12, 12))
@@ -136,13 +139,14 @@ def size(extent: Extent, vocabulary: int, budget: float) -> tuple[tuple[int, int
         own = 12 * width * width * depth
         return work / (3 * (own * (1 + extent.read) + vocabulary * width))
 
+    least = READ_TOKENS_PER_WEIGHT if extent.read else TOKENS_PER_WEIGHT
     chosen, why = SIZES[0], "there is little time, and a small network gets further in it"
     for width, depth, heads in SIZES:
         weights = 12 * width * width * depth + vocabulary * width
         if weights > WEIGHTS_PER_TOKEN * extent.tokens:
             why = f"{extent.tokens:,} tokens of training text; a larger one would learn them by heart"
             break
-        if seen(width, depth) < TOKENS_PER_WEIGHT * weights:
+        if seen(width, depth) < least * weights:
             why = "as large as there is time to train"
             break
         chosen, why = (width, depth, heads), "the largest that is tried unasked"
