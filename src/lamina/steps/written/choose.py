@@ -22,9 +22,6 @@ PREPARED = 0.7
 TOKENS_PER_WEIGHT = 8.0
 """Tokens that a network sees, in the time there is, for each of its weights: larger ones would be cut off too early,
 smaller ones would have nothing more to learn (Hoffmann et al. 2022 found 20 at the scale of billions)."""
-READ_TOKENS_PER_WEIGHT = 4.0
-"""The same where a text is read: what is learned is not the text but how to read, of which small networks get little,
-and half of the weights see the other text."""
 WEIGHTS_PER_TOKEN = 4.0
 """Weights for each token of the training text, at most: more learn it by heart."""
 SIZES = ((64, 2, 2), (96, 3, 3), (128, 4, 4), (192, 4, 6), (256, 5, 8), (384, 6, 6), (512, 8, 8), (768, 12, 12))
@@ -91,7 +88,7 @@ def decided(request: Request, material: Material, plan: Plan, given: Plan | None
     device = hardware.detect().device.type
     vocabulary = int(material.task.tokens.get_vocab_size())
     (width, depth, heads), passes, reason = size(extent, vocabulary, plan.budget)
-    dropout, why = dropout_for(passes)
+    dropout, why = dropout_for(passes, weights_of(width, depth, vocabulary) / max(extent.tokens, 1))
     reads = bool(material.task.reads)
     name = "encoder_decoder" if reads else "decoder"
     batch = max(extent.batch, round(TOKENS_PER_STEP[device] / extent.length))
@@ -139,23 +136,35 @@ def size(extent: Extent, vocabulary: int, budget: float) -> tuple[tuple[int, int
         own = 12 * width * width * depth
         return work / (3 * (own * (1 + extent.read) + vocabulary * width))
 
-    least = READ_TOKENS_PER_WEIGHT if extent.read else TOKENS_PER_WEIGHT
     chosen, why = SIZES[0], "there is little time, and a small network gets further in it"
     for width, depth, heads in SIZES:
-        weights = 12 * width * width * depth + vocabulary * width
+        weights = weights_of(width, depth, vocabulary)
         if weights > WEIGHTS_PER_TOKEN * extent.tokens:
             why = f"{extent.tokens:,} tokens of training text; a larger one would learn them by heart"
             break
-        if seen(width, depth) < least * weights:
+        if seen(width, depth) < TOKENS_PER_WEIGHT * weights:
             why = "as large as there is time to train"
             break
         chosen, why = (width, depth, heads), "the largest that is tried unasked"
     return chosen, seen(*chosen[:2]) / max(extent.tokens, 1), why
 
 
-def dropout_for(passes: float) -> tuple[float, str]:
-    """(Chance, reason): what is seen often is learned by heart, unless some of it is left out."""
+def weights_of(width: int, depth: int, vocabulary: int) -> int:
+    """Of a network that writes, about; the part that reads is left out."""
+    return 12 * width * width * depth + vocabulary * width
+
+
+def dropout_for(passes: float, weights_per_token: float) -> tuple[float, str]:
+    """(Chance, reason): what is seen often is learned by heart, unless some of it is left out.
+
+    Args:
+        passes: about how often each text is seen.
+        weights_per_token: of the training text; a network with fewer weights than it has tokens can learn little of it
+            by heart, and needs them all.
+    """
     for most, chance in ((2.0, 0.0), (6.0, 0.1)):
         if passes <= most:
             return chance, f"{chance:g}: every text is seen at most {most:g} times or so in the time there is"
+    if weights_per_token < 1:
+        return 0.1, "0.1: every text is seen many times, but there are fewer weights than tokens to be learned"
     return 0.2, "0.2: every text is seen many times"
