@@ -24,10 +24,8 @@ DEFAULT_SECONDS = 600.0
 MEASURED = 3.0
 """Seconds of learning on trial, to know the pace."""
 MOST_STEPS = 20_000_000
-VALIDATED = 0.3
-"""Steps of validations, at most, for each step that is learned from: they cost as much, and teach nothing."""
 FEWEST_EVALUATIONS, EVALUATIONS = 5, 12
-"""Validations: where episodes are long beside the training, and otherwise."""
+"""Validations: where they would take longer than the learning, and otherwise."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Recipe:
         network: options of dense layers.
         steps: in the environment, that it profits from where there is no budget.
         options: of the method.
+        validated: steps of validations, about, for each step that is learned from; the fewer, the quicker a step is
+            learned from.
         reason: why this method.
     """
 
@@ -48,21 +48,22 @@ class Recipe:
     network: dict[str, Any]
     steps: int
     options: dict[str, Any]
+    validated: float
     reason: str
 
 
 RECIPES: dict[str, Recipe] = {
     "ppo": Recipe(
-        1e-3, SchedulePlan("linear", 0.0), {"width": 64, "depth": 2, "activation": "tanh"}, 1_000_000, {},
+        1e-3, SchedulePlan("linear", 0.0), {"width": 64, "depth": 2, "activation": "tanh"}, 1_000_000, {}, 0.3,
         "the method that needs the least tuning, and it learns from many copies at once",
     ),
     "dqn": Recipe(
         # A falling rate keeps what was reached: at a constant one policies come and go to the end.
-        5e-4, SchedulePlan("linear", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 400_000, {},
+        5e-4, SchedulePlan("linear", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 400_000, {}, 3.0,
         "values of actions, learned from a memory of what has happened",
     ),
     "sac": Recipe(
-        1e-3, SchedulePlan("constant", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 100_000, {},
+        1e-3, SchedulePlan("constant", 0.0), {"width": 256, "depth": 2, "activation": "relu"}, 100_000, {}, 3.0,
         "actions are bounded numbers: it needs the fewest steps in the environment for these",
     ),
 }  # fmt: skip
@@ -187,23 +188,26 @@ def _measured(
         )
     training = replace(plan.training, threads=threads, steps=steps)
     if "training.evaluations" not in fixed:
-        training = replace(training, evaluations=evaluations(steps, player.episodes * player.world.longest))
+        longest = player.episodes * player.world.longest
+        often = evaluations(steps, longest, RECIPES[plan.method.name].validated)
+        training = replace(training, evaluations=often)
     return replace(plan, training=training), reasons, seconds
 
 
-def evaluations(steps: int, validation: int) -> int:
+def evaluations(steps: int, validation: int, share: float) -> int:
     """How often to validate.
 
     Args:
         steps: in the environment that are learned from.
         validation: steps that one validation takes at most; 0 where nobody knows.
+        share: steps of all validations, about, for each of those.
 
-    >>> evaluations(1_000_000, 20_000), evaluations(100_000, 10_000), evaluations(100_000, 0)
+    >>> evaluations(1_000_000, 20_000, 0.3), evaluations(100_000, 10_000, 0.3), evaluations(100_000, 0, 0.3)
     (12, 5, 12)
     """
     if not validation:
         return EVALUATIONS
-    return int(min(max(VALIDATED * steps / validation, FEWEST_EVALUATIONS), EVALUATIONS))
+    return int(min(max(share * steps / validation, FEWEST_EVALUATIONS), EVALUATIONS))
 
 
 def _pace(player: Player) -> float:
