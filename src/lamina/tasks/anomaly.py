@@ -73,6 +73,7 @@ class Task:
         rate: the share of ordinary rows that may raise an alarm.
         levels: `LEVELS` quantiles of ordinary rows' scores (validation part), ascending; empty before calibration.
         cut: how rows are cut from one long series; the scores that `levels` are of are then those of its steps.
+        limit: the score above which an alarm is raised; None before calibration and in older files.
     """
 
     task: ClassVar[str] = "anomaly"
@@ -82,6 +83,7 @@ class Task:
     rate: float = 0.01
     levels: tuple[float, ...] = ()
     cut: Cut | None = None
+    limit: float | None = None
 
     @property
     def width(self) -> int:
@@ -89,7 +91,9 @@ class Task:
 
     @property
     def threshold(self) -> float:
-        """The score from which on an alarm is raised; infinite before calibration."""
+        """The score above which an alarm is raised; infinite before calibration."""
+        if self.limit is not None:
+            return self.limit
         if not self.levels:
             return math.inf
         return float(np.interp(1 - self.rate, np.linspace(0, 1, len(self.levels)), self.levels))
@@ -99,9 +103,17 @@ class Task:
         return output.float().mean(dim=1)
 
     def calibrated(self, output: Array) -> Self:
-        """With the quantiles of the scores of ordinary rows."""
-        scores = np.asarray(output, np.float64)[:, 0]
-        return replace(self, levels=tuple(map(float, np.quantile(scores, np.linspace(0, 1, LEVELS)))))
+        """With the quantiles of the scores of ordinary rows, and the limit that the rate asks for.
+
+        A new ordinary row's score is as likely to fall into any of the places between n known ones. So it is above the
+        k-th lowest with a chance of (n + 1 - k) / (n + 1), however few there are (Vovk, Gammerman & Shafer 2005,
+        "Algorithmic learning in a random world"); of fewer rows than one alarm is worth the highest is the limit.
+        """
+        scores = np.sort(np.asarray(output, np.float64)[:, 0])
+        # What is a whole number but for the rounding is not to be rounded up.
+        place = min(math.ceil((len(scores) + 1) * (1 - self.rate) - 1e-9), len(scores))
+        levels = tuple(map(float, np.quantile(scores, np.linspace(0, 1, LEVELS))))
+        return replace(self, levels=levels, limit=float(scores[max(place, 1) - 1]))
 
     def rarity(self, scores: Array) -> Array:
         """[row]: the share of ordinary rows that are less strange, 0 to 1."""
@@ -150,4 +162,5 @@ class Task:
             raise ValueError("a place of no size")
         levels = tuple(float(level) for level in state["levels"])
         cut = None if state.get("cut") is None else Cut.restore(state["cut"])
-        return cls(str(state["name"]), places, float(state["rate"]), levels, cut)
+        limit = None if state.get("limit") is None else float(state["limit"])
+        return cls(str(state["name"]), places, float(state["rate"]), levels, cut, limit)
