@@ -67,9 +67,14 @@ def _judged(trained: Trained, task: embed.Task, vectors: Array) -> TargetResult:
     if trained.labels is None:
         text = f"{NO_LABELS}; the vectors fill {spread:.0%} of their space.{fallen(spread)}"
         return TargetResult(task.name, "embed", figures, text, "even")
-    scores, compared, rows = _probed(trained, task, trained.labels, vectors)
+    parts = trained.prepared.split
+    for rows, part in ((parts.train, "training"), (parts.test, "test")):
+        if (trained.labels.codes(rows)[0] < 0).all():
+            text = f"The labels cannot judge: no {part} row has one. The vectors fill {spread:.0%} of their space."
+            return TargetResult(task.name, "embed", figures, f"{text}{fallen(spread)}", "even")
+    scores, compared, labelled = _probed(trained, task, trained.labels, vectors)
     primary = next(iter(scores))
-    kind, text = verdict(primary, scores[primary], trained.seconds, compared, rows)
+    kind, text = verdict(primary, scores[primary], trained.seconds, compared, labelled)
     text = f"Judged by {trained.labels.name}, which nothing was learned from. {text}{fallen(spread)}"
     return TargetResult(task.name, "embed", {**scores, **figures}, text, kind, compared)
 
@@ -85,7 +90,8 @@ def _probed(trained: Trained, task: embed.Task, labels: Labels, vectors: Array) 
     fresh = untrained(trained.plan, trained.prepared, hardware.detect().device, trained.base)
     blank = [trained.outputs(task, rows, fresh) for rows in (parts.train, parts.test)]
     others = [judge.probes(judge.UNTRAINED, blank[0], known, blank[1][kept], truth[kept], seed)]
-    plain, tested_on, rows = simple.vectors(trained.prepared, parts.train, parts.test, seed)
+    # Of the rows that can teach a probe: a sample of all would hold few of them, where few are labelled.
+    plain, tested_on, rows = simple.vectors(trained.prepared, parts.train[known >= 0], parts.test, seed)
     places = np.searchsorted(parts.train, rows)
     others.append(judge.probes(judge.PLAIN, plain, known[places], tested_on[kept], truth[kept], seed))
     return *judge.compared(judged, others, len(kept), seed), len(kept)

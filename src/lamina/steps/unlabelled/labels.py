@@ -38,13 +38,14 @@ class Labels:
 
 
 def labels_of(table: Table, schema: Schema) -> Labels | None:
-    """The first column of labels, if there is one."""
+    """The first column of labels, if there is one that is not empty."""
     fields = schema.with_role("label")
     if not fields:
         return None
     column = fields[0].columns[0]
     parts = [canonical(chunk[column]) for _, chunk in table.chunks(np.arange(len(table)), [column])]
-    return Labels(fields[0].name, np.concatenate([np.asarray(part, dtype=object) for part in parts]))
+    values = np.concatenate([np.asarray(part, dtype=object) for part in parts])
+    return Labels(fields[0].name, values) if (values != None).any() else None  # noqa: E711  (element by element)
 
 
 def ordinary(labels: Labels | None, options: Mapping[str, Json]) -> str | None:
@@ -70,8 +71,10 @@ def ordinary(labels: Labels | None, options: Mapping[str, Json]) -> str | None:
 
 
 def usual(labels: Labels, rows: Array) -> str:
-    """The commonest label of some rows."""
+    """The commonest label of some rows; of all rows where none of those has one, as when only test rows have."""
     codes, names = labels.codes(rows)
+    if not names:
+        codes, names = labels.codes(np.arange(len(labels.values)))
     return names[int(np.bincount(codes[codes >= 0]).argmax())]
 
 
