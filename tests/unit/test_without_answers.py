@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from memory_table import MemoryTable
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from lamina.data.schema import Field, Schema
 from lamina.data.split import Split
 from lamina.errors import InputError
+from lamina.modalities import Feature
 from lamina.model.search import Index
-from lamina.steps.unlabelled import judge
-from lamina.steps.unlabelled.labels import Labels, of_ordinary, ordinary, usual
+from lamina.plan import Plan, TaskPlan
+from lamina.steps.request import Request
+from lamina.steps.unlabelled import describe, judge
+from lamina.steps.unlabelled.choose import decided
+from lamina.steps.unlabelled.labels import Labels, labels_of, of_ordinary, ordinary, usual
 from lamina.tasks import anomaly, embed
 
 RANDOM = np.random.default_rng(0)
@@ -28,6 +37,31 @@ def test_an_alarm_is_raised_for_the_asked_share_of_ordinary_rows() -> None:
     assert answers[".rarity"].min() >= 0
     assert answers[".rarity"].max() <= 1
     assert np.all(np.diff(answers[".rarity"][np.argsort(output[:, 0])]) >= 0)
+
+
+@pytest.mark.parametrize(("rows", "rate"), [(100_000, 0.001), (1000, 0.003), (199, 0.01), (99, 0.01), (99, 0.05)])
+def test_new_ordinary_rows_raise_alarms_as_often_as_asked(rows: int, rate: float) -> None:
+    """However rare alarms are to be, and however few rows say what is ordinary: on average over such rows."""
+    random = np.random.default_rng(2)
+    shares = []
+    for _ in range(max(1, 100_000 // rows)):
+        task = anomaly.Task("anomaly", rate=rate).calibrated(random.exponential(size=(rows, 1)) ** 3)
+        shares.append(math.exp(-(task.threshold ** (1 / 3))))
+    assert np.mean(shares) == pytest.approx(rate, rel=0.25)
+
+
+def test_a_wish_for_fewer_alarms_than_rows_can_show_is_met_by_the_highest() -> None:
+    scores = np.arange(20.0)[:, None]
+    assert anomaly.Task("anomaly", rate=0.01).calibrated(scores).threshold == 19
+    assert anomaly.Task("anomaly", rate=0.99).calibrated(scores).threshold == 0
+
+
+def test_a_threshold_is_kept_and_that_of_older_files_is_read() -> None:
+    task = anomaly.Task("anomaly", rate=0.001).calibrated(RANDOM.normal(size=(500, 1)))
+    state = json.loads(json.dumps(task.state()))
+    assert anomaly.Task.restore(state) == task
+    older = anomaly.Task.restore({name: part for name, part in state.items() if name != "limit"})
+    assert older.levels[-2] < older.threshold < older.levels[-1]
 
 
 def test_the_strangest_field_is_named() -> None:
@@ -114,10 +148,40 @@ def test_ordinary_rows_are_those_with_the_label() -> None:
     assert train.tolist() == [0, 2]
     assert validation.tolist() == [4, 5]
     assert usual(known, np.arange(7)) == "fine"
+    assert usual(known, np.array([3])) == "fine", "where no training row has a label"
     with pytest.raises(InputError, match="No row is labelled"):
         ordinary(known, {"normal": "good"})
     with pytest.raises(InputError, match="no column of labels"):
         ordinary(None, {"normal": "fine"})
+
+
+def test_a_column_of_labels_that_is_empty_is_none() -> None:
+    schema = Schema((Field("x", "number"), Field("kind", "category", "label")))
+    for values, there in (([None, None], False), ([None, "odd"], True)):
+        assert (labels_of(MemoryTable({"x": [1, 2], "kind": values}), schema) is not None) is there
+
+
+@pytest.mark.parametrize(("known", "part"), [((None, None, "a", "b"), "training"), (("a", "b", None, None), "test")])
+def test_where_a_part_has_no_labels_vectors_are_not_probed(known: tuple[str | None, ...], part: str) -> None:
+    parts = Split(np.arange(2), np.array([], np.int64), np.array([2, 3]), "column", "", ())
+    trained: Any = SimpleNamespace(labels=labels(*known), prepared=SimpleNamespace(split=parts))
+    result = describe._judged(trained, embed.Task("embedding", 2), np.eye(2))
+    assert f"no {part} row has one" in result.verdict
+    assert set(result.scores) == {"spread"}
+
+
+@pytest.mark.parametrize(("name", "keep"), [("anogan", "last"), ("autoencoder", "best")])
+def test_of_a_method_by_stages_the_last_weights_are_kept(name: str, keep: str) -> None:
+    """While the critic still learns, the loss of an encoder that has not begun may be lower than it will ever be."""
+    feature = Feature("image", (16, 16, 1), "uint8")
+    prepared: Any = SimpleNamespace(
+        encoders={"x": SimpleNamespace(feature=feature)}, split=SimpleNamespace(train=np.arange(500))
+    )
+    plan = Plan(task={"anomaly": TaskPlan("anomaly")})
+    request = Request("data", sets=(f"method.name={name}",))
+    assert decided(request, prepared, plan, None).training.keep == keep
+    asked = Request("data", sets=(f"method.name={name}", "training.keep=best"))
+    assert decided(asked, prepared, plan, None).training.keep == "best"
 
 
 def test_search_finds_the_nearest_and_keeps_places() -> None:

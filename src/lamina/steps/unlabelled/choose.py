@@ -36,6 +36,9 @@ EPOCHS = {
     "anogan": 200.0,
 }
 """Passes over the rows that a method profits from, where there is time."""
+BY_STAGES = ("anogan",)
+"""Methods whose losses do not compare over the whole training, for what they are measured by is still learned: no
+evaluation in the middle is the best of all."""
 MOST_SEEN = 5e6
 LEAST_BATCH = 64
 
@@ -140,6 +143,7 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         label_smoothing=0.0,
         patience=0,
         evaluations=12,
+        keep="last" if name in BY_STAGES else training.keep,
     )
     reasons = {
         **plan.reasons,
