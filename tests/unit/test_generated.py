@@ -126,6 +126,10 @@ def test_noise_between_keeps_its_length() -> None:
     one, other = (np.random.default_rng(seed).normal(size=(1, 64)) for seed in (0, 1))
     middle = np.linalg.norm(slerp(one, other, 0.5))
     assert middle == pytest.approx((np.linalg.norm(one) + np.linalg.norm(other)) / 2, rel=0.1)
+    unit = one.astype(np.float32) / np.float32(np.linalg.norm(one))
+    for share in (0.0, 0.3, 1.0):
+        assert slerp(unit, unit, share) == pytest.approx(unit), "from a noise to itself there is but one way"
+    assert slerp(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]]), 0.5).tolist() == [[1.0, 0.0]]
 
 
 def test_a_sheet_is_a_picture() -> None:

@@ -102,8 +102,11 @@ def slerp(one: Array, other: Array, share: float) -> Array:
     """
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     angle = np.arccos(((one * other).sum(axis=1) / np.maximum(lengths, 1e-9)).clip(-1, 1))[:, None]
-    sine = np.maximum(np.sin(angle), 1e-6)
-    found: Array = (np.sin((1 - share) * angle) * one + np.sin(share * angle) * other) / sine
+    sine = np.sin(angle)
+    # In one line there is no circle between them, or there are many: then straight on.
+    bent = sine > 1e-6
+    parts = [np.where(bent, np.sin(part * angle) / np.where(bent, sine, 1.0), part) for part in (1 - share, share)]
+    found: Array = parts[0] * one + parts[1] * other
     return found.astype(one.dtype)
 
 
