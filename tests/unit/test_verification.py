@@ -258,6 +258,14 @@ def test_labels_are_the_folders_that_files_lie_in() -> None:
     assert labels.tolist() == ["ann", "bob", None]
 
 
+def test_folders_of_long_paths_are_not_cut_short() -> None:
+    paths = [f"{'a study of many faces and names ' * 3}/person {number}/picture.png" for number in range(3)]
+    names = tuple(path[:100] + "…" for path in paths)
+    index = Index(np.eye(3, dtype=np.float32)[[0, 2]], np.array([0, 2]), (names[0], names[2]), {})
+    labels = pairs_of.labels_of([{"path": path} for path in paths], index, "")
+    assert labels.tolist() == ["person 0", "person 2"]
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     model: Any = Letters()
     with pytest.raises(InputError, match="reads 2 columns") as error:

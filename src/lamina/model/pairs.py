@@ -157,8 +157,10 @@ def labels_of(data: Any, index: Index, target: str) -> Values:
     if target:
         found = np.concatenate([canonical(chunk.values[target]) for chunk in reader])[index.rows]
         return np.asarray(found, dtype=object)
-    found = np.empty(len(index.names), dtype=object)
-    found[:] = [PurePosixPath(name.replace("\\", "/")).parent.name or None for name in index.names]
+    # Not by the index's names: those of long paths are cut short.
+    paths = np.concatenate([np.asarray(chunk.values["path"], dtype=object) for chunk in reader])[index.rows]
+    found = np.empty(len(paths), dtype=object)
+    found[:] = [PurePosixPath(str(path).replace("\\", "/")).parent.name or None for path in paths]
     return found
 
 
