@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +23,9 @@ from lamina.networks.recommenders import sequential, two_tower
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.recommend import choose, interactions, scores, simple
+from lamina.steps.recommend import choose, interactions, prepare, scores, simple
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
+from lamina.steps.recommend.times import is_time
 from lamina.steps.recommend.understand import DEFAULTS, recognise
 from lamina.tasks.recommend import Task, best, check_options
 
@@ -98,6 +100,17 @@ def test_repetitions_and_low_ratings_are_left_out_and_counted() -> None:
     assert found.low + found.again + len(found.user) == 200
 
 
+def test_a_rating_that_cannot_be_read_is_not_a_low_one() -> None:
+    ratings = ["5"] * 200
+    ratings[7] = "five stars"
+    found = read({**table(), "rating": ratings}, rating="rating", liked=3.0)
+    assert (found.low, found.dropped) == (0, ((7, "no rating"),))
+    with pytest.raises(InputError, match="are no interaction") as caught:
+        read({**table(), "rating": ["five stars"] * 200}, rating="rating", liked=3.0)
+    assert "no rating" in (caught.value.where or "")
+    assert not read({**table(), "rating": ["five stars"] * 200}, rating="rating").dropped
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -133,6 +146,35 @@ def test_columns_are_recognised_by_name_and_content() -> None:
     assert next(field for field in fields if field.name == "noise").role == "ignore"
     _, asked = recognise(MemoryTable(columns), {"item": "title", "about_items": [], "about_users": []})
     assert (asked["item"], asked["about_items"]) == ("title", [])
+
+
+@pytest.mark.parametrize("other", ["runtime", "playtime_forever", "sentiment", "release_date", "birthdate"])
+@pytest.mark.parametrize("when", ["timestamp", "eventTime", "timeSeen", "created_at"])
+def test_the_time_is_that_of_the_interaction(when: str, other: str) -> None:
+    """Neither how long something takes, nor a day that belongs to the item or to the user."""
+    random = np.random.default_rng(0)
+    items, users = random.integers(0, 20, 300), random.integers(0, 30, 300)
+    whose = {"playtime_forever": random.integers(0, 900, 300), "sentiment": random.normal(size=300), "birthdate": users}
+    columns = {
+        "user": users.tolist(),
+        "item": items.tolist(),
+        other: (whose.get(other, items) + 1990).tolist(),
+        when: random.integers(10**9, 2 * 10**9, 300).tolist(),
+    }
+    assert recognise(MemoryTable(columns), {})[1]["time"] == when
+    del columns[when]
+    # Of what is constant for a user, a session with its moment looks like a person with a birthday.
+    assert recognise(MemoryTable(columns), {})[1]["time"] == ("birthdate" if other == "birthdate" else "")
+
+
+def test_dates_are_put_in_order_whichever_way_they_are_written() -> None:
+    days = np.sort(np.random.default_rng(0).integers(0, 300, 200))
+    moments = [date(2021, 1, 1) + timedelta(int(day)) for day in days]
+    for form in ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y"):
+        written = [moment.strftime(form) for moment in moments]
+        assert is_time(np.array(written, dtype=object))
+        found = read({**table(), "time": written}, repeat=True)
+        assert np.all(np.diff(found.row[np.argsort(found.recency)]) > 0), form
 
 
 @pytest.mark.parametrize(
@@ -362,6 +404,20 @@ def test_places_agree_with_the_lists() -> None:
     for row in range(40):
         assert lists[row].tolist() == np.argsort(-given[row], kind="stable")[:10].tolist()
         assert (target[row] - 1 in lists[row]) == (places[row] <= 10)
+
+
+def test_lists_that_are_scored_hold_nothing_of_the_history() -> None:
+    for hidden in (-np.inf, MASKED):
+        found = scores.listed(np.array([[0.5, hidden, 2.0], [1.0, 3.0, hidden]]))
+        assert found.tolist() == [[2, 0, -1], [1, 0, -1]]
+        assert scores.coverage(found[:, :1], 3) == pytest.approx(2 / 3)
+        assert scores.coverage(found[:1], 3) == pytest.approx(2 / 3), "the item that is masked is recommended to nobody"
+
+
+def test_what_is_known_of_a_user_was_known_in_training() -> None:
+    table = MemoryTable({"level": ["gold", "new", None, "new", "gold"]})
+    rows, users, part = np.arange(5), np.array([0, 0, 1, 1, 2]), np.array([TEST, TRAIN, TRAIN, VALIDATION, TEST])
+    assert prepare._first_values(table, "level", rows, users, 4, part).tolist() == ["new", "new", "gold", None]
 
 
 def test_answers_are_lists_without_masked_items() -> None:

@@ -13,6 +13,7 @@ from lamina.data.schema import Json, Values
 from lamina.data.tables import Table
 from lamina.errors import InputError
 from lamina.modalities._canonical import canonical
+from lamina.modalities._instant import day_first_of
 from lamina.modalities._number_text import read_numbers
 from lamina.plan import Plan
 from lamina.steps.recommend.times import are_dates, read_times
@@ -119,15 +120,16 @@ def _raw(table: Table, plan: Plan, options: Mapping[str, Json]) -> _Raw:
     low = 0
     for rows, values, times, parts in _chunks(table, plan, options):
         users, items = canonical(values[options["user"]]), canonical(values[options["item"]])
+        ratings = read_numbers(values[options["rating"]])[0] if options["liked"] else np.zeros(len(rows))
         whole = np.ones(len(rows), bool)
         for name, missing in (
-            (options["user"], users == None), (options["item"], items == None), (options["time"], np.isnan(times))  # noqa: E711
+            (options["user"], users == None), (options["item"], items == None),  # noqa: E711
+            (options["time"], np.isnan(times)), (options["rating"], np.isnan(ratings)),
         ):  # fmt: skip
             dropped += [(int(rows[place]), f"no {name}") for place in np.flatnonzero(missing & whole)]
             whole &= ~missing
         if options["liked"]:
-            ratings = read_numbers(values[options["rating"]])[0]
-            below = whole & ~(ratings >= options["liked"])
+            below = whole & (ratings < options["liked"])
             low += int(below.sum())
             whole &= ~below
         kept = np.flatnonzero(whole)
@@ -150,11 +152,12 @@ def _chunks(
     columns += [options["rating"]] if options["liked"] else []
     column = plan.data.column if plan.data.split == "column" else ""
     columns += [column] if column else []
-    dates = options["time"] and are_dates(
-        table.take(np.arange(min(len(table), 2000)), [options["time"]])[options["time"]]
-    )
+    time = options["time"]
+    dates = bool(time) and are_dates(table.take(np.arange(min(len(table), 2000)), [time])[time])
+    # Decided once, on all dates: the first chunk may hold none that tells.
+    day_first = dates and day_first_of(lambda: (values[time] for _, values in table.chunks(None, [time], CHUNK)))[0]
     for rows, values in table.chunks(None, list(dict.fromkeys(columns)), CHUNK):
-        times = read_times(values[options["time"]], bool(dates)) if options["time"] else rows.astype(np.float64)
+        times = read_times(values[time], dates, day_first) if time else rows.astype(np.float64)
         parts = np.zeros(len(rows), np.int8)
         if column:
             known = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -170,8 +173,8 @@ def _check_dropped(table: Table, plan: Plan, dropped: tuple[tuple[int, str], ...
         raise InputError(
             f"{bad:,} of {total:,} rows are no interaction, more than the {plan.data.bad_rows:.1%} allowed.",
             where="; ".join(shown or [f"{place}: {reason}" for place, reason in table.unreadable[:3]]),
-            fix="Correct them, name other columns (--set task.user=..., task.item=..., task.time=...), or allow more "
-            "with --set data.bad_rows=0.2",
+            fix="Correct them, name other columns (--set task.user=..., task.item=..., task.time=..., "
+            "task.rating=...), or allow more with --set data.bad_rows=0.2",
         )
 
 

@@ -87,7 +87,7 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
     modalities = {field.name: field.modality for field in plan.schema}
     raw_users, about_users = {}, {}
     for name in options["about_users"]:
-        raw_users[name] = _first_values(table, name, found.row, found.user, len(found.users))
+        raw_users[name] = _first_values(table, name, found.row, found.user, len(found.users), found.part)
         trained = np.unique(found.user[found.part == TRAIN])
         encoder = _fitted(modalities[name], raw_users[name][trained])
         if encoder is not None:
@@ -96,7 +96,9 @@ def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
             del raw_users[name]
     learned = (found.part == TRAIN) & (found.item > 0)
     descriptions = {
-        name: _first_values(table, name, found.row[learned], found.item[learned] - 1, len(found.catalogue))
+        name: _first_values(
+            table, name, found.row[learned], found.item[learned] - 1, len(found.catalogue), found.part[learned]
+        )
         for name in options["about_items"]
     }
     parts = [_described(modalities[name], values) for name, values in descriptions.items()]
@@ -147,15 +149,18 @@ def _memory(found: Interactions, steps: int) -> int:
     return int(min(max(longest, steps, SHORTEST_MEMORY), max(LONGEST_HISTORY, steps)))
 
 
-def _first_values(table: Table, column: str, rows: Array, keys: Array, number: int) -> Values:
-    """Object [key]: the first value of a column that is not missing, in the order of `rows`; None without any."""
+def _first_values(table: Table, column: str, rows: Array, keys: Array, number: int, part: Array) -> Values:
+    """Object [key]: the first value of a column that is not missing, in the order of the table; None without any.
+
+    What rows of the training `part` say comes first: those of a later one may already know what is to be foretold.
+    """
     found = np.full(number, None, dtype=object)
-    order = np.argsort(rows, kind="stable")
+    order = np.lexsort((rows, part))
     for start in range(0, len(order), 65_536):
-        part = order[start : start + 65_536]
-        values = table.take(rows[part], [column])[column]
+        some = order[start : start + 65_536]
+        values = table.take(rows[some], [column])[column]
         missing = canonical(values) == None  # noqa: E711  (element by element)
-        for key, value, absent in zip(keys[part].tolist(), values.tolist(), missing.tolist(), strict=True):
+        for key, value, absent in zip(keys[some].tolist(), values.tolist(), missing.tolist(), strict=True):
             if not absent and found[key] is None:
                 found[key] = value
     return found

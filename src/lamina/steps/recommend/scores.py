@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina.steps.recommend.interactions import Asked
-from lamina.tasks.recommend import best
+from lamina.tasks.recommend import HIDDEN, best
 
 Array = np.ndarray[Any, Any]
 TOP = 10
@@ -46,18 +46,24 @@ def by_user(values: Array, users: Array) -> Array:
     return np.bincount(place, weights=values) / counts
 
 
+def listed(scores: Array) -> Array:
+    """int64 [row, TOP]: the best items from 0; -1 where all that is left is in the history, as in a small catalogue."""
+    chosen = best(scores, TOP)
+    return np.where(np.take_along_axis(scores, chosen, axis=1) > HIDDEN, chosen, -1)
+
+
 def answered(answer: Answer, which: Asked, lists: bool = False) -> tuple[Array, Array]:
-    """([row] the target's place in each answer, [row, TOP] the best items from 0 where `lists` are wanted)."""
+    """([row] the target's place in each answer, [row, TOP] as of `listed` where `lists` are wanted)."""
     places, chosen = [], []
     for start in range(0, len(which), BATCH):
         rows = np.arange(start, min(start + BATCH, len(which)))
         scores = answer(rows)
         places.append(ranks(scores, which.target[rows]))
         if lists:
-            chosen.append(best(scores, TOP))
+            chosen.append(listed(scores))
     return np.concatenate(places), np.concatenate(chosen) if lists else np.zeros((0, TOP), np.int64)
 
 
 def coverage(lists: Array, items: int) -> float:
     """The share of the catalogue that is recommended to anybody."""
-    return len(np.unique(lists)) / items
+    return len(np.unique(lists[lists >= 0])) / items

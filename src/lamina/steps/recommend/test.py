@@ -22,9 +22,9 @@ from lamina.steps.finish import Course, versions_of
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION
 from lamina.steps.recommend.learner import Learner
 from lamina.steps.recommend.prepare import Prepared, raw_rows, task_of
-from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, ndcg, ranks, recall
+from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, listed, ndcg, ranks, recall
 from lamina.steps.unlabelled.judge import Judged, Weighted, compared
-from lamina.tasks.recommend import UNLABELLED, best
+from lamina.tasks.recommend import UNLABELLED
 
 Array = np.ndarray[Any, Any]
 PROVEN = 2_000
@@ -44,7 +44,7 @@ class Foretold:
 
     Attributes:
         places: [row], of what was taken, 1 is the first; infinite where it is not in the catalogue.
-        lists: int64 [row, TOP], the best items, from 0.
+        lists: int64 [row, TOP], as of `listed`.
     """
 
     places: Array
@@ -83,7 +83,7 @@ def _own(learner: Learner, prepared: Prepared) -> tuple[Foretold, Array]:
     places, lists, kept = [], [], []
     for rows, scores in learner.outputs(which):
         places.append(ranks(scores, which.target[rows]))
-        lists.append(best(scores, TOP))
+        lists.append(listed(scores))
         kept.append(scores[[row in chosen for row in rows.tolist()]])
     return Foretold(np.concatenate(places), np.concatenate(lists)), np.concatenate(kept)
 
@@ -239,7 +239,7 @@ def _exhibits(prepared: Prepared, own: Foretold) -> tuple[Exhibit, ...]:
         taken, place = int(which.target[row]), own.places[row]
         truth = names[taken - 1] if taken else "an item that is new"
         where = f", place {place:,.0f} of the recommendations" if math.isfinite(place) else ""
-        lines = [names[item] for item in own.lists[row].tolist()]
+        lines = [names[item] for item in own.lists[row].tolist() if item >= 0]
         text = f"Had at last: {'; '.join(had) or 'nothing'}. Then took: {truth}{where}. Recommended were:"
         user = prepared.interactions.users[int(which.user[row])]
         exhibits.append(Exhibit(f"Recommendations for {user}", text, (), (), tuple(lines)))

@@ -41,7 +41,15 @@ _NAMES = {
     r"business|restaurant|recipe|course|news|story|page|url|content|offer|good|material|"
     r"stock[_ ]?code|parent[_ ]?asin|thing|i)",
 }
-_TIME = re.compile(r"time|date|(?:^|[_\-. ])(?:day|ts|when|at|created|month|year)(?:$|[_\-. ])", re.IGNORECASE)
+_TIME = re.compile(
+    r"time(?:s?(?-i:(?![a-z]))|[_\-. ]?stamp)|date|(?:^|[_\-. ])(?:day|ts|when|at|created|month|year)(?:$|[_\-. ])",
+    re.IGNORECASE,
+)
+_DURATION = re.compile(
+    r"(?:play|run|watch|listen|dwell|wait|life|screen|cook|prep|total)[_\-. ]?time|"
+    r"time[_\-. ]?(?:spent|played|watched)",
+    re.IGNORECASE,
+)
 _RATING = re.compile(r"^(?:rating|ratings|stars?|score|overall|grade|vote|preference|[a-z]+[_ ]rating)$", re.IGNORECASE)
 
 
@@ -127,7 +135,7 @@ def recognise(
             free.remove(options[what])
     free = [name for name in free if name != split and not split_reason(name, values[name])]
     if not options.get("time"):
-        options["time"] = next((name for name in free if _TIME.search(name) and is_time(values[name])), "")
+        options["time"] = _time(free, values, texts[options["user"]], texts[options["item"]])
     if not options.get("rating"):
         options["rating"] = next((name for name in free if _RATING.search(name)), "")
     if options["liked"] and not options["rating"]:
@@ -166,6 +174,20 @@ def _by_name(what: str, columns: Sequence[str], texts: Mapping[str, Values]) -> 
         where=f"task.options.{what}",
         fix=f"Name it with --set task.{what}=COLUMN. There are: {', '.join(columns) or 'none'}",
     )
+
+
+def _time(columns: Sequence[str], values: Mapping[str, Values], users: Values, items: Values) -> str:
+    """The column that says when, or "": by its name and values.
+
+    What is constant for each item, such as the day it came out, is never when somebody had it. What is constant for
+    each user may be a birthday, or the moment of a session with all its items: it is taken where there is no other.
+    """
+    found = [
+        name for name in columns
+        if _TIME.search(name) and not _DURATION.search(name) and is_time(values[name])
+        and not _describes(items, canonical(values[name]))
+    ]  # fmt: skip
+    return min(found, key=lambda name: _describes(users, canonical(values[name])), default="")
 
 
 def _comes_again(texts: Values) -> bool:
