@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import gzip
@@ -25,7 +26,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lamina.data.readers import archive, delimited
+from lamina.data.readers import archive, delimited, remote
 from lamina.data.tables import open_table, read_chunks
 from lamina.errors import InputError, MissingDependencyError
 
@@ -791,3 +792,79 @@ def test_pairs_of_a_training_and_a_test_part(tmp_path: Path) -> None:
     found = table.take(np.arange(4), list(table.columns))
     assert found["split"].tolist() == ["train", "train", "test", "test"]
     assert found["mask"].tolist()[:2] == ["train/masks/a.png", "train/masks/b.png"]
+
+
+def test_letters_of_utf_16_are_no_control_characters(tmp_path: Path) -> None:
+    for encoding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "ru.csv").write_bytes("\ufeffимя;город\nИван;Москва\nПётр;Казань\n".encode(encoding))
+        assert rows_of(tmp_path / "ru.csv", tmp_path / "cache")["город"] == ["Москва", "Казань"]
+
+
+def test_links_in_a_circle_are_listed(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/2.png"):
+        write(tmp_path / "p" / name, PNG)
+    for place in ("cat/round", "round"):
+        (tmp_path / "p" / place).symlink_to("round")
+    table = open_table(tmp_path / "p", tmp_path / "cache")
+    assert table.take([0, 1])["path"].tolist() == ["cat/1.png", "dog/2.png"]
+    assert [place for place, _ in table.unreadable] == ["cat/round", "round"]
+    assert sorted(errors_of(tmp_path / "p")) == [1, 3]
+    for name in ("images/1.png", "masks/1.png"):
+        write(tmp_path / "q" / name, PNG)
+    (tmp_path / "q/masks/round.png").symlink_to("round.png")
+    assert len(open_table(tmp_path / "q", tmp_path / "cache")) == 1
+
+
+def test_rows_in_the_log_of_a_database_count_as_a_change(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("INSERT INTO t VALUES (1)")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert len(open_table(tmp_path / "a.db", tmp_path / "cache")) == 1
+        connection.execute("INSERT INTO t VALUES (2)")
+        connection.commit()
+        assert len(open_table(tmp_path / "a.db", tmp_path / "cache")) == 2
+
+
+def test_pictures_in_memory_that_differ_inside_have_different_fingerprints(tmp_path: Path) -> None:
+    pictures = [np.zeros((40, 40)), np.zeros((40, 40))]
+    pictures[1][20, 20] = 1
+    prints = {open_table({"p": [picture] * 2, "y": [1, 2]}, tmp_path / "cache").fingerprint for picture in pictures}
+    assert len(prints) == 2
+
+
+def test_arrays_of_several_axes_in_a_data_frame_keep_their_values(tmp_path: Path) -> None:
+    import pandas
+
+    pictures = [np.arange(1600.0).reshape(40, 40) + n for n in range(2)]
+    found = open_table(pandas.DataFrame({"p": [*pictures, None]}), tmp_path / "cache").take([0, 1, 2])["p"]
+    assert [found[0], found[1], found[2]] == [*(picture.tolist() for picture in pictures), None]
+    with pytest.raises(InputError, match="arrays in column 'p'"):
+        open_table(pandas.DataFrame({"p": [pictures[0], pictures[0][None]]}), tmp_path / "cache")
+
+
+def test_numbers_without_end_in_json(tmp_path: Path) -> None:
+    endless = "9" * 5000
+    (tmp_path / "a.jsonl").write_text(f'{{"a": 1}}\n{{"a": {endless}}}\n{{"a": 3}}\n')
+    assert errors_of(tmp_path / "a.jsonl") == {1: "line 2: a whole number of thousands of digits"}
+    (tmp_path / "a.json").write_text(f'[{{"a": 1}}, {{"a": {endless}}}]')
+    with pytest.raises(InputError, match="thousands of digits") as raised:
+        open_table(tmp_path / "a.json", tmp_path / "cache")
+    assert "record 2" in str(raised.value)
+
+
+def test_an_address_that_ends_in_dots_leaves_its_folder_alone(tmp_path: Path) -> None:
+    kept = write(tmp_path / "downloads/other/a.csv", "a\n1\n")
+    with pytest.raises(InputError):
+        remote.download("http://127.0.0.1:9/x/%2e%2e", tmp_path)
+    assert "/.." not in str(remote._target("http://127.0.0.1:9/x/%2e%2e", tmp_path))
+    assert kept.exists()
+
+
+def test_a_name_too_long_for_the_disk_is_said(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("x" * 300 + ".csv", "a,b\n1,2\n")
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        open_table(tmp_path / "a.zip", tmp_path / "cache")

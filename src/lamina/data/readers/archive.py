@@ -146,3 +146,9 @@ def _archive_errors(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path.name} has a member that is both a file and a folder.", where=str(path), fix="Pack it again."
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path.name} cannot be unpacked: {error.strerror or error}.",
+            where=str(path),
+            fix="Free disk space, point LAMINA_CACHE to a folder on another disk, or extract it yourself.",
+        ) from None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lamina.data.readers import paired
-from lamina.data.readers.locate import MEDIA, PARQUET, TABLES, file_hash, stem, suffix
+from lamina.data.readers.locate import MEDIA, PARQUET, TABLES, file_hash, leads_nowhere, stem, suffix
 from lamina.data.readers.source import Collection, Part, RowChunk, Source, object_array
 from lamina.errors import InputError
 
@@ -94,7 +94,8 @@ def _pairs(root: Path, pairs: Sequence[paired.Pair]) -> Collection:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            return sorted((item for item in found if not _is_hidden(item.name)), key=lambda item: item.name)
+            usable = (item for item in found if not _is_hidden(item.name) and not leads_nowhere(item))
+            return sorted(usable, key=lambda item: item.name)
     except PermissionError:
         raise InputError(f"{folder} may not be opened.", where=str(folder), fix="Give yourself permission.") from None
 
@@ -226,7 +227,7 @@ def walk(root: Path) -> list[File]:
                 for item in items:
                     if _is_hidden(item.name):
                         continue
-                    if item.is_dir():
+                    if not leads_nowhere(item) and item.is_dir():
                         enter(item.path, f"{prefix}{item.name}/")
                     else:
                         found.append(_file(item, prefix + item.name))
@@ -241,7 +242,8 @@ def _file(item: os.DirEntry[str], path: str) -> File:
     try:
         status = item.stat()
     except OSError as error:
-        reason = "a link to a file that does not exist" if item.is_symlink() else f"cannot be read: {error.strerror}"
+        gone = item.is_symlink() and isinstance(error, FileNotFoundError)
+        reason = "a link to a file that does not exist" if gone else f"cannot be read: {error.strerror}"
         return File(path, reason, "")
     stamp = f"{status.st_size} {status.st_mtime_ns}"
     if not path.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in path):

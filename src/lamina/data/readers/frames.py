@@ -69,10 +69,22 @@ def _from_pandas(arrow: Any, frame: Any) -> Any:
         try:
             columns.append(arrow.Array.from_pandas(series))
         except (arrow.ArrowInvalid, arrow.ArrowTypeError, arrow.ArrowNotImplementedError):
-            columns.append(
-                arrow.array([None if _is_missing(value) else str(value) for value in series], arrow.string())
-            )
+            columns.append(_converted(arrow, series))
     return arrow.Table.from_arrays(columns, names=names)
+
+
+def _converted(arrow: Any, series: Any) -> Any:
+    """An Arrow array of values that are not of one kind: arrays of several axes as nested lists, others as text."""
+    values = [None if _is_missing(value) else value for value in series]
+    if all(value is None or isinstance(value, np.ndarray) for value in values):
+        try:
+            return arrow.array([None if value is None else value.tolist() for value in values])
+        except (arrow.ArrowInvalid, arrow.ArrowTypeError):
+            raise InputError(
+                f"The arrays in column {str(series.name)!r} do not have the same number of axes and kind of values.",
+                fix="Give arrays that are alike.",
+            ) from None
+    return arrow.array([None if value is None else str(value) for value in values], arrow.string())
 
 
 def _is_missing(value: Any) -> bool:
@@ -176,5 +188,12 @@ def content_hash(source: Source) -> str:
     for chunk in source.chunks(4096):
         for name, values in chunk.values.items():
             digest.update(f"{name} {values.dtype} {len(values)}".encode())
-            digest.update("\0".join(map(repr, values)).encode() if values.dtype == object else values.tobytes())
+            digest.update("\0".join(map(_spelled, values)).encode() if values.dtype == object else values.tobytes())
     return digest.hexdigest()
+
+
+def _spelled(value: Any) -> str:
+    """A value in full: NumPy leaves out the middle of a large array, where a picture has its content."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_spelled, value))}]"
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)

@@ -13,6 +13,8 @@ from lamina.data.readers.source import Columns, Record, RowChunk, Source, Unit, 
 from lamina.errors import InputError
 
 _BLOCK = 1 << 18
+_ENDLESS = "a whole number of thousands of digits"
+"""Python refuses to read such a one."""
 
 
 def read(path: Path) -> Source:
@@ -70,7 +72,9 @@ def _is_one_document(path: Path, text: str, encoding: str) -> bool:
     first = text.split("\n", 1)[0].strip()
     try:
         json.loads(first)
-    except json.JSONDecodeError:
+    except RecursionError:
+        return False
+    except ValueError:
         if path.suffix.lower() != ".json":
             return False
         return not any(_is_object(line) for line in text.split("\n")[1:50]) or _is_whole_object(path, encoding)
@@ -80,7 +84,7 @@ def _is_one_document(path: Path, text: str, encoding: str) -> bool:
 def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -107,6 +111,8 @@ def _line(line: str | bytes, encoding: str, where: str) -> dict[str, Any] | Unre
             value = _valid(value)
     except json.JSONDecodeError as error:
         return Unreadable(f"{where}: not valid JSON: {error.msg} at character {error.colno}")
+    except ValueError:
+        return Unreadable(f"{where}: {_ENDLESS}")
     except RecursionError:
         return Unreadable(f"{where}: nested too deeply")
     return _row(value, where)
@@ -175,6 +181,10 @@ def _array(path: Path, encoding: str) -> Iterator[Record]:
                     ) from None
                 window, at, block = window[at:] + more, 0, block * 2
                 continue
+            except ValueError:
+                raise InputError(
+                    f"{path.name} holds {_ENDLESS}.", where=f"{path.name}, record {number + 1}", fix="Write it as text."
+                ) from None
             except RecursionError:
                 raise InputError(
                     f"{path.name} is nested too deeply.", where=f"{path.name}, record {number + 1}", fix="Flatten it."

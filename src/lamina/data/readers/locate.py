@@ -9,6 +9,7 @@ import difflib
 import gzip
 import hashlib
 import lzma
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,8 +151,19 @@ def open_bytes(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
+def leads_nowhere(item: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a link in a circle, of which not even its kind can be asked."""
+    try:
+        item.is_file()
+    except OSError:
+        return True
+    return False
+
+
 def file_hash(path: Path, *more: str) -> str:
     """BLAKE2b of the file's bytes (and of `more`), streamed; 32 hexadecimal digits.
+
+    Of an SQLite database the rows that are still in its write-ahead log count as well.
 
     Raises:
         InputError: the file is empty or may not be read.
@@ -166,6 +178,9 @@ def file_hash(path: Path, *more: str) -> str:
         raise InputError(f"{path.name} is empty.", where=str(path), fix="Give a file with data in it.")
     for text in more:
         digest.update(text.encode())
+    log = path.with_name(f"{path.name}-wal")
+    if suffix(path) in SQLITE and log.is_file() and log.stat().st_size:
+        digest.update(file_hash(log).encode())
     return digest.hexdigest()
 
 
@@ -277,7 +292,9 @@ def _refuse_other_formats(path: Path, head: bytes) -> None:
             f"{path.name} is only a Git LFS pointer to the data.", where=str(path), fix="Fetch the file: git lfs pull"
         )
     controls = sum(head[:4096].count(code) for code in (*range(1, 9), *range(14, 32)))
-    if controls > 0.05 * min(len(head), 4096):
+    # In UTF-16 half of a Cyrillic or Greek letter is such a byte.
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if controls > 0.05 * min(len(head), 4096) and not wide:
         raise InputError(
             f"{path.name} ends in {ending} but is binary, not text.",
             where=str(path),

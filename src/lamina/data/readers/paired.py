@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamina.data.readers.locate import leads_nowhere
+
 PICTURES = ("images", "imgs", "pictures", "photos")
 OTHERS = {"masks": "mask", "mask": "mask", "segmentations": "mask"}
 """Names of the second folder, and what the column is then called."""
@@ -48,7 +50,7 @@ def rows_of(folders: Mapping[str, Sequence[os.DirEntry[str]]], splits: Mapping[s
 
 def _files(folder: str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as items:
-        return [item for item in items if not item.name.startswith(".")]
+        return [item for item in items if not item.name.startswith(".") and not leads_nowhere(item)]
 
 
 def _pairs(prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], split: str) -> list[Pair]:

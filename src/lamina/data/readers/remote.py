@@ -33,10 +33,9 @@ def download(url: str, cache: Path) -> tuple[Path, str]:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "file":
         return Path(urllib.parse.unquote(parts.path)), mark + fragment
-    name = PurePosixPath(urllib.parse.unquote(parts.path)).name or parts.netloc or "data"
-    folder = cache / "downloads" / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+    target = _target(url, cache)
+    folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / name.replace("\\", "_")
     beside = folder / f".{target.name}.{os.getpid()}.part"
     _remove(beside)
     try:
@@ -49,6 +48,15 @@ def download(url: str, cache: Path) -> tuple[Path, str]:
     finally:
         _remove(beside)
     return target, mark + fragment
+
+
+def _target(url: str, cache: Path) -> Path:
+    """Where a download lies: in a folder of its own, by the last part of its path, unless that leads out of it."""
+    parts = urllib.parse.urlsplit(url)
+    names = (PurePosixPath(urllib.parse.unquote(parts.path)).name, parts.netloc, "data")
+    name = next(name for name in names if name not in ("", ".."))
+    folder = hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+    return cache / "downloads" / folder / name.replace("\\", "_")
 
 
 def _remove(path: Path) -> None:
