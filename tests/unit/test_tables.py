@@ -84,6 +84,21 @@ def test_the_cache_is_used_again_and_follows_the_data(tmp_path: Path) -> None:
     assert second.take([0])["b"].tolist() == ["z"]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "memory"])
+def test_a_table_has_another_fingerprint_when_a_file_that_it_names_changes(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/metadata.csv").write_text("path,y\n1.png,a\n2.png,b\n")
+    for name in ("1.png", "2.png"):
+        (tmp_path / "d" / name).write_bytes(b"x")
+    named = {"path": [str(tmp_path / "d/1.png"), str(tmp_path / "d/2.png")], "y": ["a", "b"]}
+    data = {"file": tmp_path / "d/metadata.csv", "folder": tmp_path / "d", "memory": named}[kind]
+    first = open_table(data, tmp_path / "cache")
+    assert open_table(data, tmp_path / "cache").fingerprint == first.fingerprint
+    (tmp_path / "d/2.png").write_bytes(b"xy")
+    assert open_table(data, tmp_path / "cache").fingerprint != first.fingerprint
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
+
+
 def test_a_folder_has_another_fingerprint_when_a_file_changes(tmp_path: Path) -> None:
     for name in ("a/1.png", "b/2.png"):
         (tmp_path / "p" / name).parent.mkdir(parents=True)

@@ -9,7 +9,9 @@ would not be exact; truth values with gaps and lists are object arrays.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import stat
 import tempfile
 import weakref
 from collections.abc import Collection as Names
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina.data.content import file_path
 from lamina.data.readers.collect import collect, is_unpacked
 from lamina.data.readers.source import Collection, RowChunk, object_array, place
 from lamina.data.schema import Json, Values
@@ -65,7 +68,8 @@ class Table:
         columns: the columns' names, in order.
         root: the folder that relative paths in the values start from, or None.
         fingerprint: hash of the raw data: of a file its bytes; of a folder its tables' bytes and the relative paths,
-            sizes and modification times of its files; of data in memory its values.
+            sizes and modification times of its files; of data in memory its values; sizes and modification times of
+            files that the values name.
         unreadable: (place, reason) of rows and files that could not be read: they are no rows of this table.
         notes: what the user should know about how the data was read.
         boundary: the number of rows of the first table, where two were concatenated.
@@ -202,7 +206,7 @@ def open_table(data: object, cache: Path) -> Table:
 
     found = collect(data, cache, labelled=True)
     store = stored(found, cache)
-    return Table(
+    table = Table(
         [_Piece(store)],
         name=found.name,
         columns=found.columns,
@@ -211,6 +215,37 @@ def open_table(data: object, cache: Path) -> Table:
         unreadable=store.listing.unreadable,
         notes=found.notes,
     )
+    # Of a folder of files it tells them already, and of an archive its bytes.
+    of_files = any(part.source.unit == "path" for part in found.parts)
+    unpacked = found.root is not None and found.root.resolve().is_relative_to(cache.resolve())
+    if not of_files and not unpacked:
+        table.fingerprint = _with_files(table)
+    return table
+
+
+def _with_files(table: Table) -> str:
+    """The fingerprint, with sizes and times of the files that values name: they may change while the table does not."""
+    first = table.take(np.arange(min(len(table), 50)))
+    columns = [name for name, values in first.items() if any(_stamp(value, table.root) for value in values.tolist())]
+    if not columns:
+        return table.fingerprint
+    digest = hashlib.blake2b(table.fingerprint.encode(), digest_size=16)
+    for _, chunk in table.chunks(None, columns):
+        for name in columns:
+            digest.update("\n".join(_stamp(value, table.root) for value in chunk[name].tolist()).encode())
+    return digest.hexdigest()
+
+
+def _stamp(value: object, root: Path | None) -> str:
+    """Size and time of the file that a value names; "" where there is none."""
+    path = file_path(value, root) if isinstance(value, str) and "." in value[-6:] else None
+    if path is None:
+        return ""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else ""
 
 
 def reopened(places: Mapping[str, Json]) -> Table:
