@@ -212,6 +212,26 @@ def test_no_flag_where_training_had_no_gaps() -> None:
     assert encode(encoder, None, 2).tolist() == [[0], [0]]
 
 
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["12,50 EUR", "3,20 EUR"], [12.5, 3.2]),
+        (["12,50\xa0€", "1.234,50\xa0€"], [12.5, 1234.5]),
+        (["(1,5)", "2"], [-1.5, 2]),
+        (["\u22121,5", "2,75"], [-1.5, 2.75]),
+        (["1,5e3", "2e3"], [1500, 2000]),
+        (["1,5", ".", "2,5"], [1.5, math.nan, 2.5]),
+    ],
+)
+def test_decimal_commas_are_found_behind_whatever_stands_around_a_number(
+    texts: list[str], numbers: list[float]
+) -> None:
+    values = object_array(texts)
+    found, errors = read_numbers(values, decimal_of([values]))
+    np.testing.assert_array_equal(found, numbers)
+    assert not errors
+
+
 def test_decimal_comma_needs_evidence_and_the_whole_column() -> None:
     assert decimal_of([object_array(["1,5", "2"])]) == ","
     assert decimal_of([object_array(["1,234", "2"])]) == "."

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from lamina.data import draw
 from lamina.data.content import equal_rows, numbered
 from lamina.data.schema import Field, Schema
 from lamina.data.split import Split, split
+from lamina.data.tables import open_table
 from lamina.errors import InputError
 from lamina.plan import DataPlan
 
@@ -334,3 +338,45 @@ def test_data_without_a_target_is_drawn_at_random() -> None:
 def test_split_can_be_changed_like_any_value() -> None:
     found = split(MemoryTable({"x": np.arange(30.0), "y": ["a", "b"] * 15}), Schema((INPUT, CLASS)), DataPlan(), 0)
     assert replace(found, reason="other").test is found.test
+
+
+def test_equal_numbers_are_equal_rows_whatever_their_chunks_hold(tmp_path: Path) -> None:
+    values: list[int | None] = [*range(5000), *range(5000)]
+    values[7000] = None
+    large = [None if value is None else value + 2**60 for value in values]
+    truths = [None if value is None else value % 2 == 0 for value in values]
+    pq.write_table(pa.table({"n": values, "large": large, "true": truths}), tmp_path / "a.parquet")
+    table = open_table(tmp_path / "a.parquet", tmp_path / "cache")
+    for column, different in (("n", 5001), ("large", 5001), ("true", 3)):
+        found = equal_rows(table, [Field(column, "number")])
+        assert found.max() + 1 == different
+        assert (np.delete(found[:5000], 2000) == np.delete(found[5000:], 2000)).all()
+
+
+def test_time_is_read_as_the_options_of_its_column_say() -> None:
+    rows = 40
+    labels = ["a", "b"] * (rows // 2)
+    ambiguous = [f"{1 + row % 12}/{1 + row // 12}/2020" for row in range(rows)]
+    for options, stamps, order in (
+        ({"day_first": True}, ambiguous, np.argsort([(row // 12) * 100 + row % 12 for row in range(rows)])),
+        ({"day_first": False}, ambiguous, np.argsort([(row % 12) * 100 + row // 12 for row in range(rows)])),
+        ({"unit": "s"}, [str(1_600_000_000 + row) for row in range(rows)], np.arange(rows)),
+    ):
+        when = Field("t", "time", "time", options=options)
+        table = MemoryTable({"x": np.arange(rows) * 1.5, "t": stamps, "y": labels})
+        found = split(table, Schema((INPUT, when, CLASS)), DataPlan(split="time"), 0)
+        assert not found.dropped
+        assert set(found.test.tolist()) == set(order[-len(found.test) :].tolist())
+
+
+def test_moments_that_are_numbers_may_have_decimal_commas() -> None:
+    table = MemoryTable({"x": np.arange(40) * 1.5, "t": [f"{row},5" for row in range(40)], "y": ["a", "b"] * 20})
+    found = split(table, Schema((INPUT, Field("t", "number", "time"), CLASS)), DataPlan(split="time"), 0)
+    assert not found.dropped
+    assert found.test.min() > found.train.max()
+
+
+def test_the_decimal_sign_of_a_target_may_be_left_to_the_column() -> None:
+    target = Field("y", "number", "target", options={"decimal": "auto"})
+    table = MemoryTable({"x": np.arange(40) * 1.5, "y": [f"{row},5 €" for row in range(40)]})
+    assert not split(table, Schema((INPUT, target)), DataPlan(split="random"), 0).dropped

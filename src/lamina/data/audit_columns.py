@@ -14,7 +14,7 @@ from lamina.data.content import value_hashes
 from lamina.data.findings import AuditFinding, counted, listed
 from lamina.data.schema import Field, Schema, Values
 from lamina.modalities._canonical import canonical
-from lamina.modalities._number_text import decimal_of, read_numbers
+from lamina.modalities._number_text import decimal_in, read_numbers
 
 if TYPE_CHECKING:
     from lamina.data.tables import Table
@@ -131,7 +131,7 @@ def _as_numbers(field: Field, train: Values, test: Values) -> Iterator[Array]:
             moments = registry.module("modalities", "time").parse(values)
             yield np.where(np.isnat(moments), np.nan, moments.astype("datetime64[s]").astype(np.int64))
         return
-    decimal = field.options.get("decimal") or decimal_of([train])
+    decimal = decimal_in(field.options, [train])
     for values in (train, test):
         yield read_numbers(values, decimal)[0]
 

@@ -18,7 +18,7 @@ from lamina.data.schema import Field, Schema, Values
 from lamina.data.split import Split
 from lamina.data.target_values import TargetValues
 from lamina.modalities._canonical import canonical
-from lamina.modalities._number_text import decimal_of, read_numbers
+from lamina.modalities._number_text import decimal_in, read_numbers
 
 if TYPE_CHECKING:
     from lamina.data.tables import Table
@@ -76,7 +76,7 @@ def leaks(
 def _binned(field: Field, values: Values) -> tuple[Array, Array | None, Array]:
     """Bins, numbers where there are some, and where values are missing."""
     if field.modality == "number":
-        numbers = read_numbers(values, field.options.get("decimal") or decimal_of([values]))[0]
+        numbers = read_numbers(values, decimal_in(field.options, [values]))[0]
         return number_bins(numbers), numbers, np.isnan(numbers)
     if field.modality == "time":
         moments = registry.module("modalities", "time").parse(values)

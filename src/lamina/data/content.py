@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 FILES = ("image", "audio", "video")
 WHOLE_FILE = 2**20
 """Of larger files the size, the beginning, the middle and the end are hashed, WHOLE_FILE bytes in all."""
+EXACT = 2**53
+"""Up to here float64 holds every whole number."""
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -79,19 +81,29 @@ def _add(hashes: Array, where: slice, more: Array) -> None:
 
 
 def value_hashes(values: Values) -> Array:
-    """uint64 [row]; equal for equal values of one column."""
+    """uint64 [row]; equal for equal values of one column.
+
+    Its type may change from chunk to chunk: with a gap among the rows at hand, whole numbers are float64 or objects.
+    """
     kind = values.dtype.kind
     if values.ndim == 1 and kind == "f":
         numbers = values.astype(np.float64) + 0.0  # -0.0 becomes 0.0
         numbers[np.isnan(numbers)] = np.nan
         return numbers.view(np.uint64)
     if values.ndim == 1 and kind in "iub":
-        return values.astype(np.int64).view(np.uint64)
+        whole = values.astype(np.int64)
+        exact = (whole >= -EXACT) & (whole <= EXACT)
+        return np.where(exact, value_hashes(whole.astype(np.float64)), whole.view(np.uint64))
     if values.ndim == 1 and kind == "M":
         return values.astype("datetime64[us]").view(np.uint64)
     # hash() of a text differs from process to process, but only equality is used of it.
     hashes = (hash(item) if type(item) is str else hash(_plain(item)) for item in values)
-    return np.fromiter(hashes, dtype=np.int64, count=len(values)).view(np.uint64)
+    found = np.fromiter(hashes, dtype=np.int64, count=len(values)).view(np.uint64)
+    whole = [row for row, item in enumerate(values) if type(item) in (int, bool) and -(2**63) <= item < 2**63]
+    others = [row for row, item in enumerate(values) if item is None or type(item) is float]
+    found[whole] = value_hashes(np.array([values[row] for row in whole], dtype=np.int64))
+    found[others] = value_hashes(np.array([values[row] for row in others], dtype=np.float64))
+    return found
 
 
 def _plain(item: Any) -> Any:

@@ -16,6 +16,7 @@ from lamina.data.schema import Field, Role, Schema
 from lamina.data.target_values import TargetValues, read_target
 from lamina.errors import InputError, nearest
 from lamina.modalities._canonical import canonical
+from lamina.modalities._number_text import decimal_in, read_numbers
 
 if TYPE_CHECKING:
     from lamina.data.tables import Table
@@ -327,11 +328,13 @@ def _by_time(material: _Material, usable: Array) -> _Parts:
 def _moments(table: Table, chosen: Field) -> Array:
     """float64 [row]: a number, or microseconds since 1970; NaN where missing."""
     values = [chosen.values(chunk) for _, chunk in table.chunks(None, list(chosen.columns))]
+    options = chosen.options
     if chosen.modality == "number":
-        parse = registry.module("modalities", "number").parse
-        return np.concatenate([parse(part) for part in values])
+        decimal = decimal_in(options, values)
+        return np.concatenate([read_numbers(part, decimal)[0] for part in values])
     # All at once: whether 3/4/2020 is in March or in April is decided on the whole column.
-    moments = registry.module("modalities", "time").parse(np.concatenate(values))
+    parse = registry.module("modalities", "time").parse
+    moments = parse(np.concatenate(values), options.get("day_first"), options.get("unit", ""))
     return np.where(np.isnat(moments), np.nan, moments.astype("datetime64[us]").astype(np.int64).astype(np.float64))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina.data.schema import Field
 from lamina.modalities._canonical import canonical
-from lamina.modalities._number_text import decimal_of, read_numbers
+from lamina.modalities._number_text import decimal_in, read_numbers
 
 if TYPE_CHECKING:
     from lamina.data.tables import Table
@@ -45,7 +45,7 @@ def read_target(table: Table, field: Field) -> TargetValues:
 
 def _numbers(table: Table, field: Field) -> TargetValues:
     (column,) = field.columns
-    decimal = field.options.get("decimal") or decimal_of(chunk[column] for _, chunk in table.chunks(None, [column]))
+    decimal = decimal_in(field.options, (chunk[column] for _, chunk in table.chunks(None, [column])))
     numbers = np.full(len(table), np.nan)
     missing = np.zeros(len(table), dtype=bool)
     for rows, chunk in table.chunks(None, [column]):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from lamina.data.schema import Values
+from lamina.data.schema import Json, Values
 from lamina.modalities._canonical import MISSING, column, map_distinct
 
 LARGEST = 1e300
@@ -60,6 +60,22 @@ def _from_text(text: str, decimal: str) -> float:
 
 def _from_decorated(text: str, decimal: str) -> float:
     """A number with signs around it: "(1,200)", "-$5", "12 %", "1.2e3 EUR"."""
+    sign, body, exponent = _undressed(text)
+    match = _BODY[decimal].fullmatch(body)
+    if not match or not any(letter.isdigit() for letter in body):
+        return math.nan
+    if match[1]:
+        body = body.replace(match[1], "")
+    number = sign * float(f"{body.replace(',', '.')}e{exponent}")
+    return number if abs(number) <= LARGEST else math.nan
+
+
+def _undressed(text: str) -> tuple[float, str, str]:
+    """Sign, digits with their separators, and exponent of a number with signs around it; no digits after two signs.
+
+    >>> _undressed("(1.234,50 EUR)")
+    (-1.0, '1.234,50', '0')
+    """
     sign = 1.0
     if text.startswith("(") and text.endswith(")"):
         sign, text = -1.0, text[1:-1].strip()
@@ -68,17 +84,10 @@ def _from_decorated(text: str, decimal: str) -> float:
         if text[:1] in "+-" and text:
             sign, text = (-sign if text[0] == "-" else sign), text[1:].lstrip()
             if text[:1] in "+-":
-                return math.nan
+                return sign, "", "0"
         text = _without_unit(text)
     exponent = _EXPONENT.fullmatch(text)
-    body = exponent[1] if exponent else text
-    match = _BODY[decimal].fullmatch(body)
-    if not match or not any(letter.isdigit() for letter in body):
-        return math.nan
-    if match[1]:
-        body = body.replace(match[1], "")
-    number = sign * float(f"{body.replace(',', '.')}e{exponent[2] if exponent else 0}")
-    return number if abs(number) <= LARGEST else math.nan
+    return (sign, exponent[1], exponent[2]) if exponent else (sign, text, "0")
 
 
 def _without_unit(text: str) -> str:
@@ -151,6 +160,12 @@ def _plain(array: Values, decimal: str) -> np.ndarray[Any, Any] | None:
         return None
 
 
+def decimal_in(options: Mapping[str, Json], chunks: Iterable[Values]) -> str:
+    """The decimal sign that a field's options say, or that of the column."""
+    said = options.get("decimal")
+    return str(said) if said in _BODY else decimal_of(chunks)
+
+
 def decimal_of(chunks: Iterable[Values]) -> str:
     """The decimal sign of a column: "," only where some value can mean nothing else and none speaks for a point.
 
@@ -161,8 +176,11 @@ def decimal_of(chunks: Iterable[Values]) -> str:
         array = column(values)
         if array.dtype.kind != "O":
             continue
-        for text in {item.strip(" $€£¥₹%+-") for item in array.tolist() if type(item) is str}:
-            if "," not in text and "." not in text:
+        for item in {item for item in array.tolist() if type(item) is str}:
+            if "," not in item and "." not in item:
+                continue
+            text = _undressed(item.strip())[1]
+            if not any(letter.isdigit() for letter in text):  # "." stands for a missing value
                 continue
             as_point = _BODY["."].fullmatch(text)
             as_comma = _BODY[","].fullmatch(text)

@@ -19,6 +19,7 @@ from lamina.data.split import Split, split
 from lamina.data.tables import Table
 from lamina.errors import InputError
 from lamina.modalities import Encoded, Encoder
+from lamina.modalities._number_text import decimal_in, read_numbers
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
@@ -328,10 +329,21 @@ def _weights(table: Table, schema: Schema) -> Array | None:
     fields = schema.with_role("weight")
     if not fields:
         return None
-    number = registry.module("modalities", "number")
-    parts = [number.parse(values) for values in encoding.stream(table, fields[0])()]
+    values, name = encoding.stream(table, fields[0]), fields[0].name
+    decimal = decimal_in(fields[0].options, values())
+    parts = []
+    for chunk in values():
+        numbers, unreadable = read_numbers(chunk, decimal)
+        if unreadable:
+            row = min(unreadable)
+            raise InputError(
+                f"The weight {name!r} cannot be read: {unreadable[row]}.",
+                where=f"column {name}, {table.place(sum(map(len, parts)) + row)}",
+                fix=f"Correct it, or leave it out with --set schema.{name}.role=ignore",
+            )
+        parts.append(numbers)
     weight = np.nan_to_num(np.concatenate(parts)).astype(np.float32)
-    name, negative = fields[0].name, np.flatnonzero(weight < 0)
+    negative = np.flatnonzero(weight < 0)
     if len(negative) or not weight.any():
         what = f"is negative in {len(negative):,} rows" if len(negative) else "is zero in every row"
         raise InputError(
