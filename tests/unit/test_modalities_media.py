@@ -596,3 +596,15 @@ def test_a_broken_tokenizer_file_is_named(tmp_path: Path) -> None:
 def test_recognition_of_text(values: list[str], least: float, most: float) -> None:
     found = text.recognise(objects(values), "column")
     assert least <= (found.confidence if found else 0.0) <= most
+
+
+def test_deep_pictures_are_scaled_whatever_their_bytes_order_and_transparent_grey(tmp_path: Path) -> None:
+    grey = np.full((4, 4), 40_000, np.uint16)
+    grey[0] = 7
+    Image.fromarray(grey).save(tmp_path / "clear.png", transparency=7)
+    found = image.decoded(str(tmp_path / "clear.png"), 1)[:, 0, 0]
+    assert found.tolist() == [255, 156, 156, 156]
+    dark = np.full((4, 4), 200, np.uint16)
+    swapped = dark.astype(">u2")
+    np.testing.assert_array_equal(image.decoded(swapped, 1), image.decoded(dark, 1))
+    assert image.decoded(dark, 1).max() == 1

@@ -73,9 +73,14 @@ def plain_of(picture: Picture, channels: int) -> tuple[Picture, bool]:
         white = images.new("RGBA", clear.size, (*WHITE, 255))
         transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
         return images.alpha_composite(white, clear).convert(wanted), transparent
-    if picture.mode == "F" or picture.mode.startswith("I"):
+    if is_deep(picture):
         picture = images.fromarray(eight_bits(np.asarray(picture)))
     return picture.convert(wanted), False
+
+
+def is_deep(picture: Picture) -> bool:
+    """Whether its pixels have more than eight bits."""
+    return picture.mode == "F" or picture.mode.startswith("I")
 
 
 def has_alpha(picture: Picture) -> bool:
@@ -84,6 +89,13 @@ def has_alpha(picture: Picture) -> bool:
 
 def clear_of(picture: Picture) -> Picture:
     """Mode RGBA of a picture that may be transparent."""
+    if is_deep(picture):
+        # Pillow would clip what is beyond 255; one grey of such a picture stands for transparent.
+        images, pixels = image_module(), np.asarray(picture)
+        opaque = np.where(pixels == picture.info["transparency"], 0, 255).astype(np.uint8)
+        clear: Picture = images.fromarray(eight_bits(pixels)).convert("RGBA")
+        clear.putalpha(images.fromarray(opaque))
+        return clear
     return (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
 
 

@@ -17,11 +17,16 @@ def eight_bits(pixels: Array) -> Array:
     """uint8 from 16-bit, 32-bit or float pixels; floats up to 1 and integers beyond 255 are scaled."""
     numbers = np.nan_to_num(pixels.astype(np.float64), posinf=0, neginf=0)
     largest = float(numbers.max(initial=0))
-    if pixels.dtype == np.uint16 or (pixels.dtype.kind in "iu" and largest > 255):
+    if _is_sixteen_bits(pixels) or (pixels.dtype.kind in "iu" and largest > 255):
         numbers = numbers / 257
     elif pixels.dtype.kind == "f" and largest <= 1:
         numbers = numbers * 255
     return np.rint(np.clip(numbers, 0, 255)).astype(np.uint8)
+
+
+def _is_sixteen_bits(pixels: Array) -> bool:
+    """In either order of bytes: TIFF has both."""
+    return pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
 
 
 def bytes_of(array: Array) -> Array:
@@ -38,7 +43,7 @@ def bytes_of(array: Array) -> Array:
     if pixels.dtype.kind not in "iuf" or not np.isfinite(pixels).all():
         raise Unreadable("the array holds something else than finite numbers")
     low, high = float(pixels.min()), float(pixels.max())
-    limit = 65535 if pixels.dtype == np.uint16 else 255 if pixels.dtype.kind in "iu" else 1
+    limit = 65535 if _is_sixteen_bits(pixels) else 255 if pixels.dtype.kind in "iu" else 1
     if low < 0 or high > limit:
         raise Unreadable(
             f"{pixels.dtype.name} pixels must lie between 0 and {limit}, these go from {low:g} to {high:g}"
