@@ -167,7 +167,9 @@ class Vector:
         self._episodes = [int(episode) for episode in state["episodes"]]
         self._returns[:], self._lengths[:] = 0, 0
         kind = np.int64 if self.world.actions.kind == "discrete" else np.float32
-        known = [np.array(actions, kind) for actions in state["actions"]]
+        # Of a copy that has not acted since its reset the list is empty, and does not tell how many numbers an action has.
+        axes = () if self.world.actions.kind == "discrete" else (self.world.actions.size,)
+        known = [np.array(actions, kind).reshape(-1, *axes) for actions in state["actions"]]
         lost: list[int] = []
         rows: list[Observations] = []
         for copy, actions in enumerate(known):
@@ -177,9 +179,7 @@ class Vector:
             if not same or self._returns[copy] != state["returns"][copy]:
                 lost.append(copy)
         self.observations = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-        longest = max(map(len, known))
-        shape = next((actions.shape[1:] for actions in known if len(actions)), ())
-        together = np.zeros((longest, self.number, *shape), kind)
+        together = np.zeros((max(map(len, known)), self.number, *axes), kind)
         for copy, actions in enumerate(known):
             if len(actions):
                 together[-len(actions) :, copy] = actions
