@@ -82,6 +82,35 @@ class Costly(Walk):
         return np.zeros(2), float("inf"), False, False, {}
 
 
+class Vague(Walk):
+    def step(self, action):
+        return np.zeros(2), float("nan"), False, False, {}
+
+
+class Longer(Walk):
+    def step(self, action):
+        return np.zeros(3), 0.0, False, False, {}
+
+
+class Stairs(Walk):
+    """Its fifth state was not announced."""
+
+    observation_space = spaces.Discrete(4)
+
+    def reset(self, seed=None):
+        self.place = 0
+        return 0, {}
+
+    def step(self, action):
+        self.place += 1
+        return self.place, 1.0, False, False, {}
+
+
+class Rumours(Stairs):
+    def step(self, action):
+        return 1, float("nan"), False, False, {}
+
+
 class Rich(gymnasium.Env):
     """All spaces at once, and every number drawn from its own generator."""
 
@@ -134,6 +163,23 @@ class Grid(Walk):
 
     def reset(self, seed=None):
         return np.zeros((5, 4, 3), np.uint8), {}
+
+
+class Narrow(Walk):
+    """Bounds that float32 can only round, one of them outwards."""
+
+    action_space = spaces.Box(np.array([-0.3, -0.1]), np.array([0.3, 0.1]), (2,), np.float64)
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return np.zeros(2), 0.0, False, False, {}
+
+
+class Boundless(Walk):
+    """Without bounds, as some write it."""
+
+    largest = np.finfo(np.float32).max
+    action_space = spaces.Box(-largest, largest, (2,), np.float32)
 
 
 class Signed(Walk):
@@ -394,6 +440,27 @@ def test_a_time_limit_is_no_termination(base: Path) -> None:
     assert steps[1].reward.dtype == np.float32
 
 
+def test_an_episode_without_end_is_cut_off(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamina.environments.vector.MOST_STEPS", 3)
+    vector = Vector(open_world("own_worlds:Grid", base=base), 2, 0)
+    steps = [vector.step(np.zeros(2, np.int64)) for _ in range(6)]
+    assert [step.truncated.all() for step in steps] == [False, False, True] * 2
+    assert not any(step.terminated.any() for step in steps)
+    assert steps[2].ended == ((0.0, 3), (0.0, 3))
+
+
+def test_actions_keep_to_bounds_of_more_digits(base: Path) -> None:
+    vector = Vector(open_world("own_worlds:Narrow", base=base), 2, 0)
+    for step in (-1.0, 0.0, 1.0):
+        vector.step(np.full((2, 2), step, np.float32))
+
+
+def test_the_largest_numbers_of_a_type_are_no_bounds(base: Path) -> None:
+    actions = open_world("own_worlds:Boundless", base=base).actions
+    assert (actions.low, actions.high) == ((-math.inf,) * 2, (math.inf,) * 2)
+    assert actions.taken(np.array([[0.0, 1.5]])).tolist() == [[0.0, 1.5]]
+
+
 def test_limits_of_registered_environments_truncate() -> None:
     vector = Vector(open_world("gym:Pendulum-v1"), 2, 0)
     steps = [vector.step(np.zeros((2, 1), np.float32)) for _ in range(200)]
@@ -478,15 +545,34 @@ def test_environments_need_neither_torch_nor_gymnasium_to_import() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("Broken", "the wheel is off"), ("Wild", "finite"), ("Costly", "a reward of inf")]
+    ("name", "what"),
+    [
+        ("Broken", "the wheel is off"),
+        ("Wild", "finite"),
+        ("Costly", "a reward of inf"),
+        ("Vague", "a reward of nan"),
+        ("Longer", "3 numbers, where 2"),
+    ],
 )
 def test_faults_of_an_environment_are_told(base: Path, name: str, what: str) -> None:
     for history in (1, 2):
-        vector = Vector(open_world(f"own_worlds:{name}", base=base, history=history), 2, 0)
+        world = open_world(f"own_worlds:{name}", base=base, history=history)
+        vector = Vector(world, 2, 0)
         with pytest.raises(InputError) as caught:
             vector.step(np.array([0, 1]))
         assert what in caught.value.what
         assert "own_worlds" in (caught.value.where or "")
+        with pytest.raises(InputError) as caught:
+            play(world, tabular.random_policy(world, 0), 2, seed=0)
+        assert what in caught.value.what
+
+
+@pytest.mark.parametrize(("name", "what"), [("Stairs", "not all among its 4 values"), ("Rumours", "a reward of nan")])
+def test_faults_of_an_environment_are_told_where_a_table_is_learned(base: Path, name: str, what: str) -> None:
+    for history in (1, 2):
+        with pytest.raises(InputError) as caught:
+            tabular.learn(open_world(f"own_worlds:{name}", base=base, history=history), 100, seed=0)
+        assert what in caught.value.what
 
 
 def test_play_counts_the_episodes_it_began_not_those_that_end_first(base: Path) -> None:

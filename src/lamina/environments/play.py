@@ -17,11 +17,9 @@ import numpy as np
 from lamina.environments import Array, Observations, Policy, World
 from lamina.environments.opening import close
 from lamina.environments.spaces import raw
-from lamina.environments.vector import Sight, failed, given, placed, reset, seed_of
+from lamina.environments.vector import MOST_STEPS, Sight, earned, failed, given, placed, reset, seed_of
 from lamina.errors import InputError, LaminaError, MissingDependencyError
 
-MOST_STEPS = 27_000
-"""Of an episode; half an hour of a game at 15 steps a second (Machado et al. 2018)."""
 FPS = 30.0
 """Where the environment does not say how many pictures a second it draws."""
 SHORTEST = 0.02
@@ -136,7 +134,7 @@ def _stepped(
 ) -> tuple[Any, float, bool]:
     try:
         observation, reward, terminated, truncated, _ = environment.step(action)
-        return observation, float(reward), bool(terminated or truncated)
+        return observation, earned(reward), bool(terminated or truncated)
     except Exception as error:
         raise failed(world, seed_of(seed, episode), steps, error) from error
 

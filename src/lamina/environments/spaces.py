@@ -25,6 +25,7 @@ WHOLE = "observation"
 SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple")
 MOST_LEVELS = 1_000_000
 UNBOUNDED = 1e6
+LARGEST_BOUND = 1e38
 SMALL = 32
 """Pictures of at most so many pixels a side are often grids of codes: they are kept as they are, colors and all."""
 
@@ -135,6 +136,10 @@ def gather(world: World, observations: Sequence[Any]) -> dict[str, Array]:
                 numbers = array if array.dtype.kind == "f" else array.astype(np.float64)
                 wide = (len(observations), 1, -1) if isinstance(encoder, series.Encoder) else (len(observations), -1)
                 found[field.name] = numbers.reshape(wide)
+                size, wanted = found[field.name].shape[-1], encoder.feature.shape[-1]
+                if size != wanted:
+                    # Said here, as windows of other sizes could not even be joined.
+                    raise ValueError(f"{size} numbers, where {wanted} were announced")
         except (ValueError, TypeError, LookupError) as error:
             raise _unlike(world, field.name, f"{type(error).__name__} {error}") from error
     return found
@@ -318,7 +323,9 @@ def _actions(space: Any, world: str) -> Actions:
     if kind == "Discrete":
         return Actions("discrete", int(space.n), int(getattr(space, "start", 0)))
     if kind == "Box" and np.dtype(space.dtype).kind == "f":
-        low, high = (np.asarray(end, np.float32).reshape(-1).tolist() for end in (space.low, space.high))
+        ends = (np.asarray(end, np.float32).reshape(-1) for end in (space.low, space.high))
+        # Largest numbers of a type stand for no bound; the way between them would not even be a number.
+        low, high = (np.where(np.abs(end) < LARGEST_BOUND, end, np.copysign(np.inf, end)).tolist() for end in ends)
         return Actions("continuous", len(low), 0, tuple(low), tuple(high))
     what = f"a Box of {space.dtype}" if kind == "Box" else f"a {kind} space"
     raise InputError(

@@ -10,8 +10,8 @@ import numpy as np
 
 from lamina.environments import Array, Observations, Policy, World
 from lamina.environments.opening import close
-from lamina.environments.spaces import value_of
-from lamina.environments.vector import failed, reset, seed_of
+from lamina.environments.spaces import encode, value_of
+from lamina.environments.vector import earned, failed, reset, seed_of
 from lamina.modalities.category import FIRST, Encoder
 
 MOST_CELLS = 1_000_000
@@ -53,12 +53,20 @@ def learn(world: World, steps: int, seed: int, *, seconds: float | None = None) 
     if not isinstance(encoder, Encoder) or not suits(world):
         raise ValueError(f"{world.name} has no few states with discrete actions")
     codes = {int(level): code for code, level in enumerate(encoder.levels, start=FIRST)}
+
+    def state_of(observation: Any) -> int:
+        try:
+            return codes[int(value_of(field.name, observation))]
+        except (LookupError, ValueError, TypeError):
+            # Slower, but it says what is wrong.
+            return int(encode(world, [[observation]] if world.history > 1 else [observation])[field.name][0])
+
     environment = world.make(None)
     try:
         table = _table(
             world,
             environment,
-            lambda observation: codes[int(value_of(field.name, observation))],
+            state_of,
             encoder.feature.size,
             _share_done(steps, seconds),
             seed,
@@ -111,12 +119,13 @@ def _table(
                 action = values.index(highest)
         try:
             observation, reward, terminated, truncated, _ = environment.step(np.int64(start + action))
+            gained = earned(reward)
         except Exception as error:
             raise failed(world, seed_of(seed, episode), length, error) from error
         following = state_of(observation)
         visits[state][action] += 1
         rate = max(visits[state][action] ** -FADING, LEAST_RATE)
-        target = float(reward) + (0.0 if terminated else DISCOUNT * max(table[following]))
+        target = gained + (0.0 if terminated else DISCOUNT * max(table[following]))
         values[action] += rate * (target - values[action])
         state, step, length = following, step + 1, length + 1
         if terminated or truncated:

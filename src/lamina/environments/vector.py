@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from lamina.environments.opening import close
 from lamina.environments.spaces import gather, is_windowed, show
 from lamina.errors import InputError
 
+MOST_STEPS = 27_000
+"""Of an episode; half an hour of a game at 15 steps a second (Machado et al. 2018)."""
 FORGET = 1024
 """Steps of which the actions are kept though no running episode needs them."""
 
@@ -108,7 +111,7 @@ class Vector:
         self.observations: Observations = self._sight.first(self._copies, [self._reset(copy) for copy in self._copies])
 
     def step(self, actions: Array) -> Stepped:
-        """One step in every copy; an ended one is reset by itself.
+        """One step in every copy; an ended one is reset by itself, and one of `MOST_STEPS` steps is cut off.
 
         Args:
             actions: as `lamina.environments.Actions` counts them.
@@ -138,6 +141,8 @@ class Vector:
         self._actions.append(actions)
         self._returns += exact
         self._lengths += 1
+        # Without an end the actions since the reset would pile up, and what is scored would never be learned from.
+        over |= self._lengths >= MOST_STEPS
         ended: tuple[tuple[float, int], ...] = ()
         if over.any():
             places = np.flatnonzero(over)
@@ -167,7 +172,7 @@ class Vector:
         self._episodes = [int(episode) for episode in state["episodes"]]
         self._returns[:], self._lengths[:] = 0, 0
         kind = np.int64 if self.world.actions.kind == "discrete" else np.float32
-        # Of a copy that has not acted since its reset the list is empty, and does not tell how many numbers an action has.
+        # The list of a copy that has not acted since its reset does not tell how many numbers an action has.
         axes = () if self.world.actions.kind == "discrete" else (self.world.actions.size,)
         known = [np.array(actions, kind).reshape(-1, *axes) for actions in state["actions"]]
         lost: list[int] = []
@@ -247,11 +252,27 @@ def reset(world: World, environment: Any, seed: int) -> Any:
     return observation
 
 
+def earned(reward: Any) -> float:
+    """A reward as a number.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    number = float(reward)
+    if not math.isfinite(number):
+        raise ValueError(f"a reward of {number}")
+    return number
+
+
 def given(world: World, environment: Any, actions: Array) -> Array:
     """A policy's actions [copy] or [copy, size] as the environment's step wants them, one each."""
     taken = world.actions.taken(actions)
     if world.actions.kind == "continuous":
-        taken = taken.reshape(len(actions), *environment.action_space.shape)
+        space = environment.action_space
+        taken = taken.reshape(len(actions), *space.shape)
+        if taken.dtype != space.dtype:
+            # What is the bound in float32 may lie beyond it in float64, and the other way round.
+            taken = np.clip(taken.astype(space.dtype), space.low, space.high)
     return taken
 
 
