@@ -43,6 +43,13 @@ class Wanders(gymnasium.Env[Any, Any]):
         return {"picture": picture, "place": self.np_random.normal(size=2).astype(np.float32)}
 
 
+class Drifts(Wanders):
+    """What it shows is no function of its seed."""
+
+    def _look(self) -> dict[str, Array]:
+        return {**super()._look(), "place": np.random.default_rng().normal(size=2).astype(np.float32)}
+
+
 @dataclass
 class Script:
     """Steps of several copies that were drawn beforehand."""
@@ -187,8 +194,16 @@ def test_new_transitions_have_the_highest_priority() -> None:
     assert kept.tree.leaves[4:6] == pytest.approx([5.0 + LEAST_PRIORITY] * 2)
 
 
-def replay(seed: int, *, priority: float = 0.6, steps: int = 3, updates: float = 0.5, copies: int = 4) -> Replay:
-    vector = Vector(open_world("test_replay:Wanders"), copies, seed)
+def replay(
+    seed: int,
+    *,
+    priority: float = 0.6,
+    steps: int = 3,
+    updates: float = 0.5,
+    copies: int = 4,
+    name: str = "test_replay:Wanders",
+) -> Replay:
+    vector = Vector(open_world(name), copies, seed)
     generator = np.random.default_rng(seed)
 
     def act(observations: Observations, progress: float) -> Array:
@@ -270,3 +285,13 @@ def test_it_goes_on_exactly_where_it_was_stopped(before: int, priority: float) -
     json.loads(document)
     for one, two in zip(drawn(other, 60), expected, strict=True):
         assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+def test_steps_before_and_after_an_episode_that_is_lost_are_not_joined() -> None:
+    source = replay(3, name="test_replay:Drifts")
+    drawn(source, 1)
+    tensors, document = checkpoint.pack(source.state())
+    assert source.spans.counts.any()
+    source.restore(checkpoint.unpack(tensors, document))
+    assert not source.vector.exact
+    assert not source.spans.counts.any()

@@ -193,6 +193,11 @@ class Vector:
             self.exact = False
             self._begin_next(lost)
 
+    @property
+    def lengths(self) -> Array:
+        """int64 [copy]: steps of the running episodes so far."""
+        return self._lengths
+
     def close(self) -> None:
         """Give back what the copies hold."""
         for environment in self._environments:

@@ -373,6 +373,8 @@ class Replay:
         self.vector.restore(state["vector"])
         self.memory.restore(state["memory"])
         self.spans.restore(state["spans"])
+        # A copy that could not be brought back has begun another episode, to which its last steps do not belong.
+        self.spans.counts = np.minimum(self.spans.counts, self.vector.lengths)
         self._generator.bit_generator.state = state["generator"]
         self.progress, self.taken, self.debt = state["progress"], state["taken"], state["debt"]
         self.warming = state["warming"]
