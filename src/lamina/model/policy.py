@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class Policy:
         Raises:
             InputError: the observation is not like those that the policy knows.
         """
-        self._recent.append(observation)
+        # The environment may write to what it has given.
+        self._recent.append(deepcopy(observation) if self.world.history > 1 else observation)
         try:
             values = raw(self.world, observation if self.world.history == 1 else list(self._recent))
         except (ValueError, TypeError, LookupError) as error:
