@@ -33,6 +33,9 @@ Observations = Mapping[str, Array]
 Policy = Callable[[Observations], Array]
 """From encoded observations to actions as `Actions` counts them: int64 [environment] or float32 [environment, size]."""
 
+COPY_SEED, VALIDATION_SEED, TEST_SEED, LATER_SEED = 1, 2, 3, 4
+"""Training, choosing, testing and playing with the sealed policy never share an episode, whatever their seeds."""
+
 
 @dataclass(frozen=True)
 class Actions:
@@ -91,6 +94,11 @@ class World:
     longest: int = 0
     solved: float | None = None
     reach: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def use_seed(seed: int, what: int) -> int:
+    """A seed for one use of the environment, such as `TEST_SEED`."""
+    return seed * 16 + what
 
 
 def is_environment(data: Any) -> bool:

@@ -82,6 +82,7 @@ def play_model(model: Model, name: str, episodes: int = 100, seed: int = 0) -> d
     Raises:
         InputError: the model is no policy, or the environment observes or offers other things than it knows.
     """
+    from lamina.environments import LATER_SEED, use_seed
     from lamina.environments.play import play
     from lamina.environments.spaces import open_world
 
@@ -100,7 +101,9 @@ def play_model(model: Model, name: str, episodes: int = 100, seed: int = 0) -> d
             where=model.where,
             fix=f"It was trained in {model.card.get('data', {}).get('source')}.",
         )
-    returns = play(world, lambda seen: task.chosen(model.outputs(seen)[target]), episodes, seed).returns
+    # The seed of a training, as such, would begin the very episodes that it learned from or chose by.
+    fresh = use_seed(seed, LATER_SEED)
+    returns = play(world, lambda seen: task.chosen(model.outputs(seen)[target]), episodes, fresh).returns
     weights = np.concatenate(list(resampled(len(returns), replicates(len(returns)), seed)))
     low, high = percentile(float(returns.mean()), weights @ returns / len(returns))
     score = {"value": float(returns.mean()), "low": low, "high": high, "higher_is_better": True, "unit": ""}

@@ -34,7 +34,7 @@ class Network(Protocol):
     """Builds a network with fresh weights: normalised observations in, outputs by head [row, 1, width] out."""
 
     def __call__(self, heads: Mapping[str, int], *, action: bool = False) -> nn.Module:
-        """Outputs by the names in `heads`; with `action` it reads a field "action", float32 [row, size], besides."""
+        """Outputs by the names in `heads`; with `action` it reads the field `acted`, float32 [row, size], besides."""
         ...
 
 
@@ -85,6 +85,14 @@ class Acts(Protocol):
     def evaluating(self) -> AbstractContextManager[nn.Module]:
         """The policy in evaluation mode with the weights of `weights`; afterwards as it was."""
         ...
+
+
+def acted(world: World) -> str:
+    """The field by which a network is told an action: "action", or longer where something observed is called so."""
+    name = "action"
+    while name in world.encoders:
+        name += "_"
+    return name
 
 
 def tensors(observations: Observations, device: torch.device) -> dict[str, Tensor]:

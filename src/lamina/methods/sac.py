@@ -24,7 +24,7 @@ from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.learn.replay import Memory, Replay, Spans
 from lamina.learn.straight import Code, Straight, straight_forward
-from lamina.methods._control import Array, Setting, tensors
+from lamina.methods._control import Array, Setting, acted, tensors
 from lamina.networks.assembly.observed import Observed
 from lamina.networks.blocks.options import positive, share, whole
 
@@ -126,7 +126,7 @@ class SoftActorCritic:
 
     def __init__(self, setting: Setting, options: Options) -> None:
         self.options, self.device, self.reach = options, setting.device, setting.world.reach
-        self.size = setting.world.actions.size
+        self.size, self.acted = setting.world.actions.size, acted(setting.world)
         self.policy = Mean(setting.network({"action": self.size, "log_scale": self.size})).to(setting.device)
         # Each critic overrates some actions; the lower of two values is more often right (Fujimoto et al. 2018).
         critics = [setting.network({"value": 1}, action=True) for _ in range(2)]
@@ -207,13 +207,13 @@ class SoftActorCritic:
         """What the taken actions turned out to be worth: reward, and the soft value of what followed, [row]."""
         following = {name: batch.targets[f"next.{name}"] for name in batch.inputs}
         action, density = self._drawn(following)
-        soft = _lower(self.targets, following, action) - self.temperature() * density
+        soft = _lower(self.targets, {**following, self.acted: action}) - self.temperature() * density
         goal: Tensor = batch.targets["reward"] + batch.targets["discount"] * soft
         return goal
 
     def judge_values(self, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
         """The critics' squared errors; each row's "value", and its mean absolute "error"."""
-        first, second = _values(self.critics, {**batch.inputs, "action": batch.targets["action"]})
+        first, second = _values(self.critics, {**batch.inputs, self.acted: batch.targets["action"]})
         goal = self.goal(batch)
         each = 0.5 * ((first - goal).square() + (second - goal).square())
         if batch.weight is not None:
@@ -224,7 +224,8 @@ class SoftActorCritic:
     def judge_policy(self, batch: Batch) -> tuple[Loss, dict[str, Tensor]]:
         """The policy's actions should be worth much, and be random; the "entropy" that each of them stands for."""
         action, density = self._drawn(batch.inputs)
-        cost = self.temperature().detach() * density - _lower(self.critics, batch.inputs, action)
+        worth = _lower(self.critics, {**batch.inputs, self.acted: action})
+        cost = self.temperature().detach() * density - worth
         return Loss(cost.sum(), _number(batch)), {"entropy": -density.detach()}
 
     def judge_temperature(self, batch: Batch, entropy: Tensor) -> Loss:
@@ -299,13 +300,13 @@ class SoftActorCritic:
 
 
 def _values(critics: Sequence[nn.Module] | nn.ModuleList, known: Mapping[str, Tensor]) -> list[Tensor]:
-    """Each critic's value of the observations with the field "action", [row]."""
+    """Each critic's value of the observations with an action, [row]."""
     return [critic(known)["value"][:, 0, 0].float() for critic in critics]
 
 
-def _lower(critics: nn.ModuleList, inputs: Mapping[str, Tensor], action: Tensor) -> Tensor:
+def _lower(critics: nn.ModuleList, known: Mapping[str, Tensor]) -> Tensor:
     """The lower of the two critics' values, [row]."""
-    first, second = _values(critics, {**inputs, "action": action})
+    first, second = _values(critics, known)
     return torch.minimum(first, second)
 
 

@@ -88,7 +88,10 @@ def choose(
     machine = hardware.detect()
     keys = {item.partition("=")[0].strip() for item in sets}
     player = build(plan, world, machine.device)
-    plan, reasons, seconds = _measured(plan, player, machine, keys if given is None else {*keys, *_FIXED}, began)
+    try:
+        plan, reasons, seconds = _measured(plan, player, machine, keys if given is None else {*keys, *_FIXED}, began)
+    finally:
+        player.close()
     plan = replace(plan, reasons={**plan.reasons, **reasons})
     weights = sum(value.numel() for value in player.method.policy.parameters())
     for key in ("method.name", *(f"network.{name}.name" for name in plan.network)):
@@ -234,7 +237,7 @@ def check(request: Request, world: World, plan: Plan, given: Plan | None = None)
     """
     wished = decided(world, plan, _sets(request), given)
     Schedule.over(1, wished.schedule)
-    build(wished, world, torch.device("cpu"))
+    build(wished, world, torch.device("cpu")).close()
 
 
 def _sets(request: Request) -> list[str]:

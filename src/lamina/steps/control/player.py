@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from lamina import registry
-from lamina.environments import World
+from lamina.environments import COPY_SEED, VALIDATION_SEED, World, use_seed
 from lamina.environments.play import Played, play
 from lamina.environments.vector import Vector
 from lamina.errors import InputError
 from lamina.learn.batch import Source
 from lamina.learn.engine import Engine
 from lamina.learn.loop import Learns
-from lamina.methods._control import Acts, Setting
+from lamina.methods._control import Acts, Setting, acted
 from lamina.modalities import Feature
 from lamina.networks.assembly import build_assembly
 from lamina.networks.assembly.observed import Observed
@@ -27,10 +27,6 @@ from lamina.plan import NetworkPlan, Plan
 from lamina.steps.control.understand import opened
 from lamina.tasks.control import Task
 
-ACTED = "action"
-"""The field by which a network is told an action, where values of actions are learned."""
-COPY_SEED, VALIDATION_SEED, TEST_SEED = 1, 2, 3
-"""Training, choosing and testing never share an episode."""
 VALIDATION_EPISODES = 20
 """Of one validation: enough to tell a much better policy from a luckier one, and cheap beside the learning."""
 
@@ -52,6 +48,18 @@ class Player:
     seed: int
     episodes: int
     """That a validation plays."""
+    vectors: Sequence[Vector]
+    """The copies of the environment that experience comes from."""
+
+    @property
+    def exact(self) -> bool:
+        """False once an episode could not be brought back when the run was resumed."""
+        return all(vector.exact for vector in self.vectors)
+
+    def close(self) -> None:
+        """Give back what the copies hold: there is no more experience afterwards, but it can still play episodes."""
+        for vector in self.vectors:
+            vector.close()
 
     def steps_in(self, steps: int) -> int:
         """Steps of the loop for so many steps in the environment."""
@@ -69,12 +77,7 @@ class Player:
 
     def seed_of(self, what: int) -> int:
         """A seed that no other use of the environment has."""
-        return seed_of(self.seed, what)
-
-
-def seed_of(seed: int, what: int) -> int:
-    """A seed for one use of the environment: training, choosing or testing."""
-    return seed * 16 + what
+        return use_seed(self.seed, what)
 
 
 def features_of(world: World) -> dict[str, Feature]:
@@ -92,9 +95,15 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
     check_suits(plan.method.name, world)
     options = read_options(module.Options, plan.method.options, "method.options")
     torch.manual_seed(plan.seed)
+    vectors: list[Vector] = []
+
+    def copies(number: int) -> Vector:
+        vectors.append(Vector(world, number, use_seed(plan.seed, COPY_SEED)))
+        return vectors[-1]
+
     setting = Setting(
         world=world,
-        copies=lambda number: Vector(world, number, seed_of(plan.seed, COPY_SEED)),
+        copies=copies,
         network=_Networks(plan, world, device),
         optimizer=plan.optimizer,
         steps=plan.training.steps,
@@ -104,7 +113,7 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
     method, source = module.build(setting, options)
     training = plan.training
     engine = Engine(device, training.precision, training.accumulation, training.clip)
-    return Player(world, method, source, engine, module.steps_each(options), plan.seed, VALIDATION_EPISODES)
+    return Player(world, method, source, engine, module.steps_each(options), plan.seed, VALIDATION_EPISODES, vectors)
 
 
 def check_suits(name: str, world: World) -> None:
@@ -134,25 +143,26 @@ class _Networks:
     device: torch.device
 
     def __call__(self, heads: Mapping[str, int], *, action: bool = False) -> nn.Module:
-        features, networks = features_of(self.world), dict(self.plan.network)
+        features, networks, name = features_of(self.world), dict(self.plan.network), acted(self.world)
         if action:
-            features[ACTED] = Feature("numbers", (self.world.actions.size,), "float32")
-            networks = _reading_action(networks)
+            features[name] = Feature("numbers", (self.world.actions.size,), "float32")
+            networks = _reading_action(networks, name)
         assembly = build_assembly(networks, features, heads)
-        return Observed(assembly, features, frozenset({ACTED})).to(self.device)
+        return Observed(assembly, features, frozenset({name})).to(self.device)
 
 
-def _reading_action(networks: dict[str, NetworkPlan]) -> dict[str, NetworkPlan]:
+def _reading_action(networks: dict[str, NetworkPlan], name: str) -> dict[str, NetworkPlan]:
     """The first network for plain columns reads the action as well; without one, dense layers of its own do."""
     for key, part in networks.items():
         if part.name == "dense":
-            return {**networks, key: replace(part, fields=(*part.fields, ACTED))}
-    return {**networks, ACTED: NetworkPlan("dense", (ACTED,))}
+            return {**networks, key: replace(part, fields=(*part.fields, name))}
+    return {**networks, name: NetworkPlan("dense", (name,))}
 
 
 def trained(plan: Plan, base: Path, weights: Mapping[str, Tensor]) -> nn.Module:
     """A run's policy with its final weights, in evaluation mode."""
     player = build(plan, opened(plan, base), torch.device("cpu"))
+    player.close()
     player.method.load(weights)
     return player.method.policy.eval()
 

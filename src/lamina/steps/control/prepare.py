@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lamina.environments import Policy, World, tabular
+from lamina.environments import TEST_SEED, Policy, World, tabular, use_seed
 from lamina.environments.play import play
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.control.player import TEST_SEED, seed_of
 
 Array = np.ndarray[Any, Any]
 
@@ -77,7 +76,7 @@ def prepared_again(plan: Plan, world: World, run: Run, narrator: Narrator) -> tu
 def _measured(name: str, world: World, policy: Policy, plan: Plan, learning: float, seconds: float) -> Simpler:
     """The test episodes as the policy plays them; fewer, but the first ones, where an episode takes long."""
     begin = time.monotonic()
-    seed = seed_of(plan.seed, TEST_SEED)
+    seed = use_seed(plan.seed, TEST_SEED)
     returns = play(world, policy, FEWEST_EPISODES, seed).returns
     if (time.monotonic() - begin) * TEST_EPISODES / FEWEST_EPISODES < seconds:
         returns = play(world, policy, TEST_EPISODES, seed).returns

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lamina.data.schema import Chunk, Json
-from lamina.environments import World
+from lamina.environments import TEST_SEED, World
 from lamina.environments.play import Played, film
 from lamina.evaluate.intervals import percentile, resampled
 from lamina.evaluate.results import BaselineResult, Exhibit, Interval, Results, Seal, TargetResult
@@ -24,7 +24,7 @@ from lamina.narrate import Narrator
 from lamina.networks.assembly import Assembly
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.control.player import TEST_SEED, Player, task_of
+from lamina.steps.control.player import Player, task_of
 from lamina.steps.control.prepare import TEST_EPISODES, Simpler
 from lamina.steps.control.understand import ACTION
 from lamina.steps.finish import Course, versions_of

@@ -17,6 +17,10 @@ from lamina.run import Run
 from lamina.steps.control.player import Player, build, weights_of
 from lamina.steps.train import newest_step, tell_end
 
+INEXACT = (
+    "resumed, but not exactly: the environment is no function of its seed and the actions, so new episodes were begun"
+)
+
 
 def train(plan: Plan, world: World, run: Run, narrator: Narrator, seconds: float) -> tuple[Player, Status, Record]:
     """Learn as planned, or go on from the newest checkpoint in the run folder.
@@ -38,16 +42,22 @@ def train(plan: Plan, world: World, run: Run, narrator: Narrator, seconds: float
     )
     record = Record(run.log, narrator, start=newest_step(run))
     torch.manual_seed(plan.seed + 1)
-    status = fit(
-        player.method,
-        player.source,
-        Schedule.over(steps, plan.schedule),
-        player.engine,
-        limits=limits,
-        evaluate=player.validation_scores,
-        record=record,
-        folder=run.checkpoints,
-    )
+    try:
+        status = fit(
+            player.method,
+            player.source,
+            Schedule.over(steps, plan.schedule),
+            player.engine,
+            limits=limits,
+            evaluate=player.validation_scores,
+            record=record,
+            folder=run.checkpoints,
+        )
+    finally:
+        player.close()
+    if not player.exact:
+        record.write("inexact", step=status.step)
+        narrator.say(INEXACT)
     if not limits.keep_best:
         player.method.load(player.method.weights())
     write_bytes(run.weights, save(weights_of(player.method)))

@@ -1,0 +1,183 @@
+"""The five steps in an environment: what is opened is given back, and an inexact resume is told; the policy outside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from lamina import run as runs
+from lamina.environments import COPY_SEED, TEST_SEED, VALIDATION_SEED, Actions, World, use_seed
+from lamina.environments.spaces import open_world
+from lamina.environments.vector import seed_of
+from lamina.evaluate.sealed import play_model
+from lamina.methods.sac import SoftActorCritic
+from lamina.model.policy import Policy
+from lamina.model.runtime import Model
+from lamina.narrate import Silent
+from lamina.plan import DataPlan, Plan, TaskPlan
+from lamina.steps.control import choose
+from lamina.steps.control.player import build
+from lamina.steps.control.train import INEXACT, train
+from lamina.steps.request import Request
+from lamina.tasks.control import Task
+
+CPU = torch.device("cpu")
+MODULE = '''
+import numpy as np
+from gymnasium import spaces
+
+opened, seeds = [], []
+
+
+class Held:
+    """Counts how many are open, and how they were reset; it writes to what it has given."""
+
+    observation_space = spaces.Box(-9, 9, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self):
+        opened.append(self)
+        self.seen = np.zeros(2, np.float32)
+
+    def reset(self, seed=None, options=None):
+        seeds.append(seed)
+        self.seen[:] = 0
+        return self.seen, {}
+
+    def step(self, action):
+        self.seen += 1
+        return self.seen, 1.0, bool(self.seen[0] >= 3), False, {}
+
+    def close(self):
+        opened.remove(self)
+
+
+class Drifts(Held):
+    """No function of its seed and its actions."""
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed)
+        self.seen[1] = np.random.default_rng().random()
+        return self.seen, {}
+
+
+class Remembers(Held):
+    """What was done last is observed."""
+
+    number = spaces.Box(-1, 1, (2,), np.float32)
+    observation_space = spaces.Dict({"action": number, "state": number})
+    action_space = number
+
+    def reset(self, seed=None, options=None):
+        return {"action": np.zeros(2, np.float32), "state": np.zeros(2, np.float32)}, {}
+
+    def step(self, action):
+        return {"action": action, "state": np.zeros(2, np.float32)}, 1.0, False, False, {}
+'''
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    (tmp_path / "held_worlds.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import held_worlds  # type: ignore[import-not-found]
+
+    yield held_worlds
+    sys.modules.pop("held_worlds")
+
+
+def decided(name: str, method: str, steps: int, **options: Any) -> tuple[Plan, World]:
+    world = open_world(f"held_worlds:{name}")
+    plan = Plan(name=name, task={"action": TaskPlan("control")}, data=DataPlan(train=world.name, split="episodes"))
+    plan = choose.decided(world, plan, [f"method.name={method}"], None)
+    plan = replace(plan, method=replace(plan.method, options=options))
+    return replace(plan, training=replace(plan.training, steps=steps, evaluations=1, threads=1)), world
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("name", ["Held", "Drifts"])
+def test_environments_are_closed_and_an_inexact_resume_is_told(module: ModuleType, tmp_path: Path, name: str) -> None:
+    plan, world = decided(name, "ppo", 16, copies=2, horizon=8)
+    run, told = runs.create(str(tmp_path / "run"), name), Told()
+    for _ in range(2):
+        assert INEXACT not in told.lines
+        player, _, record = train(plan, world, run, told, 0.0)
+        assert not module.opened
+    # The second time it goes on from the last checkpoint.
+    assert player.exact == (name == "Held")
+    assert (INEXACT in told.lines) == bool(record.of("inexact")) == (name == "Drifts")
+
+
+def test_what_is_opened_to_check_wishes_is_closed(module: ModuleType) -> None:
+    plan, world = decided("Held", "dqn", 16)
+    choose.check(Request(world.name, sets=("method.name=dqn",)), world, plan)
+    assert not module.opened
+
+
+def test_an_observation_may_be_called_as_the_answer_is(module: ModuleType) -> None:
+    plan, world = decided("Remembers", "sac", 64, copies=2, warmup=8, batch_size=4)
+    method = cast(SoftActorCritic, build(plan, world, CPU).method)
+    critic = method.critics[0]
+    known = {"action": torch.zeros(1, 2), "state": torch.zeros(1, 2), method.acted: torch.zeros(1, 2)}
+    before = critic(known)["value"]
+    for name in known:
+        assert not torch.equal(critic({**known, name: torch.ones(1, 2)})["value"], before), name
+
+
+def policy_of(world: World) -> Model:
+    """A stand-in for a sealed policy: it shows what it was given, and always does the first thing."""
+    given: list[Any] = []
+
+    def predict(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        given.extend(rows)
+        return [{"action": 0, "error": None}]
+
+    inputs = {field.name: SimpleNamespace(field=field, encoder=world.encoders[field.name]) for field in world.fields}
+    return cast(
+        Model,
+        SimpleNamespace(
+            tasks={"action": Task("action", Actions("discrete", 2))},
+            card={"data": {"history": world.history, "source": world.name}},
+            inputs=inputs,
+            where="",
+            given=given,
+            predict=predict,
+            outputs=lambda seen: {"action": np.zeros((len(seen["observation"]), 2), np.float32)},
+        ),
+    )
+
+
+def test_a_policy_remembers_what_was_observed_though_it_is_written_to(module: ModuleType) -> None:
+    model = policy_of(open_world("held_worlds:Held", history=3))
+    policy, environment = Policy(model), module.Held()
+    observation, _ = environment.reset()
+    for _ in range(3):
+        observation, *_ = environment.step(policy.act(observation))
+    shown = cast(Any, model).given[-1]["observation"]
+    assert shown == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_episodes_played_later_are_those_of_no_training(module: ModuleType, seed: int) -> None:
+    """The uses of a run with the seed 0 are the seeds 1, 2 and 3."""
+    play_model(policy_of(open_world("held_worlds:Held")), "held_worlds:Held", 20, seed)
+    learned = {seed_of(use_seed(0, COPY_SEED), copy, episode) for copy in range(20) for episode in range(5)}
+    chosen = {seed_of(use_seed(0, use), episode) for use in (VALIDATION_SEED, TEST_SEED) for episode in range(20)}
+    assert len(module.seeds) == 20
+    assert not {*module.seeds} & (learned | chosen)
