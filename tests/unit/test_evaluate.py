@@ -175,6 +175,26 @@ def test_the_verdict_says_who_is_ahead() -> None:
     assert said()[0] == "even"
 
 
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_handful_of_rows_tells_nobody_which_tool_is_better(rows: int) -> None:
+    target = np.arange(rows) % 2
+    output = np.eye(2, dtype=np.float32)[target]
+    result = assess(two_classes(), output, target, [BaselineAnswers("a linear model", -output, 1.0)], seconds=9)
+    assert result.verdict_kind == "unknown"
+    assert "too few to tell which tool is better" in result.verdict
+    assert ("1 test row is" in result.verdict) == (rows == 1)
+
+
+def test_a_score_that_the_test_rows_do_not_define_is_not_called_a_missing_baseline() -> None:
+    values = np.array(["no"] * 80 + ["yes"] * 20, dtype=object)
+    task = classify.Task.fit(Field("answer", "category", role="target"), lambda: [values], {})
+    output = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    result = assess(task, output, np.zeros(300, np.int64), [BaselineAnswers("a linear model", output, 1.0)], seconds=9)
+    assert task.primary == "auc"
+    assert result.verdict_kind == "unknown"
+    assert "the difference in AUC is not defined on the test rows" in result.verdict
+
+
 def test_a_slower_baseline_is_not_called_cheaper() -> None:
     _, text = verdict.verdict("auc", Interval(0.9, 0.8, 1), 1.0, [baseline(-0.1, 0, 0.1, seconds=5)], 1000)
     assert "cheaper" not in text

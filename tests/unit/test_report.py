@@ -305,6 +305,12 @@ def test_verdict_kinds_differ_by_words_not_only_color(kind: str) -> None:
     assert f"hero {kind}" in found.values("class")
 
 
+def test_a_verdict_that_cannot_be_given_is_not_headed_as_one() -> None:
+    found = page(results(targets=(replace(classes(), verdict_kind="unknown"),)))
+    assert "Not enough to tell" in found.words
+    assert "A simpler tool is as good" not in found.words
+
+
 def test_several_targets_have_a_section_each() -> None:
     found = page(results(targets=(classes(), numbers())))
     assert {"target-1", "target-2"} <= set(found.values("id"))

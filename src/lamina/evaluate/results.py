@@ -94,10 +94,10 @@ class TargetResult:
     Attributes:
         scores: score name to interval; the first is the primary one.
         verdict: is deep learning the right tool here? One or two plain sentences.
-        verdict_kind: "network", "even" or "baseline": which is ahead.
+        verdict_kind: "network", "even" or "baseline": which is ahead; "unknown" where the test rows cannot tell.
         confusion: {"labels": [...], "counts": [[expected][answered]]} for classes.
         calibration: {"bins": [{"low","high","confidence","accuracy","count"}], "before": ece, "after": ece,
-            "temperature": t} for classes; {"points": [{"level", "coverage"}]} for numbers.
+            "chance": ece, "temperature": t} for classes; {"points": [{"level", "coverage"}]} for numbers.
         coverage: {"wanted": 0.9, "measured": Interval-like dict, "mean_size": float} of conformal sets/intervals.
         scatter: {"expected": [...], "answered": [...]} at most 1,000 points, for numbers.
         curves: {"roc": [[fpr, tpr], ...], "pr": [[recall, precision], ...]} for two classes.

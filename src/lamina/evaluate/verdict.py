@@ -10,12 +10,15 @@ from lamina.evaluate.scores import POINTS, amount, digits, title
 
 FEW_ROWS = 200
 """Below so many test rows the verdict says that they are few."""
+FEWEST = 6
+"""Fewer test rows decide nothing: five that all speak for one tool do so by chance in one case of 16, six in one of 32
+(the sign test, two-sided). The bootstrap cannot see that: where all rows agree, its interval has no width."""
 
 
 def verdict(
     score: str, figure: Interval, seconds: float, baselines: Sequence[BaselineResult], rows: int
 ) -> tuple[str, str]:
-    """("network" | "even" | "baseline", one or two sentences).
+    """("network" | "even" | "baseline" | "unknown", one or two sentences).
 
     Args:
         score: the primary score's name.
@@ -26,11 +29,18 @@ def verdict(
 
     The network is compared with the baseline that is best on the test rows, which favors the baselines a little.
     """
-    compared = [item for item in baselines if item.difference is not None and math.isfinite(item.difference.value)]
-    caution = f" With {rows} test rows only, small differences cannot be seen." if rows < FEW_ROWS else ""
+    compared = [item for item in baselines if item.difference is not None]
+    caution = f" With {_rows(rows)} only, small differences cannot be seen." if rows < FEW_ROWS else ""
     if not compared:
         return "even", f"There is no baseline to compare with; the {title(score)} is {_value(score, figure)}.{caution}"
-    best = min(compared, key=lambda item: _difference(item).value)
+    if rows < FEWEST:
+        few = f"{_rows(rows)} {'is' if rows == 1 else 'are'} too few to tell which tool is better"
+        return "unknown", f"{few}; the {title(score)} is {_value(score, figure)}."
+    known = [item for item in compared if math.isfinite(_difference(item).value)]
+    if not known:
+        untold = f"the difference in {title(score)} is not defined on the test rows"
+        return "unknown", f"Which tool is better cannot be told: {untold}.{caution}"
+    best = min(known, key=lambda item: _difference(item).value)
     difference = _difference(best)
     if difference.low > 0:
         return "network", _ahead(score, best, difference) + caution
@@ -42,6 +52,10 @@ def verdict(
 def _difference(item: BaselineResult) -> Interval:
     assert item.difference is not None
     return item.difference
+
+
+def _rows(count: int) -> str:
+    return f"{count} test row{'' if count == 1 else 's'}"
 
 
 def _ahead(score: str, best: BaselineResult, difference: Interval) -> str:

@@ -65,7 +65,7 @@ def limits(plan: Plan, data: Mapping[str, Json], targets: Sequence[TargetResult]
         ]
     rows = data.get("test")
     if isinstance(rows, int) and rows < FEW_ROWS:
-        found.append(f"Only {rows} test rows: the scores are uncertain, see their intervals.")
+        found.append(f"Only {rows} test row{'' if rows == 1 else 's'}: the scores are uncertain, see their intervals.")
     if data.get("dropped_count"):
         found.append(f"{data['dropped_count']} rows could not be used and were left out.")
     if plan.data.split in ("random", "stratified"):

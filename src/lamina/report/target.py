@@ -28,6 +28,7 @@ HEADINGS = {
     "baseline": ("▼", "A simpler tool is better"),
 }
 ALONE = ("•", "Nothing to compare with")
+UNTOLD = ("•", "Not enough to tell")
 
 
 def view(result: TargetResult, explanation: Explanation | None) -> View:
@@ -36,6 +37,8 @@ def view(result: TargetResult, explanation: Explanation | None) -> View:
     icon, heading = HEADINGS.get(result.verdict_kind, ("•", "Verdict"))
     if result.verdict_kind == "even" and not result.baselines:
         icon, heading = ALONE
+    elif result.verdict_kind == "unknown":
+        icon, heading = UNTOLD
     return {
         "target": result.target,
         "task": result.task,
