@@ -167,6 +167,23 @@ def test_conformal_sets_cover_what_they_promise() -> None:
     assert all(label in inside for label, inside in zip(task.decode(logits[3000:])[""], sets, strict=True))
 
 
+def test_conformal_sets_of_rows_that_are_all_alike_hold_the_class_on_the_edge() -> None:
+    task = classes(column(*"abc" * 4))
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        chances = generator.dirichlet([1, 1, 1])
+        logits = np.log(chances).astype(np.float32)[None].repeat(100, axis=0)
+        target = generator.choice(3, 100, p=chances)
+        member = task.calibrated(logits, target).set_members(logits)
+        assert member[np.arange(100), target].mean() >= classify.COVERAGE
+
+
+def test_few_validation_rows_promise_no_conformal_set() -> None:
+    logits, target = np.eye(3)[[0, 1, 2]] * 5, np.arange(3)
+    member = classes(column(*"abc" * 4)).calibrated(logits, target).set_members(logits)
+    assert member.all()
+
+
 def test_decoded_probabilities_belong_to_the_answers() -> None:
     task = classes(column("no", "yes", "no", "yes"))
     answers = task.decode(np.array([[2.0, 0.0], [0.0, 1.0]], dtype=np.float32))

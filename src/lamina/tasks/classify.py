@@ -16,7 +16,7 @@ from lamina.errors import InputError, LaminaError
 from lamina.modalities import Chunks, Encoded, Recognition
 from lamina.modalities._canonical import canonical, canonical_value, map_distinct
 from lamina.tasks import Score
-from lamina.tasks._calibrate import best_threshold, conformal_quantile, read_threshold, temperature
+from lamina.tasks._calibrate import FEWEST, best_threshold, conformal_quantile, read_threshold, temperature
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._scores import (
     SMALLEST_PROBABILITY,
@@ -44,6 +44,8 @@ TWO = ("accuracy", "auc", "balanced_accuracy", "f1", "mcc", "average_precision",
 MANY = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "log_loss", "brier")
 LOWER_IS_BETTER = ("log_loss", "brier")
 COVERAGE = 0.9
+ROUNDING = 1e-6
+"""Where rows are alike, a class often lies on the edge of their conformal set: rounding may not put it outside."""
 RARE = 0.35
 """With two classes and the rarer one below this share, AUC is the primary score: accuracy flatters there."""
 DOMINANT = 0.7
@@ -181,7 +183,8 @@ class Task:
         fitted = replace(self, scale=scale)
         probability = fitted.probabilities(output)
         wrong = 1 - probability[np.arange(len(target)), target]
-        fitted = replace(fitted, quantile=conformal_quantile(wrong, COVERAGE))
+        # Too few rows know no quantile: every class is in the set.
+        fitted = replace(fitted, quantile=conformal_quantile(wrong, COVERAGE) if len(wrong) >= FEWEST else 1.0)
         if self.choose_threshold:
             fitted = replace(fitted, threshold=best_threshold(probability[:, self.positive], target == self.positive))
         return fitted
@@ -214,7 +217,8 @@ class Task:
 
     def set_members(self, output: Array) -> Array:
         """bool [row, class]: which classes are in the row's conformal set."""
-        member = self.probabilities(output) >= 1 - self.quantile
+        # As `calibrated` computes it: a class on the edge is inside, whichever way 1 - (1 - p) rounds.
+        member = 1 - self.probabilities(output) <= self.quantile + ROUNDING
         member[np.arange(len(member)), self.answers(output)] = True
         return np.asarray(member)
 
