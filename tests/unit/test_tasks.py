@@ -393,6 +393,24 @@ def test_tag_scores_equal_scikit_learn() -> None:
     assert found["mean_ap"] == pytest.approx(metrics.average_precision_score(target, output, average="macro"))
 
 
+def test_a_label_that_neither_occurs_nor_is_given_leaves_macro_f1_alone() -> None:
+    task = tags(column("a|b", "b|c", "c", "a"))
+    target = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], dtype=np.float32)
+    assert task.scores(8 * target - 4, target)["macro_f1"].value == 1
+    nothing = np.zeros((3, 3), dtype=np.float32)
+    assert task.scores(nothing - 4, nothing)["macro_f1"].value == 0
+
+
+def test_r2_of_replicates_without_the_only_row_that_differs_is_not_defined() -> None:
+    truth = np.zeros(40)
+    truth[0] = 37.3
+    score = _scores.r_squared(truth + 0.1, truth)
+    without, whole = np.ones((1, 40)), np.ones((1, 40))
+    without[0, 0] = 0
+    assert np.isnan(score(without))[0]
+    assert 0.9 < score(whole)[0] < 1
+
+
 def test_a_tag_target_that_never_varies_is_refused() -> None:
     with pytest.raises(InputError, match="the same labels"):
         tags(column("a|b", "a|b", "b|a"))

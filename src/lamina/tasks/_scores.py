@@ -23,6 +23,8 @@ Counts = Callable[[Array], tuple[Array, Array, Array]]
 Ranked = Callable[[Array], tuple[Array, Array]]
 
 SMALLEST_PROBABILITY = 1e-12
+LEAST_VARIED = 1e-12
+"""A variance below this share of the mean square is what rounding leaves of none."""
 FEW_CELLS = 128
 """Up to so many pairs of (true, answered) class, counting them is a matrix product."""
 
@@ -174,14 +176,14 @@ def mean_average_precision(score: Array, positive: Array) -> Weighted:
 
 
 def label_f1(answer: Array, target: Array, average: str) -> Weighted:
-    """F1 of [row, label] booleans: "micro" over all decisions, or "macro", the mean over labels."""
+    """F1 of [row, label] booleans: "micro" over all decisions, "macro" the mean over labels that occur or are given."""
     hit_rows, both_rows = (answer & target).astype(np.float64), answer.astype(np.float64) + target
 
     def score(weight: Array) -> Array:
         hit, both = weight @ hit_rows, weight @ both_rows
         if average == "micro":
             return np.nan_to_num(_divided(2 * hit.sum(axis=1), both.sum(axis=1)))
-        return np.asarray(np.nan_to_num(_divided(2 * hit, both)).mean(axis=1))
+        return np.asarray(np.nanmean(_or_nan(_divided(2 * hit, both)), axis=1))
 
     return score
 
@@ -200,7 +202,10 @@ def r_squared(answer: Array, target: Array) -> Weighted:
     mean = mean_of(centered)
 
     def score(weight: Array) -> Array:
-        return 1 - _divided(squared_error(weight), square(weight) - mean(weight) ** 2)
+        whole = square(weight)
+        varied = whole - mean(weight) ** 2
+        # Rows that are all alike leave a difference of rounding, by which nothing may be divided.
+        return 1 - _divided(squared_error(weight), np.where(varied > LEAST_VARIED * whole, varied, 0))
 
     return score
 
