@@ -13,6 +13,7 @@ from lamina.errors import LaminaError
 from lamina.modalities import Feature
 from lamina.model.export import export
 from lamina.model.parity import compare
+from lamina.tasks import tag
 from lamina.tasks.classify import Task as Classify
 from lamina.tasks.regress import Task as Regress
 
@@ -125,6 +126,19 @@ def test_a_different_answer_fails(target: str, row: int, column: int, change: fl
 def test_a_lost_row_fails() -> None:
     with pytest.raises(LaminaError, match="49 rows instead of 50"):
         compare(outputs(), {name: array[:-1] for name, array in outputs().items()}, TASKS)
+
+
+def test_rounding_of_a_large_logit_is_a_tie() -> None:
+    network, sealed = outputs(), outputs()
+    network["kind"][5], sealed["kind"][5] = [20.0, 20.000008, 0.0], [20.0, 19.999996, 0.0]
+    assert compare(network, sealed, TASKS).ties == 1
+
+
+def test_two_labels_that_are_certain_make_no_tie_of_a_third() -> None:
+    task = tag.Task("labels", ("a", "b", "c"), (2, 2, 2), 4, "")
+    network, sealed = np.array([[20.0, 20.0, 0.003]]), np.array([[20.0, 20.0, -0.0005]])
+    with pytest.raises(LaminaError, match="row 0"):
+        compare({"labels": network}, {"labels": sealed}, {"labels": task})
 
 
 def test_a_tie_that_falls_the_other_way_is_said_but_does_not_fail() -> None:
