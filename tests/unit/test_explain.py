@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from small_models import objects, seal, table
 from torch import Tensor, nn
 
+from lamina.data.schema import Field, Schema
 from lamina.errors import InputError
 from lamina.explain import occlusion
 from lamina.explain.contributions import contributions
@@ -26,6 +29,7 @@ from lamina.explain.permutation import importance
 from lamina.explain.question import question
 from lamina.model import format, golden  # noqa: A004
 from lamina.model.runtime import Model, load
+from lamina.steps.explanations import _examples
 
 KEPT = Path(__file__).parents[1] / "golden" / "formats" / "v1-tiny.lamina"
 
@@ -153,6 +157,18 @@ def test_a_long_text_is_covered_some_words_at_a_time() -> None:
     assert parts[0].start == 0
     assert parts[-1].end == len(text)
     assert all(one.end < other.start for one, other in itertools.pairwise(parts))
+
+
+def test_the_report_names_the_words_of_a_long_text_to_its_end() -> None:
+    text = " ".join(f"word{number}" for number in range(400))
+    words = [{"start": part.start(), "end": part.end(), "contribution": 1.0} for part in re.finditer(r"\S+", text)]
+    prepared: Any = SimpleNamespace(
+        schema=Schema((Field("review", "text", role="input"),)), table=SimpleNamespace(root=None)
+    )
+    one = {"answer": "good", "details": {"review": {"kind": "tokens", "words": words}}}
+    (found,) = _examples(prepared, 7, {"review": text}, one)
+    assert [word for word, _ in found["contributions"]] == text.split()
+    assert len(found["value"]) < len(text)
 
 
 def test_the_place_in_a_picture_that_decides_is_hot(tmp_path: Path) -> None:

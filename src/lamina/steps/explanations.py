@@ -86,7 +86,9 @@ def _examples(
         field = prepared.schema[name]
         value = field.values({column: np.array([raw[column]], dtype=object) for column in field.columns})[0]
         seen = shown.shown_value(field, value, prepared.table.root)
-        found.append({**about, "field": name, **seen, "contributions": _parts(detail, seen["value"])})
+        # Of a long text the report shows the beginning only; its words are cut from the whole.
+        parts = _parts(detail, "" if value is None else str(value))
+        found.append({**about, "field": name, **seen, "contributions": parts})
     return found
 
 
