@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from lamina.data.schema import Field, Schema
 from lamina.steps.explanations import ROWS, answers_asked
+from lamina.steps.finish import Course
 from lamina.steps.pace import SEALING_SECONDS, TEST_SHARE, available
 
 
@@ -20,6 +24,12 @@ def test_slow_answers_shorten_training_by_what_they_take() -> None:
     quick, slow = available(600, 100, 1.0), available(600, 100, 130.0)
     assert quick == 600 - 100 - SEALING_SECONDS - TEST_SHARE * 600
     assert slow == 600 - 100 - SEALING_SECONDS - 130
+
+
+def test_a_baseline_is_compared_with_the_training_alone() -> None:
+    clock: Any = SimpleNamespace(seconds={"understand": 5.0, "prepare": 9.0, "choose": 2.0, "train": 10.0})
+    nothing: Any = None
+    assert Course(nothing, nothing, nothing, nothing, nothing, clock, nothing).seconds == 10.0
 
 
 def test_something_is_always_left_for_training() -> None:
