@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lamina.baselines import BaselineAnswers
+from lamina.cli import _options
+from lamina.cli.test import _said as told
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError
-from lamina.evaluate import calibration, intervals, scores, slices, verdict
+from lamina.evaluate import calibration, cost, intervals, scores, slices, verdict
 from lamina.evaluate.assess import assess, curves
 from lamina.evaluate.results import (
     BaselineResult,
@@ -111,6 +114,53 @@ def test_reliability_bins_and_their_error() -> None:
     assert calibration.calibration_error([]) == 0
 
 
+@pytest.mark.parametrize(("rows", "honest"), [(100, True), (100, False), (2000, True)])
+def test_the_error_of_right_probabilities_is_within_what_chance_brings(rows: int, honest: bool) -> None:
+    within = []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        logit = generator.normal(0, 1.5, rows)
+        target = (generator.random(rows) < 1 / (1 + np.exp(-logit if honest else logit))).astype(np.int64)
+        found = calibration.class_calibration(two_classes(), np.stack([-logit / 2, logit / 2], axis=1), target)
+        within.append(found["after"] <= found["chance"])
+        if honest and rows == 100:
+            assert found["after"] > 0.03
+    assert sum(within) >= 17 if honest else not any(within)
+
+
+def write_counters(folder: Path, now: dict[str, int]) -> None:
+    for name, joules in now.items():
+        place = folder / f"intel-rapl:{name}"
+        place.mkdir(exist_ok=True)
+        (place / "energy_uj").write_text(str(joules * 10**6))
+        (place / "max_energy_range_uj").write_text(str(262_143 * 10**6))
+
+
+def test_an_energy_counter_that_goes_round_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "COUNTERS", tmp_path)
+    write_counters(tmp_path, {"0": 262_000, "1": 1000})
+    meter = cost.EnergyMeter()
+    write_counters(tmp_path, {"0": 857, "1": 1800})
+    spent, how = meter.watt_hours()
+    assert spent == pytest.approx((1000 + 800) / 3600)
+    assert how.startswith("measured")
+    # After an hour nobody knows how often.
+    meter._begin -= 3600
+    assert meter.watt_hours()[1].startswith("estimated")
+
+
+def test_memory_costs_energy_by_the_hour_whatever_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "COUNTERS", tmp_path)
+    monkeypatch.setattr(cost, "peak_memory_mb", lambda: 100.0 * 1024)
+    meter = cost.EnergyMeter("only since the run was resumed")
+    used = meter._cpu + 16 * 3600
+    monkeypatch.setattr(cost, "_cpu_seconds", lambda: used)
+    meter._begin -= 3600
+    spent, how = meter.watt_hours()
+    assert spent == pytest.approx(16 * 10 + 37.5, rel=1e-3)
+    assert how.endswith("only since the run was resumed")
+
+
 def test_holm_rejects_step_by_step() -> None:
     assert slices.holm([0.01, 0.04, 0.03, math.nan]) == [True, False, False, False]
     assert slices.holm([0.001, 0.02, 0.03]) == [True, True, True]
@@ -148,6 +198,13 @@ def test_subgroups_of_times_texts_and_gaps() -> None:
     gaps = dict(slices.subgroups("number", np.array([1.0, np.nan, 3.0, np.nan])))
     assert gaps["missing"].tolist() == [False, True, False, True]
     assert list(slices.subgroups("image", np.zeros(3))) == []
+
+
+def test_subgroups_of_numbers_with_decimal_commas() -> None:
+    values = np.array([f"{number},{number % 10}" for number in range(200)], dtype=object)
+    found = dict(slices.subgroups("number", values))
+    assert not found.pop("missing").any()
+    assert [int(member.sum()) for member in found.values()] == [50, 50, 50, 50]
 
 
 def baseline(low: float, value: float, high: float, seconds: float = 1.0, name: str = "a linear model") -> Any:
@@ -346,6 +403,14 @@ def test_results_survive_json() -> None:
     assert again.targets[0].baselines[0].difference == original.targets[0].baselines[0].difference
     assert again.audit == original.audit
     assert isinstance(again.targets[0].slices, tuple)
+
+
+def test_the_command_line_tells_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    _options.print_json({"auc": {"value": math.nan, "low": -math.inf}, "where": Path("run")})
+    assert json.loads(capsys.readouterr().out) == {"auc": {"value": None, "low": None}, "where": "run"}
+    undefined = {"value": math.nan, "low": math.nan, "high": math.nan, "unit": ""}
+    assert told(undefined) == "is not defined on these rows"
+    assert told({"value": 2.0, "low": 1.0, "high": 3.0, "unit": "USD"}) == "2 USD  (95% interval 1 to 3)"
 
 
 def test_figures_that_are_not_finite_become_null_and_nan_again() -> None:

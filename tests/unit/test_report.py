@@ -280,6 +280,18 @@ def test_subgroup_gap_coverage_and_dropped_rows_stand_out() -> None:
     assert not any("28%" in text for text in texts)
 
 
+def test_an_error_of_calibration_that_chance_explains_does_not_stand_out() -> None:
+    def said(**changes: float) -> tuple[bool, str]:
+        target = classes()
+        found = results(targets=(replace(target, calibration={**(target.calibration or {}), **changes}),))
+        return any(item["kind"] == "Calibration" for item in overview.standing_out(found)), page(found).words
+
+    assert said(after=0.09, chance=0.08)[0]
+    stands_out, words = said(after=0.09, chance=0.12)
+    assert not stands_out
+    assert "By chance alone it would be up to 12.0%" in words
+
+
 def test_unequal_seal_is_an_error() -> None:
     broken = Seal("model.lamina", 10, 200, 0.995, 0.2, 1.0)
     found = overview.standing_out(results(seal=broken))
@@ -440,6 +452,10 @@ def test_hostile_names_and_texts_stay_text() -> None:
 
 def test_endless_words_are_cut() -> None:
     assert len(render(hostile(), PLAN, HOSTILE)) < 150_000
+
+
+def test_memory_is_counted_in_units_of_1024_and_shown_in_units_of_1000() -> None:
+    assert overview.cost(Cost({}, 1.0, "", 1024.0))["memory"] == "1.07 GB"
 
 
 def test_figures_that_are_not_known_are_dashes() -> None:

@@ -79,5 +79,7 @@ def command_line() -> str:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
-    print(json.dumps(document, default=str))
+    """One JSON document on standard output; what is not finite is null, for JSON has no NaN."""
+    from lamina.evaluate.results import to_json
+
+    print(json.dumps(to_json(document), default=str))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from lamina.cli import _options
 from lamina.cli.predict import model_file
@@ -42,8 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{document['rows']:,} rows, {document['errors']:,} could not be answered or have no target")
     for target, scores in document["targets"].items():
         for name, score in scores.items():
-            unit = f" {score['unit']}" if score["unit"] else ""
-            print(
-                f"{target}  {name} {score['value']:.4g}{unit}  (95% interval {score['low']:.4g} to {score['high']:.4g})"
-            )
+            print(f"{target}  {name} {_said(score)}")
     return 0
+
+
+def _said(score: Mapping[str, Any]) -> str:
+    """A score with its interval; one that these rows do not define is called so."""
+    if not math.isfinite(score["value"]):
+        return "is not defined on these rows"
+    unit = f" {score['unit']}" if score["unit"] else ""
+    return f"{score['value']:.4g}{unit}  (95% interval {score['low']:.4g} to {score['high']:.4g})"

@@ -11,6 +11,9 @@ from lamina.tasks import classify, tag
 
 Array = np.ndarray[Any, Any]
 
+SAMPLES = 1000
+"""Samples drawn to see what error chance alone brings."""
+
 
 def reliability(confidence: Array, right: Array, bins: int = 15) -> list[dict[str, float]]:
     """Mean confidence and share of right answers in equally wide bins of confidence; empty bins are left out.
@@ -41,6 +44,20 @@ def calibration_error(bins: list[dict[str, float]]) -> float:
     return sum(item["count"] * abs(item["confidence"] - item["accuracy"]) for item in bins) / rows if rows else 0.0
 
 
+def chance_error(bins: list[dict[str, float]], seed: int = 0) -> float:
+    """The error that 95 of 100 samples as large stay below where every stated probability is exactly right.
+
+    It is never 0: in a bin of few rows the share of right answers differs from the probability by chance, and the
+    error counts every difference (Bröcker & Smith 2007, "Increasing the reliability of reliability diagrams").
+    """
+    count = np.array([item["count"] for item in bins], dtype=np.int64)
+    stated = np.array([item["confidence"] for item in bins]).clip(0, 1)
+    if not count.sum():
+        return 0.0
+    right = np.random.default_rng(seed).binomial(count, stated, (SAMPLES, len(bins)))
+    return float(np.quantile(np.abs(right - count * stated).sum(axis=1) / count.sum(), 0.95))
+
+
 def class_calibration(task: classify.Task, output: Array, target: Array) -> dict[str, Json]:
     """Reliability of the answers after temperature scaling, and the error before and after it."""
 
@@ -48,9 +65,7 @@ def class_calibration(task: classify.Task, output: Array, target: Array) -> dict
         answer, rows = fitted.answers(output), np.arange(len(target))
         return reliability(fitted.probabilities(output)[rows, answer], answer == target)
 
-    bins = measure(task)
-    before = calibration_error(measure(task.uncalibrated()))
-    return {"bins": bins, "before": before, "after": calibration_error(bins), "temperature": task.scale}
+    return _found(measure(task), measure(task.uncalibrated()), task.scale)
 
 
 def label_calibration(task: tag.Task, output: Array, target: Array) -> dict[str, Json]:
@@ -60,6 +75,11 @@ def label_calibration(task: tag.Task, output: Array, target: Array) -> dict[str,
         probability = fitted.probabilities(output).ravel()
         return reliability(probability, np.asarray(target).ravel() > 0.5)
 
-    bins = measure(task)
-    before = calibration_error(measure(task.uncalibrated()))
-    return {"bins": bins, "before": before, "after": calibration_error(bins), "temperature": task.scale}
+    return _found(measure(task), measure(task.uncalibrated()), task.scale)
+
+
+def _found(bins: list[dict[str, float]], before: list[dict[str, float]], scale: float) -> dict[str, Json]:
+    return {
+        "bins": bins, "before": calibration_error(before), "after": calibration_error(bins),
+        "chance": chance_error(bins), "temperature": scale,
+    }  # fmt: skip

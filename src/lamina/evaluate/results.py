@@ -187,8 +187,8 @@ class Cost:
 
     Attributes:
         seconds: by step: understand, prepare, choose, train, test.
-        energy_wh: watt-hours; `energy_how` says measured (RAPL, NVML) or estimated and from what.
-        peak_memory_mb: largest resident memory of the process.
+        energy_wh: watt-hours; `energy_how` says measured (RAPL) or estimated and from what.
+        peak_memory_mb: largest resident memory of the process, in MiB.
     """
 
     seconds: Mapping[str, float]

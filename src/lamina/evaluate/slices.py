@@ -16,6 +16,7 @@ from lamina.data.schema import Values
 from lamina.evaluate.intervals import percentile, resampled
 from lamina.evaluate.results import Interval, Slice
 from lamina.modalities._canonical import canonical, column
+from lamina.modalities._number_text import decimal_of
 from lamina.modalities.number import parse
 from lamina.modalities.time import parse as parse_time
 from lamina.tasks import LaidOut, Task
@@ -88,7 +89,7 @@ def subgroups(modality: str, values: Values) -> Iterator[tuple[str, Array]]:
     if modality == "category":
         yield from _levels(values)
     elif modality == "number":
-        yield from _quarters(parse(values))
+        yield from _quarters(parse(values, decimal_of([values])))
     elif modality == "time":
         yield from _periods(parse_time(values))
     elif modality == "text":

@@ -93,8 +93,9 @@ def _about(target: TargetResult, several: bool) -> list[View]:
             f"{wording.percent(coverage.get('value'))} of the test rows only."
         )
         found.append(_finding("warning", "coverage", text))
-    error = (target.calibration or {}).get("after")
-    if is_finite(error) and error > MISCALIBRATED:
+    calibration = target.calibration or {}
+    error, chance = calibration.get("after"), calibration.get("chance")
+    if is_finite(error) and error > max(MISCALIBRATED, chance if is_finite(chance) else 0.0):
         text = f"Stated probabilities{name} are off by {wording.percent(error)} on average, even after calibration."
         found.append(_finding("warning", "calibration", text))
     suspects = sum(item.suspect_label for item in target.mistakes)
@@ -339,6 +340,6 @@ def cost(found: Cost) -> View:
         ],
         "energy": f"{wording.number(found.energy_wh)} Wh" if is_finite(found.energy_wh) else "",
         "how": found.energy_how,
-        "memory": wording.size(found.peak_memory_mb * 1e6) if is_finite(found.peak_memory_mb) else "",
+        "memory": wording.size(found.peak_memory_mb * 2**20) if is_finite(found.peak_memory_mb) else "",
         "pace": wording.number(found.rows_per_second) if found.rows_per_second else "",
     }

@@ -144,6 +144,7 @@ def _calibration(found: Mapping[str, Json] | None) -> View | None:
         "kind": "classes",
         "before": wording.percent(found.get("before")),
         "after": wording.percent(found.get("after")),
+        "chance": wording.percent(found.get("chance")) if _by_chance(found) else "",
         "temperature": wording.number(found.get("temperature")),
         "table": [
             [wording.percent(stated), wording.percent(right), wording.number(count)]
@@ -151,6 +152,12 @@ def _calibration(found: Mapping[str, Json] | None) -> View | None:
             if count
         ],
     }
+
+
+def _by_chance(found: Mapping[str, Json]) -> bool:
+    """May the calibration's error be chance alone?"""
+    after, chance = found.get("after"), found.get("chance")
+    return is_finite(after) and is_finite(chance) and after <= chance
 
 
 def _coverage(result: TargetResult) -> View | None:

@@ -73,7 +73,8 @@ class Course:
         for name, score in list(result.scores.items())[:most]:
             unit = f" {score.unit}" if score.unit else ""
             sure = f" (95% interval {score.low:.4g} to {score.high:.4g})" if math.isfinite(score.low) else ""
-            self.narrator.say(f"{f'{result.target}: ' if named else ''}{title(name)} {score.value:.4g}{unit}{sure}")
+            value = f"{score.value:.4g}{unit}{sure}" if math.isfinite(score.value) else "is not defined on these rows"
+            self.narrator.say(f"{f'{result.target}: ' if named else ''}{title(name)} {value}")
         self.narrator.say(f"verdict: {result.verdict}")
 
     def tell_seal(self, seal: Seal, proven: str) -> None:
@@ -105,6 +106,8 @@ class Course:
 
         self.clock.lap("test")
         energy, how = self.meter.watt_hours()
+        if hardware.detect().device.type != "cpu":
+            how += "; what the accelerator took is not counted"
         results = Results(
             name=self.plan.name,
             created=time.strftime("%Y-%m-%d %H:%M:%S"),

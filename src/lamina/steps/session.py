@@ -97,7 +97,7 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     Raises:
         InputError: there is no run, or the data is not what the run was started with.
     """
-    began, meter = time.monotonic(), EnergyMeter()
+    began, meter = time.monotonic(), EnergyMeter("only since the run was resumed")
     run = runs.find(folder)
     plan, status = run.plan(), run.status()
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
