@@ -26,7 +26,7 @@ def eight_bits(pixels: Array) -> Array:
 
 def _is_sixteen_bits(pixels: Array) -> bool:
     """In either order of bytes: TIFF has both."""
-    return pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2
+    return bool(pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2)
 
 
 def bytes_of(array: Array) -> Array:

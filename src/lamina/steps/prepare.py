@@ -331,7 +331,7 @@ def _weights(table: Table, schema: Schema) -> Array | None:
         return None
     values, name = encoding.stream(table, fields[0]), fields[0].name
     decimal = decimal_in(fields[0].options, values())
-    parts = []
+    parts: list[Array] = []
     for chunk in values():
         numbers, unreadable = read_numbers(chunk, decimal)
         if unreadable:
