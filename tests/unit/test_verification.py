@@ -65,6 +65,32 @@ def test_intervals_are_those_of_bootstrapped_pairs() -> None:
     assert found.auc.high == pytest.approx(high, abs=0.01)
 
 
+def test_pairs_that_share_labels_are_no_independent_witnesses() -> None:
+    """More rows that look alike, and more pairs of them, say nothing new of a label: intervals stay as wide."""
+    widths = {}
+    for copies in (4, 12):
+        index, column = rows_of([f"label {number % 24}" for number in range(24 * copies)], 3)
+        found = pairs_of.of_labels(index, column, 24 * copies * copies, seed=0)
+        members = found.members_of(found.judging)
+        assert members is not None
+        likeness, same = found.known(found.judging)
+        assert np.array_equal(members[0] == members[1], same)
+        judged = verification(likeness, same, members=members)
+        at = mistakes(likeness, same, judged.equal_error_threshold.value, members=members).false_accepts
+        assert at.low < at.value < at.high
+        assert not at.higher_is_better
+        plain = verification(likeness, same)
+        widths[copies] = [one.equal_error_rate.high - one.equal_error_rate.low for one in (judged, plain)]
+        assert judged.equal_error_rate.value == plain.equal_error_rate.value
+    assert widths[12][0] > widths[4][0] * 0.6
+    assert widths[12][1] < widths[4][1] * 0.5, "as if there were nine times as many witnesses"
+    assert widths[12][0] > 2 * widths[12][1]
+    few, column = rows_of([f"label {number % 5}" for number in range(40)])
+    members = pairs_of.of_labels(few, column, 100, seed=0).members
+    assert members is not None
+    assert not (members[0] == members[1]).any(), "of few labels the rows are drawn"
+
+
 def test_where_all_is_right_the_threshold_lies_between_and_the_interval_is_honest() -> None:
     found = verification(np.array([0.9, 0.8, 0.3, 0.1]), np.array([True, True, False, False]))
     assert found.equal_error_rate.value == 0

@@ -7,18 +7,20 @@ the equal-error rate both are as frequent; it is read off the ROC curve between 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lamina.errors import InputError
-from lamina.evaluate.intervals import percentile, replicates, resampled, wilson
+from lamina.evaluate.intervals import BLOCK, percentile, replicates, resampled, wilson
 from lamina.evaluate.results import Interval
 from lamina.tasks._scores import ranked, roc_auc
 
 Array = np.ndarray[Any, Any]
+Members = tuple[Array, Array]
+"""int64 [pair] each: what stands on either side of a pair, by number."""
 Curve = Callable[[Array], tuple[Array, Array]]
 """weight [replicate, pair] to shares of the same and of the different pairs accepted, [replicate, threshold] each."""
 
@@ -29,7 +31,7 @@ SCORES = ("auc", "equal_error_rate", "equal_error_threshold", "rate_threshold", 
 
 @dataclass(frozen=True)
 class Verification:
-    """How well a likeness tells same from different pairs; every figure with its 95% bootstrap interval over pairs.
+    """How well a likeness tells same from different pairs; every figure with its 95% bootstrap interval.
 
     Attributes:
         pairs, same: how many there are, and how many of them are the same.
@@ -63,7 +65,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """What a threshold that was chosen elsewhere does, with Wilson's 95% intervals.
+    """What a threshold that was chosen elsewhere does, with 95% intervals.
 
     Attributes:
         threshold: the same from this likeness on.
@@ -76,13 +78,17 @@ class Mistakes:
     false_rejects: Interval
 
 
-def verification(likeness: Array, same: Array, rate: float = 0.01, seed: int = 0) -> Verification:
+def verification(
+    likeness: Array, same: Array, rate: float = 0.01, seed: int = 0, members: Members | None = None
+) -> Verification:
     """Judge a likeness by pairs that are known to be the same or not.
 
     Args:
         likeness: [pair].
         same: bool [pair].
         rate: the wished share of false accepts, above 0 and below 1.
+        members: what stands in the pairs. Pairs that share something are no independent witnesses, so the intervals are
+            made by drawing that (Owen 2007, "The pigeonhole bootstrap"); None draws the pairs.
 
     Raises:
         InputError: all pairs are the same, or none is.
@@ -96,9 +102,9 @@ def verification(likeness: Array, same: Array, rate: float = 0.01, seed: int = 0
     curve, thresholds = _curve(likeness, same)
     scores = _scores(likeness, same, curve, thresholds, rate)
     values = {name: float(found[0]) for name, found in scores(np.ones((1, len(same)))).items()}
-    blocks = [scores(weight) for weight in resampled(len(same), replicates(len(same)), seed)]
+    blocks = [scores(weight) for weight in _drawn(len(same), members, seed)]
     drawn = {name: np.concatenate([block[name] for block in blocks]) for name in SCORES}
-    fewest = min(count, len(same) - count)
+    fewest = min(count, len(same) - count, _number(members, len(same)))
     figures = {
         name: _interval(values[name], drawn[name], 0 if name.endswith("threshold") else fewest) for name in SCORES
     }
@@ -114,15 +120,42 @@ def verification(likeness: Array, same: Array, rate: float = 0.01, seed: int = 0
     )
 
 
-def mistakes(likeness: Array, same: Array, threshold: float) -> Mistakes:
-    """What a given threshold does to pairs that are known to be the same or not."""
+def mistakes(likeness: Array, same: Array, threshold: float, seed: int = 0, members: Members | None = None) -> Mistakes:
+    """What a given threshold does to pairs that are known to be the same or not; intervals are Wilson's, or bootstrap
+    intervals over the `members` of the pairs."""
     accepted = likeness >= threshold
-    return Mistakes(threshold, _share(accepted[~same]), _share(~accepted[same]))
+    return Mistakes(threshold, _share(accepted, ~same, members, seed), _share(~accepted, same, members, seed))
 
 
-def _share(wrong: Array) -> Interval:
-    share = float(wrong.mean()) if len(wrong) else float("nan")
-    return Interval(share, *wilson(share, len(wrong)), higher_is_better=False)
+def _share(wrong: Array, asked: Array, members: Members | None, seed: int) -> Interval:
+    """The share of the pairs asked about that are wrong."""
+    rows = int(asked.sum())
+    share = float(wrong[asked].mean()) if rows else float("nan")
+    if members is None:
+        return Interval(share, *wilson(share, rows), higher_is_better=False)
+    counts = [(weight @ (wrong & asked), weight @ asked) for weight in _drawn(len(asked), members, seed)]
+    false, total = (np.concatenate(part) for part in zip(*counts, strict=True))
+    with np.errstate(invalid="ignore"):
+        drawn = false / total
+    return replace(_interval(share, drawn, min(rows, _number(members, rows))), higher_is_better=False)
+
+
+def _number(members: Members | None, pairs: int) -> int:
+    """How many independent witnesses there are."""
+    return pairs if members is None else len(np.unique(np.stack(members)))
+
+
+def _drawn(pairs: int, members: Members | None, seed: int) -> Iterator[Array]:
+    """How often each pair counts, [replicate, pair], in blocks: as often as both its sides are drawn together."""
+    if members is None:
+        yield from resampled(pairs, replicates(pairs), seed)
+        return
+    names, places = np.unique(np.stack(members), return_inverse=True)
+    one, other = places.reshape(2, -1)
+    step = max(1, BLOCK // max(pairs, 1))
+    for weight in resampled(len(names), replicates(pairs), seed):
+        for part in (weight[start : start + step] for start in range(0, len(weight), step)):
+            yield np.where(one == other, part[:, one], part[:, one] * part[:, other])
 
 
 def _curve(likeness: Array, same: Array) -> tuple[Curve, Array]:

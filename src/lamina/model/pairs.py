@@ -12,6 +12,7 @@ import numpy as np
 from lamina.data.schema import Values
 from lamina.data.tables import ChunkReader, read_chunks
 from lamina.errors import InputError, nearest
+from lamina.evaluate.verification import Members
 from lamina.modalities._canonical import canonical, canonical_value
 from lamina.model.answers import plain
 from lamina.model.nearest import likeness_of
@@ -29,6 +30,8 @@ YES = frozenset({"1", "true", "yes", "y", "same"})
 NO = frozenset({"0", "false", "no", "n", "different"})
 APART_FROM = 4
 """From so many labels on each half of the pairs has labels of its own."""
+WITNESSES = 20
+"""From so many labels on intervals are made by drawing labels; of fewer, by drawing rows."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Pairs:
         errors: pair to the reason why it has no likeness.
         judging: bool [pair], the pairs that judge where the others choose the threshold; all, where nothing is chosen.
         notes: what the user should know about them.
+        members: int64 [pair] each, what stands on either side, a label or a row; None where that is not known.
     """
 
     ones: tuple[str, ...]
@@ -51,11 +55,22 @@ class Pairs:
     errors: Mapping[int, str]
     judging: Array
     notes: tuple[str, ...] = ()
+    members: Members | None = None
 
     def known(self, chosen: Array) -> tuple[Array, Array]:
         """(Likeness, bool same) of the chosen pairs of which both are known."""
-        kept = chosen & (self.same >= 0) & np.isfinite(self.likeness)
+        kept = self._kept(chosen)
         return self.likeness[kept], self.same[kept] == 1
+
+    def members_of(self, chosen: Array) -> Members | None:
+        """What stands in the pairs that `known` gives."""
+        if self.members is None:
+            return None
+        kept = self._kept(chosen)
+        return self.members[0][kept], self.members[1][kept]
+
+    def _kept(self, chosen: Array) -> Array:
+        return chosen & (self.same >= 0) & np.isfinite(self.likeness)
 
 
 def is_table_of_pairs(reader: ChunkReader) -> bool:
@@ -136,6 +151,7 @@ def of_labels(index: Index, labels: Values, number: int, seed: int) -> Pairs:
         {},
         np.repeat(np.array([part[3] for part in found]), sizes),
         (_how_apart(names),),
+        (codes[first], codes[second]) if len(names) >= WITNESSES else (first, second),
     )
 
 

@@ -120,15 +120,16 @@ def verify(
         found = open_index(model, data, folder, tell).index
         pairs, drawn = of_labels(found, labels_of(data, found, target), number, seed), True
     likeness, same = pairs.known(pairs.judging)
+    members = pairs.members_of(pairs.judging)
     one_kind = not same.any() or same.all()
     if not drawn and (not len(same) or (one_kind and threshold is not None)):
         return Verified(pairs, None, threshold, None)
-    judged = verification(likeness, same, rate or RATE, seed)
+    judged = verification(likeness, same, rate or RATE, seed, members)
     if threshold is not None:
-        return Verified(pairs, judged, threshold, mistakes(likeness, same, threshold.value))
+        return Verified(pairs, judged, threshold, mistakes(likeness, same, threshold.value, seed, members))
     choosing = verification(*pairs.known(~pairs.judging), rate or RATE, seed) if drawn else judged
     chosen = _chosen(choosing, rate, model_digest(model))
-    return Verified(pairs, judged, chosen, mistakes(likeness, same, chosen.value) if drawn else None)
+    return Verified(pairs, judged, chosen, mistakes(likeness, same, chosen.value, seed, members) if drawn else None)
 
 
 def _chosen(judged: Verification, rate: float | None, model: str) -> Threshold:
