@@ -99,9 +99,9 @@ def value_hashes(values: Values) -> Array:
     # hash() of a text differs from process to process, but only equality is used of it.
     hashes = (hash(item) if type(item) is str else hash(_plain(item)) for item in values)
     found = np.fromiter(hashes, dtype=np.int64, count=len(values)).view(np.uint64)
-    counts = [row for row, item in enumerate(values) if type(item) in (int, bool) and -(2**63) <= item < 2**63]
+    integers = [row for row, item in enumerate(values) if type(item) in (int, bool) and -(2**63) <= item < 2**63]
     others = [row for row, item in enumerate(values) if item is None or type(item) is float]
-    found[counts] = value_hashes(np.array([values[row] for row in counts], dtype=np.int64))
+    found[integers] = value_hashes(np.array([values[row] for row in integers], dtype=np.int64))
     found[others] = value_hashes(np.array([values[row] for row in others], dtype=np.float64))
     return found
 
