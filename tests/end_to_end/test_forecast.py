@@ -10,7 +10,11 @@ import pytest
 from fixtures import read_csv, run_here, same_after_a_kill, write_csv
 
 import lamina
+from lamina import plan
 from lamina.cli import main
+from lamina.steps.forecast.prepare import rolling
+from lamina.steps.forecast.series import panel
+from lamina.steps.understand import open_data
 
 HORIZON, DAYS = 4, 150
 SETS = (
@@ -73,6 +77,27 @@ def test_it_forecasts_far_better_than_the_last_season(learned: Path) -> None:
     assert "gaps" in {item["kind"] for item in results["audit"]}
     parts = [results["data"][part] for part in ("train", "validation", "test")]
     assert sum(parts) == results["data"]["rows"]
+
+
+def test_the_sealed_model_forecasts_the_test_part_as_well_as_was_said(
+    learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = learned.parent / "shops.csv"
+    found = panel(open_data(str(path), None)[0], None, plan.read(learned / "plan.toml"))
+    # The test part's origins count from its beginning, those of `lamina test` from the end: let both be the same.
+    stop = found.end - (found.end - found.test) % HORIZON
+    kept = set[int]()
+    for start, own in zip(found.tracks.starts.tolist(), found.rows, strict=True):
+        places = slice(max(found.test - found.encoder.length - start, 0), stop - start)
+        kept |= set(own[places].tolist())
+    write_csv(tmp_path / "held.csv", [row for number, row in enumerate(read_csv(path)) if number in kept])
+    assert main(["test", str(learned), str(tmp_path / "held.csv"), "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    results = json.loads((learned / "results.json").read_text())["targets"][0]
+    windows = rolling(found, found.test, found.end, HORIZON)
+    assert (scored["rows"], scored["errors"]) == (len(windows), 0)
+    for name, score in scored["targets"]["sold"].items():
+        assert score["value"] == pytest.approx(results["scores"][name]["value"], rel=1e-4), name
 
 
 def future(learned: Path, folder: Path, shown: tuple[str, ...] = ("s0", "s1", "s2")) -> Path:

@@ -11,8 +11,11 @@ import pytest
 from fixtures import jsonl, same_after_a_kill
 
 import lamina
-from lamina import api
+from lamina import api, plan
 from lamina.cli import main
+from lamina.steps.written.corpus import read
+from lamina.steps.written.pairs import again
+from lamina.steps.written.texts import HELD_OUT
 
 WORDS = {
     "cat": "gato", "dog": "perro", "bird": "ave", "sees": "ve", "likes": "quiere", "finds": "halla", "red": "rojo",
@@ -110,6 +113,25 @@ def test_the_page_shows_what_was_written_and_how_it_came_to_be(writer: Path) -> 
         assert words in page
 
 
+def test_the_sealed_model_tells_the_test_text_as_the_network_did(
+    writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "held.txt").write_text("".join(read(writer.parent / "corpus.txt", None, HELD_OUT, "", "").test))
+    found, scores = scored_again(writer, tmp_path / "held.txt", capsys)
+    assert found["bits_per_byte"] == pytest.approx(scores["bits_per_byte"], rel=1e-4)
+    assert main(["test", str(writer), str(tmp_path / "held.txt")]) == 0
+    assert "bytes; 0 texts could not be scored" in capsys.readouterr().out
+
+
+def scored_again(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
+    """[What `lamina test` finds of some data, what the run found of its test part]: figures by score."""
+    capsys.readouterr()
+    assert main(["test", str(run), str(data), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["targets"].values()
+    wanted = json.loads((run / "results.json").read_text())["targets"][0]["scores"]
+    return [{name: score["value"] for name, score in one.items()} for one in (found, wanted)]
+
+
 def test_its_network_comes_back_without_data(writer: Path) -> None:
     network: Any = api.network(writer)
     assert [name for name, _ in network.stages()] == ["embedding", "layer1", "norm"]
@@ -144,6 +166,16 @@ def test_a_column_is_translated(translator: Path, tmp_path: Path) -> None:
     found = [row["es"].split() for row in jsonl(tmp_path / "es.jsonl")]
     assert len(found) == 2
     assert all(word in WORDS.values() for words in found for word in words)
+
+
+def test_the_sealed_model_translates_the_test_texts_as_well_as_was_said(
+    translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = again(plan.read(translator / "plan.toml"), str(translator.parent / "pairs.csv"), None)
+    lines = [f"{raw.texts['en'][row]},{raw.texts['es'][row]}\n" for row in raw.parts.test.tolist()]
+    (tmp_path / "held.csv").write_text("".join(["en,es\n", *lines]))
+    found, scores = scored_again(translator, tmp_path / "held.csv", capsys)
+    assert found == pytest.approx(scores)
 
 
 def test_the_page_shows_translations_and_what_was_looked_at(translator: Path) -> None:
@@ -194,7 +226,7 @@ def test_other_verbs_say_what_they_are_not_for(
 ) -> None:
     data = str(pairs(tmp_path))
     for words in (
-        ["write", str(translator), "--prompt", "x"], ["test", str(translator), data], ["quantize", str(writer)],
+        ["write", str(translator), "--prompt", "x"], ["test", str(translator), str(writer)], ["quantize", str(writer)],
         ["explain", str(translator), data],
     ):  # fmt: skip
         assert main(words) == 2, words

@@ -12,10 +12,14 @@ from torch import Tensor, nn
 
 from lamina import registry
 from lamina.data.schema import Field, Values
-from lamina.modalities import Encoder
+from lamina.modalities import Encoder, _tracks
+from lamina.modalities._grid import Clock, Grid
+from lamina.modalities.time import DAY
+from lamina.modalities.window import Covariate
+from lamina.modalities.window import Encoder as Window
 from lamina.model.export import export
 from lamina.model.format import Sealed
-from lamina.tasks import Task
+from lamina.tasks import Task, forecast
 
 Chunk = dict[str, Values]
 
@@ -112,8 +116,12 @@ def table_model(seed: int = 0) -> tuple[Sealed, nn.Module]:
     return seal(table(), {"age": "number", "color": "category"}, {"bought": "classify", "price": "regress"}, seed)
 
 
-def writing_model(reads: bool, **task: Any) -> tuple[Sealed, nn.Module]:
-    """An untrained network that writes, or one that translates, with the tokens of a few sentences."""
+def writing_model(reads: bool, *, even: bool = False, **task: Any) -> tuple[Sealed, nn.Module]:
+    """An untrained network that writes, or one that translates, with the tokens of a few sentences.
+
+    Args:
+        even: every token is as likely as any other, always.
+    """
     from lamina.modalities.text import Encoder as Text
     from lamina.model.export_writer import export_writer
     from lamina.networks.writers import decoder, encoder_decoder
@@ -133,6 +141,10 @@ def writing_model(reads: bool, **task: Any) -> tuple[Sealed, nn.Module]:
             decoder.build(vocabulary, 12, 0, decoder.Options(**size)),
             Text("exact", 12, json, cut="start"),
         )
+    if even:
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.zero_()
     first, second = export_writer(network.eval(), reads)
     return Sealed(
         network=first,
@@ -144,3 +156,40 @@ def writing_model(reads: bool, **task: Any) -> tuple[Sealed, nn.Module]:
         tasks={"answer": {"task": name, "state": state}},
         decoder=second,
     ), network
+
+
+class LastValue(nn.Module):
+    """Forecasts the last value, and adds whatever the window tells of covariates at the steps to come.
+
+    Quantiles lie 0, 1 and 2 beside the middle.
+    """
+
+    def __init__(self, window: Window) -> None:
+        super().__init__()
+        self.length, self.horizon = window.length, window.horizon
+        self.register_buffer("beside", torch.arange(5.0) - 2)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        past, ahead = inputs["window"][:, : self.length], inputs["window"][:, self.length :]
+        last = past[:, -1, _tracks.TARGET] * past[:, -1, _tracks.SPREAD] + past[:, -1, _tracks.CENTER]
+        middle = last[:, None] + ahead[:, :, _tracks.PLAIN] + ahead[:, :, _tracks.PLAIN + 2]
+        return {"sold": (middle[:, :, None] + self.beside).flatten(1)[:, None]}
+
+
+def forecasting_model(length: int = 4, horizon: int = 2) -> Sealed:
+    """`LastValue` of "sold" by "day" for each "shop", with "promo" known in advance and "rain" not."""
+    covariates = (Covariate("promo", True), Covariate("rain", False))
+    window = Window(
+        "day", "sold", "shop", covariates, Clock(), Grid("microseconds", DAY, 0), (), length, horizon, "last", 3
+    )
+    task = forecast.Task("sold", horizon)
+    exported = export(LastValue(window), {"window": window.feature}, {"sold": task})
+    field = asdict(Field("window", "window"))
+    return Sealed(
+        network=exported.network,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        encoders={"window": {"field": field, "modality": "window", "state": window.state()}},
+        tasks={"sold": {"task": "forecast", "state": task.state()}},
+        card={"name": "last value"},
+    )

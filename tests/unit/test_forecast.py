@@ -13,15 +13,15 @@ from memory_table import MemoryTable
 from sklearn.metrics import mean_pinball_loss
 
 from lamina.errors import InputError
+from lamina.evaluate.forecasts import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
+from lamina.evaluate.judged import compared
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.steps.forecast import choose, simple, smoothing, trees, understand
 from lamina.steps.forecast.learner import rule_of
 from lamina.steps.forecast.prepare import Windows, rolling
-from lamina.steps.forecast.scores import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
 from lamina.steps.forecast.series import Panel, panel, training_windows
 from lamina.steps.forecast.understand import recognise
-from lamina.steps.unlabelled.judge import compared
 from lamina.tasks.forecast import MIDDLE, QUANTILES, Task, check_options, conformal
 
 Array = np.ndarray[Any, Any]

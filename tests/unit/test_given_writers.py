@@ -29,8 +29,8 @@ from lamina.networks.transfer.freezing import freeze_stages
 from lamina.networks.transfer.lora import merge_adapters
 from lamina.plan import OptimizerPlan
 from lamina.steps.written import given_model
-from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.learner import TorchSteps
+from lamina.tasks import _streams
 from lamina.tasks.write import Task
 
 LINES = [f"The {one} cat sees the {other} bird, and écoute.\n" for one in ("old", "red") for other in "abc"] * 20
@@ -122,20 +122,20 @@ def tokens_of(kind: str, folder: Path, **changes: Any) -> GivenTokens:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_every_byte_comes_back_from_a_given_models_tokens(kind: str, tmp_path: Path) -> None:
     tokens = tokens_of(kind, tmp_path)
-    sizes = tokenising.bytes_of_tokens(tokens)
+    sizes = _streams.bytes_of_tokens(tokens)
     start, end = (0, 0) if kind == "byte-level" else (1, 2)
     assert sizes[start] == sizes[end] == 0
     for text in ODD:
-        ids = tokenising.stream(tokens, [text], start, end)
+        ids = _streams.stream(tokens, [text], start, end)
         assert ids[0] == start
         assert (ids == start).sum() == 1
         assert sizes[ids].sum() == len(text.encode())
         assert tokens.joined(ids.tolist()) == text.encode()
         assert tokens.decode(ids.tolist()) == text
-    both = tokenising.stream(tokens, ODD[:2], start, end)
+    both = _streams.stream(tokens, ODD[:2], start, end)
     assert tokens.decode(both.tolist()) == "".join(ODD[:2])
     # Far fewer tokens than bytes: the merges are at work.
-    assert len(tokenising.stream(tokens, LINES, start, end)) < 0.6 * sum(len(line.encode()) for line in LINES)
+    assert len(_streams.stream(tokens, LINES, start, end)) < 0.6 * sum(len(line.encode()) for line in LINES)
 
 
 def test_what_is_written_on_begins_where_the_prompt_ended(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from lamina.data.long_series import WindowTable, Wishes, main_period, windowed
 from lamina.data.tables import open_table
 from lamina.data.windows import WINDOW, Cover, Cut, covered, streamed
 from lamina.errors import InputError
+from lamina.evaluate.judged import compared
 from lamina.steps.unlabelled import judge
 from lamina.steps.unlabelled.scored import Steps, stretches
 from lamina.tasks import anomaly
@@ -190,6 +191,6 @@ def test_intervals_of_neighbours_in_time_are_wider() -> None:
     own = judge.detections("", score, strange)
     widths = []
     for block in (1, 25):
-        scores, _ = judge.compared(own, [], len(score), 0, block=block)
+        scores, _ = compared(own, [], len(score), 0, block=block)
         widths.append(scores["auc"].high - scores["auc"].low)
     assert widths[1] > 3 * widths[0]

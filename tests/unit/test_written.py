@@ -29,6 +29,7 @@ from lamina.steps.written.corpus import divide, read
 from lamina.steps.written.kneser_ney import KneserNey
 from lamina.steps.written.learner import Extent, TorchSteps
 from lamina.steps.written.sealing import compared
+from lamina.tasks import _streams
 
 Array = np.ndarray[Any, Any]
 CPU = torch.device("cpu")
@@ -359,17 +360,17 @@ def test_every_byte_comes_back_from_tokens() -> None:
     json = tokenising.trained(texts, 400)
     tokenizer = _tokens.load(json)
     for text in texts:
-        assert "".join(tokenising.pieces(text)) == text
-        ids = tokenising.stream(tokenizer, [text])
+        assert "".join(_streams.pieces(text)) == text
+        ids = _streams.stream(tokenizer, [text])
         assert tokenizer.decode(ids[1:].tolist()) == text
-        assert tokenising.bytes_of_tokens(tokenizer)[ids].sum() == len(text.encode())
+        assert _streams.bytes_of_tokens(tokenizer)[ids].sum() == len(text.encode())
 
 
 def test_a_prompt_that_is_too_long_keeps_its_end() -> None:
     json = tokenising.trained(["one two three four five six " * 20], 300)
     prompt = np.array(["one two three four five six", ""], object)
     kept = {cut: Encoder("exact", 6, json, cut=cut).encode(prompt).array for cut in ("start", "end")}
-    whole = tokenising.stream(_tokens.load(json), [prompt[0]])[1:]
+    whole = _streams.stream(_tokens.load(json), [prompt[0]])[1:]
     assert kept["start"][0].tolist() == whole[-6:].tolist()
     assert kept["end"][0].tolist() == whole[:6].tolist()
     begun = Encoder("exact", 6, json, unknown=2, start=True, cut="start").encode(prompt).array

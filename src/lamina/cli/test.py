@@ -19,7 +19,8 @@ MOST_EPISODES = 100_000
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
-    parser.add_argument("data", metavar="DATA", help="data that has the targets as well, or an environment")
+    about = "data that has the true answers as well (for a model that writes: texts), or an environment"
+    parser.add_argument("data", metavar="DATA", help=about)
     parser.add_argument("--episodes", type=int, default=100, help="of an environment (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
 
@@ -39,10 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _options.print_json(document)
         return 0
-    if acting:
-        print(f"{document['rows']:,} fresh episodes")
-    else:
-        print(f"{document['rows']:,} rows, {document['errors']:,} could not be answered or have no target")
+    print(_counted(document))
     for target, scores in document["targets"].items():
         for name, score in scores.items():
             print(f"{target}  {name} {_said(score)}")
@@ -55,3 +53,14 @@ def _said(score: Mapping[str, Any]) -> str:
         return "is not defined on these rows"
     unit = f" {score['unit']}" if score["unit"] else ""
     return f"{score['value']:.4g}{unit}  (95% interval {score['low']:.4g} to {score['high']:.4g})"
+
+
+def _counted(document: Mapping[str, Any]) -> str:
+    """How much was scored, and how much could not be."""
+    counted, rows, errors = document["counted"], f"{document['rows']:,}", f"{document['errors']:,}"
+    if counted["rows"] == "episodes":
+        return f"{rows} fresh episodes"
+    if counted["rows"] == counted["errors"]:
+        return f"{rows} {counted['rows']}, {errors} could not be answered or have no target"
+    rows += f" of {document['given']:,}" if "given" in document else ""
+    return f"{rows} {counted['rows']}; {errors} {counted['errors']} could not be scored"

@@ -2,70 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.data.tables import read_chunks
-from lamina.errors import InputError, nearest
-from lamina.evaluate.intervals import bootstrap_scores, percentile, replicates, resampled
-from lamina.evaluate.scores import interval
-from lamina.tasks import Task, control, encode_target
+from lamina.errors import InputError
+from lamina.evaluate import sealed_forecasts, sealed_rows, sealed_texts, sealed_translations
+from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.results import Interval
+from lamina.evaluate.scored import Scored
+from lamina.tasks import control
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
 
-Array = np.ndarray[Any, Any]
+SCORERS: Mapping[str, Callable[[Model, Any, int], Scored]] = {
+    "forecast": sealed_forecasts.score,
+    "translate": sealed_translations.score,
+    "write": sealed_texts.score,
+}
+"""By task, where a row's answer is not scored beside a row's target."""
 
 
 def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
-    """Answer labelled data and score the answers.
+    """Answer data that holds the true answers, and score what was answered.
 
     Args:
-        data: a table or folder with the model's input columns and its targets.
+        data: a table or folder with the model's input columns and its targets; for a forecaster a long table whose
+            series have values to be forecast; for a model that writes, texts.
 
     Returns:
-        {"rows", "errors", "targets": {target: {score: {"value", "low", "high", ...}}}}; a row that cannot be
-        answered, or whose target is missing or unknown to the model, counts as an error.
+        {"rows", "errors", "counted": {"rows", "errors"}, "targets": {target: {score: {"value", "low", "high", ...}}}};
+        "counted" says what the first two count. A row that cannot be answered, or whose target is missing or unknown to
+        the model, counts as an error.
 
     Raises:
-        InputError: a column is missing, or no row could be scored.
+        InputError: a column is missing, nothing could be scored, or no data can hold the true answers.
     """
-    tasks, reader = model.labelled, read_chunks(data, labelled=True)
-    missing = [name for name in (*model.columns, *tasks) if name not in reader.columns]
-    if missing:
-        raise InputError(
-            f"The data has no column {missing[0]!r}.",
-            where=reader.name,
-            fix=f"Scoring needs the inputs and the targets. {nearest(missing[0], reader.columns)}",
-        )
-    outputs: dict[str, list[Array]] = {name: [] for name in tasks}
-    targets: dict[str, list[Array]] = {name: [] for name in tasks}
-    rows = bad = 0
-    for chunk in reader:
-        size = len(next(iter(chunk.values.values())))
-        encoded, errors = model.encode(chunk.values, reader.root)
-        answered = model.outputs(encoded)
-        usable = np.ones(size, dtype=bool)
-        usable[[*errors, *chunk.errors]] = False
-        raw = {name: item.field.values(chunk.values) for name, item in model.inputs.items()}
-        found = {name: encode_target(task, chunk.values[name], raw, reader.root) for name, task in tasks.items()}
-        for one in found.values():
-            usable[list(one.errors)] = False
-        for name in tasks:
-            outputs[name].append(answered[name][usable])
-            targets[name].append(found[name].array[usable])
-        rows += size
-        bad += int(size - usable.sum())
-    if rows == bad:
-        raise InputError(
-            "No row could be scored.", where=reader.name, fix="Check that the targets hold values the model knows."
-        )
-    scored = {
-        name: _scores(tasks[name], np.concatenate(outputs[name]), np.concatenate(targets[name]), seed) for name in tasks
-    }
-    return {"rows": rows, "errors": bad, "targets": scored}
+    task = next(iter(model.tasks.values())).task
+    return SCORERS.get(task, sealed_rows.score)(model, data, seed).document()
 
 
 def play_model(model: Model, name: str, episodes: int = 100, seed: int = 0) -> dict[str, Any]:
@@ -77,7 +53,7 @@ def play_model(model: Model, name: str, episodes: int = 100, seed: int = 0) -> d
         seed: of the episodes.
 
     Returns:
-        {"rows" (episodes), "errors": 0, "targets": {target: {score: {"value", "low", "high", ...}}}}.
+        {"rows" (episodes), "errors": 0, "counted": ..., "targets": {target: {score: {"value", "low", "high", ...}}}}.
 
     Raises:
         InputError: the model is no policy, or the environment observes or offers other things than it knows.
@@ -106,13 +82,5 @@ def play_model(model: Model, name: str, episodes: int = 100, seed: int = 0) -> d
     returns = play(world, lambda seen: task.chosen(model.outputs(seen)[target]), episodes, fresh).returns
     weights = np.concatenate(list(resampled(len(returns), replicates(len(returns)), seed)))
     low, high = percentile(float(returns.mean()), weights @ returns / len(returns))
-    score = {"value": float(returns.mean()), "low": low, "high": high, "higher_is_better": True, "unit": ""}
-    return {"rows": len(returns), "errors": 0, "targets": {target: {"mean_return": score}}}
-
-
-def _scores(task: Task, output: Array, target: Array, seed: int) -> dict[str, Any]:
-    drawn = bootstrap_scores({"": task.scorer(output, target)}, len(target), seed)[""]
-    return {
-        score: asdict(interval(score, value, drawn[score], len(target)))
-        for score, value in task.scores(output, target).items()
-    }
+    score = Interval(float(returns.mean()), low, high)
+    return Scored(len(returns), 0, {target: {"mean_return": score}}, "episodes", "episodes").document()

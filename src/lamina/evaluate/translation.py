@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from lamina.evaluate.judged import Judged
+
 Array = np.ndarray[Any, Any]
 
+BLEU, CHRF = "bleu", "chrf"
 ORDERS, LETTERS = 4, 6
 BETA = 2.0
 
@@ -95,6 +98,13 @@ def chrf(sums: Array) -> Array:
 def scorer(score: Callable[[Array], Array], sums: Array) -> Callable[[Array], Array]:
     """From how often each text counts, [replicate, text], to the score of each replicate (Koehn 2004)."""
     return lambda weights: score(weights @ sums)
+
+
+def judged(name: str, found: Sequence[str], wanted: Sequence[str], seconds: float = 0.0, note: str = "") -> Judged:
+    """Both scores as functions of how often each text counts."""
+    sums = {BLEU: (bleu, bleu_sums), CHRF: (chrf, chrf_sums)}
+    scores = {score: scorer(final, of_texts(found, wanted)) for score, (final, of_texts) in sums.items()}
+    return Judged(name, scores, seconds, note)
 
 
 def _matches(found: Sequence[str], wanted: Sequence[str], orders: int) -> list[float]:

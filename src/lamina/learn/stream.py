@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lamina.learn.asked import asked
 from lamina.learn.batch import Batch
 
 Array = np.ndarray[Any, Any]
 TEXT, NEXT = "text", "next"
-FRESH = 4
-"""Of a window that is scored, one part in so many is only read: every token is told from some that stand before it."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +76,14 @@ class Stream:
 
 
 def scored(tokens: Array, length: int, batch_size: int, padding: int = 0) -> Iterator[Batch]:
-    """Windows in order that ask for every token but the first once; where "next" is `padding` nothing is asked.
+    """Windows in order that ask for every token but the first once (`lamina.learn.asked`).
 
-    A window overlaps the one before it by what is only read; a batch's rows are the places of the first tokens that
-    are asked for.
+    A batch's rows are the places of the first tokens that are asked for; where "next" is `padding` nothing is asked.
     """
-    wanted = len(tokens) - 1
-    first = np.arange(0, wanted, max(1, length - length // FRESH))
-    begin = np.maximum(0, np.minimum(first - length // FRESH, wanted - length))
-    places = begin[:, None] + np.arange(length)
-    inside = places < wanted
-    safe = np.where(inside, places, 0)
-    end = np.append(first[1:], wanted)
-    asked = inside & (places >= first[:, None]) & (places < end[:, None])
-    # What stands after the end is not looked at, but must be a token.
-    text = np.where(inside, tokens[safe], 0)
-    following = np.where(asked, tokens[np.where(inside, places + 1, 0)], padding)
-    for start in range(0, len(first), batch_size):
-        part = slice(start, start + batch_size)
-        yield batch_of(first[part], text[part], following[part])
+    windows = asked(tokens, length, padding)
+    for start in range(0, len(windows), batch_size):
+        some = windows.at(slice(start, start + batch_size))
+        yield batch_of(some.first, some.text, some.following)
 
 
 def batch_of(rows: Array, text: Array, following: Array, **more: Array) -> Batch:

@@ -17,6 +17,8 @@ TARGET, OBSERVED, CENTER, SPREAD, STEP, PLAIN = range(6)
 """Channels of a window; those of the calendar and of covariates begin at PLAIN."""
 MOST_KNOWN = 0.5
 """The least share of the steps to come that must have what is known in advance; the others take it from before."""
+SOME = 8192
+"""Windows that are looked at together."""
 FLAT = 1e-3
 """A window's spread is at least this share of its center: of one that hardly varies, rounding would be blown up."""
 
@@ -103,6 +105,19 @@ class Tracks:
         for (_, _, known), at in zip(self.layout.spans, self._known_at, strict=True):
             if known:
                 found &= (inside & (at[flat] == flat)).sum(axis=1) >= MOST_KNOWN * self.layout.horizon
+        return found
+
+    def usable(self, series: Array, origins: Array) -> Array:
+        """bool [window]: the step before the origin has a value (a forecast begins after the last one), some step after
+        it has one too, and what must be known in advance is.
+        """
+        found = np.zeros(len(series), bool)
+        for start in range(0, len(series), SOME):
+            part = slice(start, start + SOME)
+            last = self.values(series[part], origins[part], np.array([-1]))
+            after = self.values(series[part], origins[part], np.arange(self.layout.horizon))
+            found[part] = np.isfinite(last[:, 0]) & np.isfinite(after).any(axis=1)
+            found[part] &= self.foreseen(series[part], origins[part])
         return found
 
     def windows(self, series: Array, origins: Array) -> Array:

@@ -367,6 +367,11 @@ class Encoder:
         table = table_of(value)
         if not isinstance(table, dict):
             return table or "the table is missing"
+        found = self.history_of(table)
+        return found if isinstance(found, str) else self._lacking(found) or found
+
+    def history_of(self, table: RawTable) -> Track | str:
+        """A table's series, whatever is known of the steps to come, or what is wrong with it."""
         missing = [name for name in self.columns if name not in table]
         if missing:
             return f"the table has no column {missing[0]!r}"
@@ -377,9 +382,7 @@ class Encoder:
         if reading.unreadable:
             row, reason = next(iter(reading.unreadable.items()))
             return f"row {row} of the table: {reason}"
-        if reading.track is None:
-            return f"there is no value of {self.target!r}"
-        return self._lacking(reading.track) or reading.track
+        return f"there is no value of {self.target!r}" if reading.track is None else reading.track
 
     def _lacking(self, track: Track) -> str:
         """What should be known of the steps to come, and is not; "" where all is."""

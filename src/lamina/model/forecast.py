@@ -59,9 +59,8 @@ def long_table(model: Reads, data: Any) -> LongTable | None:
     rows = data if isinstance(data, list | tuple) else [data]
     if any(isinstance(row, Mapping) and name in row for row in rows):
         return None
-    about = [item.field.name for item in model.inputs.values() if item.field.modality != WINDOW]
     own = [encoder.group] if encoder.group else []
-    columns = dict.fromkeys((*own, *encoder.columns, *about))
+    columns = dict.fromkeys((*own, *encoder.columns, *_about(model)))
     return LongTable({column: Column(Field(column, "text")) for column in columns}, model.targets)
 
 
@@ -71,6 +70,72 @@ def as_columns(data: Any) -> Any:
         lists = [isinstance(value, list | tuple) for value in data[0].values()]
         return data[0] if lists and all(lists) else data
     return data
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a long table, raw.
+
+    Attributes:
+        name: what it is called; None where that is not known.
+        table: by column that windows are made of, in the rows' order.
+        about: by column that describes the series, its first value that is not missing.
+        error: why it cannot be used, or "".
+    """
+
+    name: str | None
+    table: Mapping[str, Values]
+    about: Mapping[str, Any]
+    error: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """A long table, all rows together.
+
+    Attributes:
+        values: raw, by column.
+        series: (name, rows, what is wrong with it), in the order in which they begin; rows that could not be read
+            follow, each by itself.
+        columns: that windows are made of.
+        about: columns that describe a series.
+    """
+
+    values: Mapping[str, Values]
+    series: Sequence[tuple[str | None, np.ndarray[Any, Any], str]]
+    columns: Sequence[str]
+    about: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def some(self, begin: int, end: int) -> Iterator[Series]:
+        """The series from one number to another."""
+        for name, rows, error in self.series[begin:end]:
+            table = {column: self.values[column][rows] for column in self.columns}
+            yield Series(name, table, {column: _first(self.values[column][rows]) for column in self.about}, error)
+
+
+def held(chunks: Iterable[RawChunk], model: Reads) -> Held:
+    """The series of a long table."""
+    found = window_of(model)
+    assert found is not None
+    _, encoder = found
+    parts, errors, start = list[RawChunk](), dict[int, str](), 0
+    for chunk in chunks:
+        parts.append(chunk)
+        errors |= {start + row: reason for row, reason in chunk.errors.items()}
+        start += len(chunk)
+    table = long_table(model, None)
+    assert table is not None
+    values = {column: _joined([part.values[column] for part in parts]) for column in table.columns}
+    series = _series(values, encoder.group, start, errors)
+    return Held(values, series, encoder.columns, _about(model))
+
+
+def _about(model: Reads) -> list[str]:
+    """Columns that describe a series."""
+    return [item.field.name for item in model.inputs.values() if item.field.modality != WINDOW]
 
 
 def rows_of(chunks: Iterable[RawChunk], model: Reads, size: int) -> Rows:
@@ -83,25 +148,15 @@ def rows_of(chunks: Iterable[RawChunk], model: Reads, size: int) -> Rows:
     found = window_of(model)
     assert found is not None
     name, encoder = found
-    parts, errors, start = list[RawChunk](), dict[int, str](), 0
-    for chunk in chunks:
-        parts.append(chunk)
-        errors |= {start + row: reason for row, reason in chunk.errors.items()}
-        start += len(chunk)
-    table = long_table(model, None)
-    assert table is not None
-    values = {column: _joined([part.values[column] for part in parts]) for column in table.columns}
-    series = _series(values, encoder.group, start, errors)
-    about = [item.field.name for item in model.inputs.values() if item.field.modality != WINDOW]
+    whole = held(chunks, model)
 
     def windows() -> Iterator[RawChunk]:
-        for begin in range(0, len(series), size):
-            own = series[begin : begin + size]
-            tables = [{column: values[column][rows] for column in encoder.columns} for _, rows, _ in own]
-            raw = {column: object_array(_first(values[column][rows]) for _, rows, _ in own) for column in about}
-            raw[name] = object_array(tables)
-            raw[_NAMES] = object_array(key for key, _, _ in own)
-            yield RawChunk(raw, len(own), {row: reason for row, (_, _, reason) in enumerate(own) if reason})
+        for begin in range(0, len(whole), size):
+            own = list(whole.some(begin, begin + size))
+            raw = {column: object_array(one.about[column] for one in own) for column in whole.about}
+            raw[name] = object_array(one.table for one in own)
+            raw[_NAMES] = object_array(one.name for one in own)
+            yield RawChunk(raw, len(own), {row: one.error for row, one in enumerate(own) if one.error})
 
     return Rows(windows(), lines=Lines(name, encoder, model.targets[0]))
 

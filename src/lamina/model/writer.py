@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lamina.errors import InputError, LaminaError
-from lamina.model.decoding import Pick, beam_search, most_likely, written
+from lamina.model.decoding import Pick, beam_search, log_softmax, most_likely, written
 from lamina.model.graph import damaged
 from lamina.tasks import Writing
 
@@ -133,6 +133,36 @@ class Writer:
         start = np.full((len(source), 1), self.task.start, np.int32)
         step = self.steps(len(source), self.read(source))
         return written(step, start, self.task.width, self.task.context + 1, self.task.end)
+
+    def nats(self, text: Array, following: Array) -> Array:
+        """float64 [row, step]: nats that each of the tokens that follow costs after all that is read before it.
+
+        Of a model that reads no other text.
+
+        Args:
+            text: int32 [row, step], what is read.
+            following: int32 [row, step], what comes after each of those; the task's `padding`, which costs nothing,
+                where nothing is asked.
+        """
+        found, step = np.zeros(text.shape), self.steps(len(text), {})
+
+        def told() -> Array:
+            logits, _ = step.every(text, step.fresh())
+            # Row by row: log-odds of all tokens are large in double precision.
+            for row, wanted in enumerate(following):
+                places = np.flatnonzero(wanted != self.task.padding)
+                chances = log_softmax(logits[row, places].astype(np.float64))
+                found[row, places] = -chances[np.arange(len(places)), wanted[places]]
+            return found
+
+        return self._guarded(told)
+
+    def rows_at_once(self, length: int) -> int:
+        """Texts of so many tokens that can be read whole at a time, without a step taking more than it may."""
+        slots, heads, each = self.shape
+        vocabulary = int(self.task.tokens.get_vocab_size())
+        # Every token has its cache, its log-odds, and for each head how much it looks at every other one.
+        return max(1, min(ROWS, LARGEST_CACHE // (4 * length * max(slots * heads * each, vocabulary, heads * length))))
 
     def outputs(self, encoded: Array) -> Array:
         """float32 [row, width] tokens, padded, from encoded texts [row, place]."""

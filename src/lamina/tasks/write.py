@@ -23,6 +23,8 @@ WAY = "written"
 """All five steps are in `lamina/steps/written/`: the rows are read in a way of their own."""
 UNLABELLED = "continuation"
 """The task needs no target: what comes next in a text is in the text. Its answer is called so."""
+PROMPT = "prompt"
+"""The sealed model's input where files hold the texts; of a table it is the column."""
 OPTIONS = ("column", "context", "vocabulary", "tokens")
 
 

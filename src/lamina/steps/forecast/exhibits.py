@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from lamina.evaluate.forecasts import by_step
 from lamina.evaluate.results import Exhibit
 from lamina.steps.forecast.prepare import Prepared
-from lamina.steps.forecast.scores import by_step
 from lamina.tasks.forecast import MIDDLE, Task
 
 Array = np.ndarray[Any, Any]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lamina import registry
 from lamina.errors import InputError
+from lamina.evaluate.forecasts import pinball
 from lamina.learn import optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
@@ -25,7 +26,6 @@ from lamina.networks.forecasters._forecaster import WINDOW, Forecaster, forecast
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.forecast.prepare import Prepared, Windows, encoded_rows
-from lamina.steps.forecast.scores import pinball
 from lamina.tasks.forecast import MIDDLE, QUANTILES
 
 Array = np.ndarray[Any, Any]

@@ -20,7 +20,7 @@ from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.forecast import simple
-from lamina.steps.forecast.series import Panel, panel, training_windows, usable
+from lamina.steps.forecast.series import Panel, panel, training_windows
 from lamina.steps.forecast.simple import Simple
 from lamina.tasks.forecast import Task
 
@@ -140,7 +140,7 @@ def rolling(found: Panel, begin: int, end: int, every: int) -> Windows:
         origins = origins[np.unique(np.linspace(0, len(origins) - 1, most).astype(np.int64))]
     series = np.repeat(np.arange(len(found.tracks)), len(origins))
     origins = np.tile(origins, len(found.tracks))
-    kept = usable(found.tracks, series, origins, found.horizon)
+    kept = found.tracks.usable(series, origins)
     return Windows(series[kept], origins[kept])
 
 

@@ -345,22 +345,8 @@ def training_windows(tracks: Tracks, length: int, horizon: int, end: int, least:
         series.append(np.full(len(own), number))
         origins.append(own)
     found = np.concatenate(series).astype(np.int64), np.concatenate(origins).astype(np.int64)
-    kept = usable(tracks, *found, horizon)
+    kept = tracks.usable(*found)
     return found[0][kept], found[1][kept]
-
-
-def usable(tracks: Tracks, series: Array, origins: Array, horizon: int) -> Array:
-    """bool [window]: the step before the origin has a value (a forecast begins after the last one), some step after it
-    has one too, and what must be known in advance is.
-    """
-    found = np.zeros(len(series), bool)
-    for start in range(0, len(series), 8192):
-        part = slice(start, start + 8192)
-        last = tracks.values(series[part], origins[part], np.array([-1]))
-        after = tracks.values(series[part], origins[part], np.arange(horizon))
-        found[part] = np.isfinite(last[:, 0]) & np.isfinite(after).any(axis=1)
-        found[part] &= tracks.foreseen(series[part], origins[part])
-    return found
 
 
 def units_of(tracks: Tracks, season: int, end: int) -> Array:

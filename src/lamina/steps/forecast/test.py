@@ -11,7 +11,9 @@ import numpy as np
 
 from lamina.data.schema import Chunk, Json
 from lamina.evaluate.conformal import share
+from lamina.evaluate.forecasts import ERRORS, MAE, MASE, clusters, judged
 from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Interval, Results, Seal, Slice, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.model import golden
@@ -21,15 +23,11 @@ from lamina.steps.finish import Course, versions_of
 from lamina.steps.forecast.exhibits import exhibits
 from lamina.steps.forecast.learner import Learner
 from lamina.steps.forecast.prepare import Prepared, Windows, raw_rows, task_of
-from lamina.steps.forecast.scores import ERRORS, MAE, MASE, judged
-from lamina.steps.unlabelled.judge import compared
 from lamina.tasks.forecast import COVERAGE, Task
 
 Array = np.ndarray[Any, Any]
 PROVEN = 1_000
 """Test windows that the sealed model must answer as the network does."""
-FEW_SERIES = 10
-"""From so many series on they are what is drawn for intervals; of fewer, origins are."""
 
 
 def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
@@ -62,18 +60,11 @@ def truth_of(prepared: Prepared, windows: Windows) -> Array:
     return prepared.panel.tracks.values(windows.series, windows.origins, np.arange(prepared.panel.horizon))
 
 
-def clusters(prepared: Prepared) -> tuple[Array, str]:
-    """(int64 [test window], what is drawn together for intervals; what that is)."""
-    by_series = len(np.unique(prepared.test.series)) >= FEW_SERIES
-    keys = prepared.test.series if by_series else prepared.test.origins
-    return np.unique(keys, return_inverse=True)[1], "series" if by_series else "origins"
-
-
 def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, seed: int) -> TargetResult:
     """Scores with intervals over series or origins, beside the simpler forecasts."""
     panel, windows = prepared.panel, prepared.test
     truth, units = truth_of(prepared, windows), panel.units[windows.series]
-    cluster, drawn = clusters(prepared)
+    cluster, drawn = clusters(windows.series, windows.origins)
     primary = MAE if len(panel.names) == 1 else MASE
     quantiles = task.quantiles(outputs)
     own = judged("", quantiles, truth, units, cluster, primary=primary, seconds=seconds)

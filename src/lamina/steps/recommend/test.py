@@ -13,6 +13,7 @@ import numpy as np
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Chunk, Json
 from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.judged import Judged, Weighted, compared
 from lamina.evaluate.results import Exhibit, Interval, Results, Seal, Slice, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.model import golden
@@ -23,7 +24,6 @@ from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION
 from lamina.steps.recommend.learner import Learner
 from lamina.steps.recommend.prepare import Prepared, raw_rows, task_of
 from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, listed, ndcg, ranks, recall
-from lamina.steps.unlabelled.judge import Judged, Weighted, compared
 from lamina.tasks.recommend import UNLABELLED
 
 Array = np.ndarray[Any, Any]

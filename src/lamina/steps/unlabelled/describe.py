@@ -11,6 +11,7 @@ import numpy as np
 from lamina.choose import hardware
 from lamina.data.schema import Json
 from lamina.data.split import Split
+from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
@@ -72,11 +73,11 @@ def _judged(trained: Trained, task: embed.Task, vectors: Array) -> TargetResult:
         if (trained.labels.codes(rows)[0] < 0).all():
             text = f"The labels cannot judge: no {part} row has one. The vectors fill {spread:.0%} of their space."
             return TargetResult(task.name, "embed", figures, f"{text}{fallen(spread)}", "even")
-    scores, compared, labelled = _probed(trained, task, trained.labels, vectors)
+    scores, baselines, labelled = _probed(trained, task, trained.labels, vectors)
     primary = next(iter(scores))
-    kind, text = verdict(primary, scores[primary], trained.seconds, compared, labelled)
+    kind, text = verdict(primary, scores[primary], trained.seconds, baselines, labelled)
     text = f"Judged by {trained.labels.name}, which nothing was learned from. {text}{fallen(spread)}"
-    return TargetResult(task.name, "embed", {**scores, **figures}, text, kind, compared)
+    return TargetResult(task.name, "embed", {**scores, **figures}, text, kind, baselines)
 
 
 def _probed(trained: Trained, task: embed.Task, labels: Labels, vectors: Array) -> tuple[Any, Any, int]:
@@ -94,7 +95,7 @@ def _probed(trained: Trained, task: embed.Task, labels: Labels, vectors: Array) 
     plain, tested_on, rows = simple.vectors(trained.prepared, parts.train[known >= 0], parts.test, seed)
     places = np.searchsorted(parts.train, rows)
     others.append(judge.probes(judge.PLAIN, plain, known[places], tested_on[kept], truth[kept], seed))
-    return *judge.compared(judged, others, len(kept), seed), len(kept)
+    return *compared(judged, others, len(kept), seed), len(kept)
 
 
 def alike(prepared: Prepared, vectors: Array) -> tuple[Exhibit, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lamina.data.schema import Json
 from lamina.data.split import Split
+from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
@@ -74,9 +75,9 @@ def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored,
         share = "all" if strange.all() else "none"
         text = f"The labels cannot judge: {share} of the test {noun}s are strange by them."
         return TargetResult(task.name, "anomaly", figures, text, "even")
-    scores, compared = _compared(trained, answered, view, ordinary_rows, kept, strange)
+    scores, baselines = _compared(trained, answered, view, ordinary_rows, kept, strange)
     primary = next(iter(scores))
-    kind, text = verdict(primary, scores[primary], trained.seconds, compared, len(kept))
+    kind, text = verdict(primary, scores[primary], trained.seconds, baselines, len(kept))
     found, false = float(alarms[kept][strange].mean()), float(alarms[kept][~strange].mean())
     scores |= {"found": plain_figure(found), "false_alarms": plain_figure(false, higher_is_better=False)}
     scores |= view.figures(alarms[kept], strange, answered[kept])
@@ -84,7 +85,7 @@ def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored,
         f"{text} At its threshold it finds {found:.0%} of the strange {noun}s (not {label}) and raises a false alarm "
         f"for {false:.1%} of the ordinary ones."
     )
-    return TargetResult(task.name, "anomaly", scores, text, kind, compared)
+    return TargetResult(task.name, "anomaly", scores, text, kind, baselines)
 
 
 def _compared(
@@ -100,7 +101,7 @@ def _compared(
         ("nearest neighbors", simple.nearest(plain, tested_on)),
     ):
         others.append(judge.detections(name, view.of(parts.test, score)[kept], strange, took))
-    return judge.compared(own, others, len(kept), seed, block=view.block)
+    return compared(own, others, len(kept), seed, block=view.block)
 
 
 def _strangest(prepared: Prepared, scores: Array) -> tuple[Exhibit, ...]:

@@ -12,6 +12,7 @@ from lamina.choose import hardware
 from lamina.data.schema import Json
 from lamina.data.split import Split
 from lamina.errors import InputError
+from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, Interval, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.steps.unlabelled import differences, grouping, judge, simple
@@ -163,10 +164,10 @@ def _judged(trained: Trained, task: cluster.Task, answered: Array, found: Groupi
     others = [
         judge.partitions(name, members[kept], codes[kept], took) for name, members, took in _others(trained, task)
     ]
-    scores, compared = judge.compared(own, others, len(kept), trained.plan.seed)
-    kind, said = verdict("ari", scores["ari"], trained.seconds, compared, len(kept))
+    scores, baselines = compared(own, others, len(kept), trained.plan.seed)
+    kind, said = verdict("ari", scores["ari"], trained.seconds, baselines, len(kept))
     text = f"{text} Judged by {trained.labels.name}, which nothing was learned from. {said}"
-    return TargetResult(task.name, "cluster", {**scores, **figures}, text, kind, compared)
+    return TargetResult(task.name, "cluster", {**scores, **figures}, text, kind, baselines)
 
 
 def _figures(task: cluster.Task, answered: Array, found: Grouping, seed: int) -> dict[str, Interval]:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lamina.evaluate.intervals import percentile, replicates, resampled
-from lamina.evaluate.results import BaselineResult, Interval
+from lamina.evaluate.judged import Judged, Weighted
 
 Array = np.ndarray[Any, Any]
-Weighted = Callable[[Array], Array]
-"""From how often each row counts, [replicate, row], to a score by replicate."""
 
 UNTRAINED, PLAIN = "the same network untrained", "plain features"
 """Names of what descriptions are compared with."""
@@ -24,16 +19,6 @@ COLLAPSED = 0.1
 """Spread of vectors below which they say next to nothing; directions drawn at random have about 1."""
 MOST_PROBED = 20_000
 """Training rows that a probe learns from at most."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Scores of one description on the test rows, each as a function of the rows' weights."""
-
-    name: str
-    scores: Mapping[str, Weighted]
-    seconds: float = 0.0
-    note: str = ""
 
 
 def probes(name: str, train: Array, codes: Array, test: Array, truth: Array, seed: int, seconds: float = 0.0) -> Judged:
@@ -180,40 +165,3 @@ def _entropy(counts: Array) -> Array:
     """[replicate] of [replicate, group], in nats."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
     return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=1))
-
-
-def compared(
-    own: Judged, others: Sequence[Judged], rows: int, seed: int, *, block: int = 1, lower: Collection[str] = ()
-) -> tuple[dict[str, Interval], tuple[BaselineResult, ...]]:
-    """(Scores with intervals, the others with theirs and the paired difference of the first score).
-
-    Args:
-        rows: of which weights say how often each counts.
-        block: rows that are drawn together: neighbours in time are no independent witnesses (the block bootstrap of
-            Carlstein 1986, "The use of subseries values for estimating the variance of a general statistic").
-        lower: scores of which less is better; a positive difference always says that `own` is better.
-    """
-    blocks = -(-rows // block)
-    drawn_blocks = np.concatenate(list(resampled(blocks, replicates(rows), seed)))
-    weights = np.repeat(drawn_blocks, block, axis=1)[:, :rows]
-    once = np.ones((1, rows))
-
-    def figures(judged: Judged) -> tuple[dict[str, Interval], dict[str, Array]]:
-        drawn = {score: one(weights) for score, one in judged.scores.items()}
-        found = {}
-        for score, one in judged.scores.items():
-            value = float(one(once)[0])
-            low, high = percentile(value, drawn[score])
-            found[score] = Interval(value, low, high, score not in lower)
-        return found, drawn
-
-    scores, drawn = figures(own)
-    primary = next(iter(scores))
-    baselines = []
-    for other in others:
-        theirs, their_draws = figures(other)
-        sign = -1.0 if primary in lower else 1.0
-        apart = sign * (scores[primary].value - theirs[primary].value)
-        low, high = percentile(apart, sign * (drawn[primary] - their_draws[primary]))
-        baselines.append(BaselineResult(other.name, theirs, other.seconds, Interval(apart, low, high), other.note))
-    return scores, tuple(baselines)

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from lamina.data.column_roles import parts_of, split_reason
-from lamina.data.readers.locate import TABLES, suffix
 from lamina.data.tables import Table
-from lamina.errors import InputError, nearest
-from lamina.modalities import text
-from lamina.modalities._files import Unreadable
+from lamina.data.texts import SAMPLE, content, decoded, of_value, sure_columns, text_files
+from lamina.errors import InputError
 from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan
 from lamina.steps.understand import check_columns, open_data
@@ -24,8 +22,6 @@ Texts = tuple[str, ...]
 
 FEWEST = 2_000
 """Bytes of training text that a run needs, at least."""
-SURE = 0.4
-"""How sure it must be that a column holds texts, to be taken for one unasked."""
 MANY = 20
 """From so many texts on, whole texts are held out; of fewer, the ends."""
 PARTS = {
@@ -33,7 +29,6 @@ PARTS = {
     "dev": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 """Names of files in a folder that say which part they are."""
-SAMPLE = 2_000
 
 
 @dataclass(frozen=True)
@@ -127,32 +122,19 @@ def divide(texts: Texts, share: float) -> tuple[Texts, Texts]:
     return tuple(one for one in (*head, last[:at]) if one), tuple(one for one in (last[at:], *tail) if one)
 
 
-def is_text_file(data: Any) -> bool:
-    """Is it the path of a file that is no table?"""
-    return isinstance(data, str | Path) and "://" not in str(data) and suffix(Path(data)) not in (*TABLES, "")
-
-
 def _read(data: Any, column: str, split: str) -> _Found:
-    path = Path(data) if isinstance(data, str | Path) and "://" not in str(data) else None
-    if path is not None and path.is_dir() and (files := _text_files(path)):
-        return _of_files(files, path)
-    if path is not None and (is_text_file(path) or (path.is_file() and not suffix(path))):
-        return _of_files([path], path.parent)
+    if (files := text_files(data)) is not None:
+        return _of_files(*files)
     table, _ = open_data(data, None)
     return _of_table(table, column, split)
-
-
-def _text_files(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.rglob("*.txt")) if file.is_file()]
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
 
 
 def _of_files(files: Sequence[Path], folder: Path) -> _Found:
     texts, parts, digest = [], [], hashlib.blake2b(digest_size=16)
     for file in files:
-        content = _content(file)
-        digest.update(f"{file.relative_to(folder)} {len(content)} ".encode() + content)
-        texts.append(_decoded(content, file))
+        raw = content(file)
+        digest.update(f"{file.relative_to(folder)} {len(raw)} ".encode() + raw)
+        texts.append(decoded(raw, file))
         parts.append(PARTS.get(file.stem.lower(), ""))
     # A single file may be called anything.
     marked = parts if len(set(parts)) > 1 and "test" in parts else [""] * len(parts)
@@ -160,42 +142,6 @@ def _of_files(files: Sequence[Path], folder: Path) -> _Found:
     if not kept:
         raise InputError(f"{files[0]} is empty.", where=str(files[0]), fix="Give a file with text in it.")
     return _Found(tuple(one for one, _ in kept), tuple(part for _, part in kept), digest.hexdigest())
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        beside = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise InputError(f"There is no file {file}.", fix=nearest(file.name, beside)) from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.", fix="Give a file that can be read.") from None
-
-
-def _decoded(content: bytes, file: Path) -> str:
-    """The text of a file, without a byte order mark.
-
-    Raises:
-        InputError: it is no text, or in another encoding.
-    """
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(
-            f"{file} is not in UTF-8: it begins as UTF-16 does.",
-            where=str(file),
-            fix=f"Convert it: iconv -f UTF-16 -t UTF-8 {file} > utf8.txt",
-        )
-    if b"\0" in content:
-        raise InputError(
-            f"{file} is no text: it has bytes of zero.", where=str(file), fix="Give a text file, or a table of texts."
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file} is not in UTF-8: {error.reason} at byte {error.start:,}.",
-            where=str(file),
-            fix=f"Convert it: iconv -f LATIN1 -t UTF-8 {file} > utf8.txt (if that is what it is in).",
-        ) from None
 
 
 def _of_table(table: Table, column: str, split: str) -> _Found:
@@ -208,13 +154,9 @@ def _of_table(table: Table, column: str, split: str) -> _Found:
     for rows, values in table.chunks(columns=[column, *([marks] if marks else [])]):
         told = parts_of(marks, values[marks]) if marks else [""] * len(rows)
         for row, value, part in zip(rows.tolist(), values[column], told, strict=True):
-            try:
-                found = text.as_text(value)
-            except Unreadable as error:
-                dropped.append((row, str(error)))
-                continue
-            if found is None or not found.strip():
-                dropped.append((row, "no text"))
+            found, reason = of_value(value)
+            if reason:
+                dropped.append((row, reason))
             elif part not in ("", "train", "validation", "test"):
                 dropped.append((row, f"no part is called {part!r}"))
             else:
@@ -236,13 +178,9 @@ def text_columns(table: Table, sample: dict[str, Any], option: str, without: Seq
     Raises:
         InputError: there is none, or there are several.
     """
-    sure = {}
-    for name in table.columns:
-        recognised = None if name in without else text.recognise(sample[name], name)
-        if recognised is not None and recognised.confidence >= SURE:
-            sure[name] = recognised.confidence
+    sure = sure_columns([name for name in table.columns if name not in without], sample)
     if len(sure) == 1:
-        return next(iter(sure))
+        return sure[0]
     known = ", ".join(sure or table.columns)
     raise InputError(
         f"Several columns hold texts: {known}." if sure else "No column holds texts.",

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from lamina.evaluate.intervals import wilson
+from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, Results, TargetResult
-from lamina.evaluate.translation import bleu, bleu_sums, chrf, chrf_sums, scorer
+from lamina.evaluate.translation import BLEU, judged
 from lamina.evaluate.verdict import verdict
 from lamina.learn.stream import TEXT
 from lamina.model.writer import Writer
 from lamina.networks.writers import SOURCE
 from lamina.steps.finish import Course, versions_of
-from lamina.steps.unlabelled.judge import Judged, compared
 from lamina.steps.written.judge_texts import while_learning
 from lamina.steps.written.learner import TEST, VALIDATION, Learner, network_document
 from lamina.steps.written.pairs import Material, data_document, findings
@@ -27,7 +27,6 @@ from lamina.tasks._written import BOUNDARY
 
 Array = np.ndarray[Any, Any]
 
-BLEU, CHRF = "bleu", "chrf"
 SHOWN, ALIGNED = 10, 4
 """Translations, and tables of what was looked at, that the report shows."""
 
@@ -100,13 +99,6 @@ def simpler(material: Material, read: Sequence[str]) -> list[tuple[str, list[str
         ("word by word", by_words, taken, note),
         ("the commonest words", [constant] * len(read), 0.0, "as many as a text has on average"),
     ]
-
-
-def judged(name: str, found: Sequence[str], wanted: Sequence[str], seconds: float, note: str = "") -> Judged:
-    """Both scores as functions of how often each text counts."""
-    sums = {BLEU: (bleu, bleu_sums), CHRF: (chrf, chrf_sums)}
-    scores = {score: scorer(final, of_texts(found, wanted)) for score, (final, of_texts) in sums.items()}
-    return Judged(name, scores, seconds, note)
 
 
 def samples(material: Material, found: Sequence[str]) -> Exhibit:

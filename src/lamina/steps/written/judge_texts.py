@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from lamina.evaluate.intervals import percentile, replicates, resampled
+from lamina.evaluate.bits import BITS, bits_per_byte, blocks_of, figure
+from lamina.evaluate.intervals import percentile
 from lamina.evaluate.memorised import LENGTH, share_in
 from lamina.evaluate.results import BaselineResult, Exhibit, Interval, Results, TargetResult
 from lamina.evaluate.verdict import verdict
@@ -38,33 +39,9 @@ from lamina.tasks.write import UNLABELLED
 
 Array = np.ndarray[Any, Any]
 
-BITS = "bits_per_byte"
-BLOCK = 512
-"""Tokens that are resampled together, for neighbours are alike; fewer where the test text is short."""
-FEWEST_BLOCKS = 40
 SAMPLES, SAMPLE_TOKENS = 12, 160
 STAGES = 6
 """Moments of the training that are shown."""
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Consecutive parts of the test text: their bytes, and whose nats they cost."""
-
-    bounds: Array
-    sizes: Array
-
-    def bits(self, nats: Array) -> Callable[[Array], Array]:
-        """From how often each block counts, [replicate, block], to bits per byte."""
-        each = np.add.reduceat(nats, self.bounds) / math.log(2)
-        return lambda weights: np.asarray(weights @ each / np.maximum(weights @ self.sizes, 1e-9))
-
-
-def blocks_of(sizes: Array) -> Blocks:
-    """Blocks of a text whose tokens, all but the first, have these sizes in bytes."""
-    length = max(1, min(BLOCK, len(sizes) // FEWEST_BLOCKS))
-    bounds = np.arange(0, len(sizes), length)
-    return Blocks(bounds, np.add.reduceat(sizes, bounds).astype(np.float64))
 
 
 def test(course: Course, material: Material, learner: Learner) -> Results:
@@ -120,34 +97,28 @@ def before(plan: Plan, material: Material, learner: Learner) -> Counted:
 def assessed(material: Material, nats: Array, seconds: float, seed: int) -> TargetResult:
     """Bits per byte with an interval over blocks of the text, beside simpler tools on the same blocks."""
     blocks = blocks_of(material.sizes[material.parts[TEST][1:]])
-    rows = len(blocks.sizes)
-    weights = np.concatenate(list(resampled(rows, replicates(rows), seed)))
-    own = blocks.bits(nats)
-    value, draws = float(own(np.ones((1, rows)))[0]), own(weights)
+    weights = blocks.drawn(seed)
+    own, draws = bits_per_byte(blocks, nats, weights)
     baselines = []
     for one in material.simpler:
         if one.nats is None:
-            figure, difference = _figure(one.bits), None
+            score, difference = figure(one.bits), None
         else:
-            theirs = blocks.bits(one.nats)
-            other, other_draws = float(theirs(np.ones((1, rows)))[0]), theirs(weights)
-            figure = _figure(other, *percentile(other, other_draws))
-            low, high = percentile(other - value, other_draws - draws)
-            difference = Interval(other - value, low, high, True, "bits")
-        baselines.append(BaselineResult(one.name, {BITS: figure}, one.seconds, difference, one.note))
-    scores = {BITS: _figure(value, *percentile(value, draws))}
+            score, other_draws = bits_per_byte(blocks, one.nats, weights)
+            apart = score.value - own.value
+            low, high = percentile(apart, other_draws - draws)
+            difference = Interval(apart, low, high, True, "bits")
+        baselines.append(BaselineResult(one.name, {BITS: score}, one.seconds, difference, one.note))
+    scores = {BITS: own}
     scores["perplexity"] = Interval(float(np.exp(nats.mean())), math.nan, math.nan, False, "")
     kind, text = verdict(BITS, scores[BITS], seconds, baselines, len(nats))
     counted = material.bytes_in(TEST)
     if material.model is not None:
         result = TargetResult(UNLABELLED, "write", scores, text, kind, tuple(baselines))
         text += f" {given_model.gain(result, BITS)}"
-    text += f" {counted:,} bytes of test text were told token by token, in {rows} blocks; xz is there for comparison."
+    text += f" {counted:,} bytes of test text were told token by token, in {len(blocks)} blocks; "
+    text += "xz is there for comparison."
     return TargetResult(UNLABELLED, "write", scores, text, kind, tuple(baselines))
-
-
-def _figure(value: float, low: float = math.nan, high: float = math.nan) -> Interval:
-    return Interval(value, low, high, False, "bits")
 
 
 @dataclass(frozen=True)

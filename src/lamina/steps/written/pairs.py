@@ -16,12 +16,12 @@ from lamina.data.findings import AuditFinding
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
+from lamina.data.texts import SAMPLE, of_value
 from lamina.errors import InputError
 from lamina.learn.batch import Batch
 from lamina.learn.loader import Loader
 from lamina.learn.stream import NEXT, TEXT, batch_of
 from lamina.modalities import _tokens, text, token_lengths
-from lamina.modalities._files import Unreadable
 from lamina.modalities.text import Encoder
 from lamina.model.decoding import written
 from lamina.narrate import Narrator
@@ -32,8 +32,9 @@ from lamina.steps.request import Request
 from lamina.steps.understand import check_columns, open_data, overrides, place_of
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.alignment import Chances, learned
-from lamina.steps.written.corpus import SAMPLE, text_columns
+from lamina.steps.written.corpus import text_columns
 from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
+from lamina.tasks._streams import bytes_of_tokens
 from lamina.tasks._written import BOUNDARY
 from lamina.tasks.translate import Task, check_options
 
@@ -268,14 +269,10 @@ def _raw(plan: Plan, table: Table, boundary: int | None) -> Raw:
     for rows, values in table.chunks(columns=list(texts)):
         for name, kept in texts.items():
             for row, value in zip(rows.tolist(), values[name], strict=True):
-                try:
-                    kept.append((text.as_text(value) or "").strip())
-                    reason = "" if kept[-1] else f"{name}: no text"
-                except Unreadable as error:
-                    kept.append("")
-                    reason = f"{name}: {error}"
+                found, reason = of_value(value)
+                kept.append(found.strip())
                 if reason:
-                    dropped.setdefault(row, reason)
+                    dropped.setdefault(row, f"{name}: {reason}")
     # Only columns that a split asks about; rows with equal sources stay in one part.
     used = Schema(tuple(field for field in plan.schema if field.role != "ignore"))
     parts = split(table, used, plan.data, plan.seed, test_from=boundary)
@@ -287,8 +284,8 @@ def _raw(plan: Plan, table: Table, boundary: int | None) -> Raw:
             f"{len(dropped):,} of {len(table):,} rows lack one of the two texts: a part is empty.",
             where=table.name, fix="Give pairs of texts.",
         )  # fmt: skip
-    found = {name: tuple(kept) for name, kept in texts.items()}
-    return Raw(table, source.name, target.name, found, parts, tuple(sorted(dropped.items())))
+    whole = {name: tuple(kept) for name, kept in texts.items()}
+    return Raw(table, source.name, target.name, whole, parts, tuple(sorted(dropped.items())))
 
 
 def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: str = "") -> Material:
@@ -310,7 +307,7 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
     encoder = Encoder("exact", lengths[raw.source], json, unknown=BOUNDARY, cut="end")
     width = lengths[raw.target] + 1
     task = Task(raw.target, json, width, int(options.get("beams", BEAMS)), float(options.get("penalty", PENALTY)))
-    sizes = tokenising.bytes_of_tokens(vocabulary)
+    sizes = bytes_of_tokens(vocabulary)
     arrays = {
         SOURCE: _padded(ids[raw.source], encoder.length),
         TEXT: _padded([[BOUNDARY, *row] for row in ids[raw.target]], width),

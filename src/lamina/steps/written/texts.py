@@ -12,6 +12,7 @@ import numpy as np
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Field, Json
 from lamina.errors import InputError
+from lamina.evaluate.bits import MOST_TOLD
 from lamina.learn.batch import Batch
 from lamina.learn.stream import Stream, scored
 from lamina.modalities.text import Encoder
@@ -28,20 +29,19 @@ from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.corpus import Corpus, read
 from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Learner, TorchSteps, same_model
 from lamina.steps.written.simple import Counted, count
-from lamina.tasks.write import UNLABELLED, Task, check_options
+from lamina.tasks._streams import bytes_of_tokens, stream
+from lamina.tasks.write import PROMPT, UNLABELLED, Task, check_options
 
 Array = np.ndarray[Any, Any]
 
 VERSION = 1
-PROMPT = "prompt"
-"""The sealed model's input where files hold the texts; of a table it is the column."""
 HELD_OUT = DataPlan(test_share=0.1, validation_share=0.05)
 """Shares of a text that are enough to judge by: unlike rows, its bytes are many."""
 CONTEXT, LEAST_CONTEXT, SHORT = 256, 16, 60
 """Tokens that the network sees: usually, at least, and as a share of a short text, one part in so many."""
 PROMPT_TOKENS, SAMPLE_TOKENS = 8, 120
 TEMPERATURE, TOP_P = 0.8, 0.95
-ENOUGH = {VALIDATION: 32_768, TEST: 1_000_000}
+ENOUGH = {VALIDATION: 32_768, TEST: MOST_TOLD}
 """Tokens of a held-out part that are scored, at most: the first ones."""
 
 
@@ -172,10 +172,7 @@ def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokeniz
     task = _task(tokenizer, corpus, options)
     vocabulary, enough = task.tokens, ENOUGH if model is None else given_model.enough(model, plan.budget, ENOUGH)
     texts = {"train": corpus.train, VALIDATION: corpus.validation, TEST: corpus.test}
-    parts = {
-        part: tokenising.stream(vocabulary, some, task.start, task.end)[: enough.get(part)]
-        for part, some in texts.items()
-    }
+    parts = {part: stream(vocabulary, some, task.start, task.end)[: enough.get(part)] for part, some in texts.items()}
     context = int(options.get("context", max(LEAST_CONTEXT, min(CONTEXT, len(parts["train"]) // SHORT))))
     if model is not None and (fitting := given_model.context_of(model, context)) < context:
         narrator.say(f"a context of {fitting:,} tokens: the given model has no room for more")
@@ -188,7 +185,7 @@ def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokeniz
         "exact" if model is None else "given", context, task.tokenizer, task.padding, task.start,
         start=corpus.places > 1, cut="start",
     )  # fmt: skip
-    sizes = tokenising.bytes_of_tokens(vocabulary)
+    sizes = bytes_of_tokens(vocabulary)
     kind = "of a byte-level BPE, trained on the training part" if model is None else "of the given model"
     narrator.say(
         f"{len(sizes):,} tokens {kind}: {len(parts['train']):,} to train, "

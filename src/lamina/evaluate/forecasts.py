@@ -7,13 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from lamina.steps.unlabelled.judge import Judged, Weighted
+from lamina.evaluate.judged import Judged, Weighted
 from lamina.tasks.forecast import MIDDLE, QUANTILES
 
 Array = np.ndarray[Any, Any]
 MASE, MAE, RMSE, PINBALL, COVERED = "mase", "mae", "rmse", "pinball", "coverage"
 ERRORS = (MASE, MAE, RMSE, PINBALL)
 """Scores of which less is better."""
+ORDER = (*ERRORS, COVERED)
+FEW_SERIES = 10
+"""From so many series on they are what is drawn for intervals; of fewer, origins are."""
+
+
+def clusters(series: Array, origins: Array) -> tuple[Array, str]:
+    """(int64 [window], what is drawn together for intervals; what that is)."""
+    by_series = len(np.unique(series)) >= FEW_SERIES
+    keys = series if by_series else origins
+    return np.unique(keys, return_inverse=True)[1], "series" if by_series else "origins"
 
 
 def pinball(quantiles: Array, truth: Array) -> Array:
@@ -29,8 +39,8 @@ def pinball(quantiles: Array, truth: Array) -> Array:
 
 
 def judged(
-    name: str, quantiles: Array, truth: Array, units: Array, cluster: Array, *, primary: str, seconds: float = 0.0,
-    note: str = "",
+    name: str, quantiles: Array, truth: Array, units: Array | None, cluster: Array, *, primary: str,
+    seconds: float = 0.0, note: str = "",
 ) -> Judged:  # fmt: skip
     """All scores as functions of how often each cluster counts; `primary` comes first.
 
@@ -40,16 +50,15 @@ def judged(
     Args:
         quantiles: [row, step, quantile].
         truth: [row, step], NaN where it is not known: nothing is scored there.
-        units: [row], of the row's series.
+        units: [row], of the row's series; None leaves out what is told in them.
         cluster: int64 [row], what is drawn together: a series, or an origin.
     """
-    middle, scale = quantiles[:, :, MIDDLE], units[:, None]
+    middle = quantiles[:, :, MIDDLE]
     inside = np.where(np.isfinite(truth), (truth >= quantiles[:, :, 0]) & (truth <= quantiles[:, :, -1]), np.nan)
-    each = {
-        MASE: np.abs(middle - truth) / scale, MAE: np.abs(middle - truth), RMSE: (middle - truth) ** 2,
-        PINBALL: pinball(quantiles, truth) / scale, COVERED: inside,
-    }  # fmt: skip
-    ordered = dict(sorted(each.items(), key=lambda pair: pair[0] != primary))
+    each = {MAE: np.abs(middle - truth), RMSE: (middle - truth) ** 2, COVERED: inside}
+    if units is not None:
+        each |= {MASE: each[MAE] / units[:, None], PINBALL: pinball(quantiles, truth) / units[:, None]}
+    ordered = {score: each[score] for score in (primary, *ORDER) if score in each}
     scores: Mapping[str, Weighted] = {
         score: _mean(values, cluster, np.sqrt if score == RMSE else None) for score, values in ordered.items()
     }
