@@ -175,9 +175,9 @@ def test_a_subgroup_that_fares_worse_is_found_and_equal_ones_are_not() -> None:
     age = generator.uniform(20, 60, rows)
     asked: list[int] = []
 
-    def inputs(chosen: np.ndarray[Any, Any]) -> dict[str, tuple[str, Values]]:
+    def inputs(chosen: np.ndarray[Any, Any]) -> dict[str, tuple[Field, Values]]:
         asked.append(len(chosen))
-        return {"place": ("category", place[chosen]), "age": ("number", age[chosen])}
+        return {"place": (Field("place", "category"), place[chosen]), "age": (Field("age", "number"), age[chosen])}
 
     found = slices.slices(two_classes(), output, target, inputs, 0)
     assert asked == [rows]
@@ -190,21 +190,34 @@ def test_a_subgroup_that_fares_worse_is_found_and_equal_ones_are_not() -> None:
 
 def test_subgroups_of_times_texts_and_gaps() -> None:
     times = np.arange("2020-01-01", "2020-04-10", dtype="datetime64[D]").astype("datetime64[us]")
-    periods = dict(slices.subgroups("time", times))
+    periods = dict(slices.subgroups(Field("x", "time"), times))
     assert "2020-01-01 to 2020-01-25" in periods
     assert sum(int(member.sum()) for member in periods.values()) == len(times)
     texts = np.array(["a" * length for length in range(1, 91)], dtype=object)
-    assert [int(member.sum()) for _, member in slices.subgroups("text", texts)] == [30, 30, 30]
-    gaps = dict(slices.subgroups("number", np.array([1.0, np.nan, 3.0, np.nan])))
+    assert [int(member.sum()) for _, member in slices.subgroups(Field("x", "text"), texts)] == [30, 30, 30]
+    gaps = dict(slices.subgroups(Field("x", "number"), np.array([1.0, np.nan, 3.0, np.nan])))
     assert gaps["missing"].tolist() == [False, True, False, True]
-    assert list(slices.subgroups("image", np.zeros(3))) == []
+    assert list(slices.subgroups(Field("x", "image"), np.zeros(3))) == []
 
 
 def test_subgroups_of_numbers_with_decimal_commas() -> None:
     values = np.array([f"{number},{number % 10}" for number in range(200)], dtype=object)
-    found = dict(slices.subgroups("number", values))
+    found = dict(slices.subgroups(Field("x", "number"), values))
     assert not found.pop("missing").any()
     assert [int(member.sum()) for member in found.values()] == [50, 50, 50, 50]
+
+
+def test_subgroups_are_read_as_the_fields_options_say() -> None:
+    """1,234 is a little more than one or a thousand, 3/4/2020 in March or in April: only the user knows."""
+    values = np.array([f"1,{number:03d}" for number in range(200)], dtype=object)
+    commas = [name for name, _ in slices.subgroups(Field("x", "number", options={"decimal": ","}), values)]
+    points = [name for name, _ in slices.subgroups(Field("x", "number"), values)]
+    assert "1.1" in " ".join(commas)
+    assert "1.1" not in " ".join(points)
+    days = np.array([f"3/{1 + number % 12}/2020" for number in range(200)], dtype=object)
+    for day_first, last in ((True, "2020-12-03"), (False, "2020-03-12")):
+        field = Field("x", "time", options={"day_first": day_first})
+        assert any(name.endswith(last) for name, _ in slices.subgroups(field, days))
 
 
 def baseline(low: float, value: float, high: float, seconds: float = 1.0, name: str = "a linear model") -> Any:
@@ -286,7 +299,7 @@ def test_assess_puts_a_class_target_together() -> None:
         target,
         [BaselineAnswers("a coin", weak, 0.1, note="quick")],
         seconds=10,
-        slices=lambda chosen: {"age": ("number", np.arange(800.0)[chosen])},
+        slices=lambda chosen: {"age": (Field("age", "number"), np.arange(800.0)[chosen])},
         mistake=lambda row: (f"data.csv, line {row + 2}", {"age": {"modality": "number", "value": str(row)}}),
         rows=np.arange(800) + 5000,
         suspects=frozenset(wrong[:1].tolist()),
@@ -379,7 +392,7 @@ def results() -> Results:
         output,
         target,
         [BaselineAnswers("a coin", labelled(300, 0.0, 1)[0], 0.1)],
-        slices=lambda chosen: {"age": ("number", np.arange(300.0)[chosen])},
+        slices=lambda chosen: {"age": (Field("age", "number"), np.arange(300.0)[chosen])},
     )
     return Results(
         "loans",

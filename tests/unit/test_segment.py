@@ -428,7 +428,7 @@ def test_a_subgroups_score_is_that_of_its_rows_alone() -> None:
     wrong = random.random((80, 6, 6)) < np.where(np.arange(80) % 2, 0.4, 0.1)[:, None, None]
     output = outputs(task, np.where(wrong, 1 - truth, truth))
     groups = column(*np.where(np.arange(80) % 2, "blurred", "sharp").tolist())
-    found = slices(task, output, truth, lambda rows: {"look": ("category", groups[rows])})
+    found = slices(task, output, truth, lambda rows: {"look": (Field("look", "category"), groups[rows])})
     by_value = {item.value: item for item in found}
     for value, side in (("blurred", np.arange(1, 80, 2)), ("sharp", np.arange(0, 80, 2))):
         item = by_value[value]

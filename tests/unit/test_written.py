@@ -113,7 +113,7 @@ def test_a_lexicon_makes_what_is_looked_at_likelier() -> None:
     own.tokens.copy_(torch.tensor([[0, 0], [0, 0], [0, 0], [2, 4], [4, 0]]))
     own.chances.copy_(torch.tensor([[0, 0], [0, 0], [0, 0], [0.5, 0.3], [1.0, 0]]))
     looks = torch.tensor([[[0.75, 0.25, 0.0]]])
-    found = own(looks, torch.tensor([[3, 4, 0]], dtype=torch.int32), 5)[0, 0]
+    found = own(looks, torch.tensor([[3, 4, 0]], dtype=torch.int32))[0, 0]
     chances = torch.tensor([0, 0, 0.75 * 0.5, 0, 0.75 * 0.3 + 0.25 * 1.0])
     torch.testing.assert_close(found, torch.log1p(chances / FLOOR))
 

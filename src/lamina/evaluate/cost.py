@@ -15,17 +15,15 @@ CORE_WATTS = 10.0
 """A server core's share of its processor's power at full load, for the estimate."""
 MEMORY_WATTS_PER_GIB = 0.375
 """Power of memory in use (the CodeCarbon project's figure: 3 W for 8 GiB)."""
+MOST_WATTS = 500.0
+"""More than a processor draws: a counter that goes round may have done so unseen after its range at this power."""
+COUNTERS = Path("/sys/class/powercap")
 
 
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak) / (1024 if sys.platform != "darwin" else 2**20)
-
-
-MOST_WATTS = 500.0
-"""More than a processor draws: a counter that goes round may have done so unseen after its range at this power."""
-COUNTERS = Path("/sys/class/powercap")
 
 
 def counters() -> dict[str, int]:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from lamina.data.examples import at
-from lamina.data.schema import Values
+from lamina.data.schema import Field, Values
 from lamina.evaluate.intervals import percentile, resampled
 from lamina.evaluate.results import Interval, Slice
 from lamina.modalities._canonical import canonical, column
-from lamina.modalities._number_text import decimal_of
+from lamina.modalities._number_text import decimal_in
 from lamina.modalities.number import parse
 from lamina.modalities.time import parse as parse_time
 from lamina.tasks import LaidOut, Task
@@ -24,8 +24,8 @@ from lamina.tasks._scores import Scorer
 
 Array = np.ndarray[Any, Any]
 
-Inputs = Callable[[Array], Mapping[str, tuple[str, Values]]]
-"""Positions among the test rows, int64 [row], to field to (modality, raw values there)."""
+Inputs = Callable[[Array], Mapping[str, tuple[Field, Values]]]
+"""Positions among the test rows, int64 [row], to name to (field, raw values there)."""
 
 LEAST = 30
 """Smaller subgroups (and smaller rests) are not judged: their intervals say nothing."""
@@ -52,8 +52,8 @@ def slices(task: Task, output: Array, target: Array, inputs: Inputs, seed: int =
     output, target = at(output, chosen), at(target, chosen)
     groups = [
         (name, label, member)
-        for name, (modality, values) in list(inputs(chosen).items())[:FIELDS]
-        for label, member in subgroups(modality, values)
+        for name, (field, values) in list(inputs(chosen).items())[:FIELDS]
+        for label, member in subgroups(field, values)
         if LEAST <= member.sum() <= len(target) - LEAST
     ]
     if not groups:
@@ -84,14 +84,15 @@ def slices(task: Task, output: Array, target: Array, inputs: Inputs, seed: int =
     return tuple(sorted(found, key=lambda item: (not item.notable, worse * item.gap, item.field, item.value)))
 
 
-def subgroups(modality: str, values: Values) -> Iterator[tuple[str, Array]]:
-    """(name, bool [row]) for every subgroup that the values of one field give."""
+def subgroups(field: Field, values: Values) -> Iterator[tuple[str, Array]]:
+    """(name, bool [row]) for every subgroup that the values of one field give, read as its options say."""
+    modality, options = field.modality, field.options
     if modality == "category":
         yield from _levels(values)
     elif modality == "number":
-        yield from _quarters(parse(values, decimal_of([values])))
+        yield from _quarters(parse(values, decimal_in(options, [values])))
     elif modality == "time":
-        yield from _periods(parse_time(values))
+        yield from _periods(parse_time(values, options.get("day_first"), options.get("unit", "")))
     elif modality == "text":
         yield from _lengths(values)
 

@@ -155,14 +155,14 @@ def picture_uri(pixels: Array) -> str:
     return _uri(Image.fromarray(flat.astype(np.uint8)))
 
 
-def slice_inputs(prepared: Prepared, rows: Array) -> dict[str, tuple[str, Values]]:
-    """Field to (modality, raw values at `rows`), of the fields that make subgroups."""
+def slice_inputs(prepared: Prepared, rows: Array) -> dict[str, tuple[Field, Values]]:
+    """Name to (field, raw values at `rows`), of the fields that make subgroups."""
     kinds = ("number", "category", "set", "time", "text")
     fields = [
         field for field in prepared.schema if field.modality in kinds and field.role in ("input", "group", "time")
     ]
     raw = prepared.table.take(rows, [field.columns[0] for field in fields]) if fields else {}
-    return {field.name: (field.modality, raw[field.columns[0]]) for field in fields}
+    return {field.name: (field, raw[field.columns[0]]) for field in fields}
 
 
 def data_document(plan: Plan, prepared: Prepared, summaries: Mapping[str, Json]) -> dict[str, Json]:

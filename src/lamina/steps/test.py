@@ -14,7 +14,7 @@ import numpy as np
 from lamina.data.audit_labels import suspect_labels
 from lamina.data.examples import BLOCK, at
 from lamina.data.findings import AuditFinding
-from lamina.data.schema import Chunk, Json, Values
+from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.evaluate.assess import assess
 from lamina.evaluate.results import Results, Seal, TargetResult
 from lamina.model import card, golden
@@ -152,8 +152,8 @@ def _openly(result: TargetResult, missing: Mapping[str, str]) -> TargetResult:
     return replace(result, verdict=f"{result.verdict} Not compared with {named}.")
 
 
-def _raw(prepared: Prepared, rows: Array, chosen: Array) -> Mapping[str, tuple[str, Values]]:
-    """Field to (modality, raw values) at some of `rows`."""
+def _raw(prepared: Prepared, rows: Array, chosen: Array) -> Mapping[str, tuple[Field, Values]]:
+    """Name to (field, raw values) at some of `rows`."""
     return shown.slice_inputs(prepared, rows[chosen])
 
 

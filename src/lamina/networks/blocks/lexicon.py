@@ -47,7 +47,7 @@ class Lexicon(nn.Module):
         shares: Tensor = scores.float().masked_fill(~visible[:, None, :], -math.inf).softmax(dim=2)
         return shares
 
-    def forward(self, looks: Tensor, source: Tensor, vocabulary: int) -> Tensor:
+    def forward(self, looks: Tensor, source: Tensor) -> Tensor:
         """float32 [row, step, token]: what is added to the log-odds; 0 for tokens that nothing read stands for.
 
         Args:
@@ -60,4 +60,4 @@ class Lexicon(nn.Module):
         # Padding looks nowhere, so what it stands for weighs nothing.
         tokens = self.tokens[source].long().flatten(1).unsqueeze(1).expand(-1, steps, -1)
         # The logarithm of 1 and more, not log1p: its gradient takes one pass over all tokens less.
-        return found.new_ones((rows, steps, vocabulary)).scatter_add(2, tokens, found).log()
+        return found.new_ones((rows, steps, len(self.tokens))).scatter_add(2, tokens, found).log()

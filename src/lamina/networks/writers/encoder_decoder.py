@@ -92,7 +92,7 @@ class EncoderDecoder(nn.Module):
         logits = self.trunk.told(states)
         if self.lexicon is not None:
             looks = self.lexicon.looks(states, self._keys(memory), visible)
-            logits = logits.float() + self.lexicon(looks, source, logits.shape[2])
+            logits = logits.float() + self.lexicon(looks, source)
         return logits, kept
 
     def _keys(self, memory: Tensor) -> Tensor:

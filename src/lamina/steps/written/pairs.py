@@ -51,8 +51,8 @@ SMOOTHING = 0.1
 VALIDATED = 1_000
 """Validation pairs that are scored, at most: spread evenly."""
 CELLS, FEWEST_CELLS = 30_000_000, 1_000_000
-"""Pairs of a token that is read and one that is written, at most, that the lexicon is learned from, which takes ten
-seconds; fewer where the budget has fewer seconds than for translating test texts."""
+"""Pairs of a token that is read and one that is written, at most, that the lexicon is learned from, which took 22
+seconds of a busy core; fewer where the budget has fewer seconds than for translating test texts."""
 TENSION = 4.0
 """How much tokens come from about their own place (Dyer et al. 2013)."""
 JUDGED, JUDGED_SECONDS, FEWEST_JUDGED = 1_000, 600.0, 100
