@@ -54,15 +54,27 @@ def run_here(folder: Path, *words: str) -> None:
 def killed_and_resumed(folder: Path, *words: str, step: int = 9) -> Path:
     """The run in `folder`/run that `lamina WORDS` began, was killed at after a step, and `lamina resume` ended."""
     line, run = command(*words, "--out", "run"), folder / "run"
-    process = subprocess.Popen(line, cwd=folder, env=environment(), stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(
-        int(file.stem) >= step for file in (run / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    kill_at(subprocess.Popen(line, cwd=folder, env=environment(), stderr=subprocess.DEVNULL), run, step)
     run_here(folder, "resume", "run")
     return run
+
+
+def wait_until(process: subprocess.Popen[Any], when: Callable[[], bool]) -> None:
+    """Until `when` holds, or the process has ended; looking too often would take the processor from the run."""
+    while not when() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def saved(run: Path, step: float = 0) -> bool:
+    """Whether the run has written a checkpoint of `step` or later."""
+    return any(int(file.stem) >= step for file in (run / "checkpoints").glob("0*.safetensors"))
+
+
+def kill_at(process: subprocess.Popen[Any], run: Path, step: float = 0) -> None:
+    """Kill the process as soon as its run has a checkpoint of `step` or later."""
+    wait_until(process, lambda: saved(run, step))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
 
 
 def check_same(run: Path, whole: Path, *files: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from fixtures import command, environment, text
+from fixtures import command, environment, kill_at, text
 
 from lamina.cli import main
 from lamina.steps import alongside, baselines
@@ -52,10 +50,7 @@ def test_killed_while_both_were_at_work_and_resumed(tmp_path: Path) -> None:
     two = environment(OMP_NUM_THREADS="2", LAMINA_CACHE=str(tmp_path / "cache"))
     process = subprocess.Popen(command(*TRAIN), cwd=tmp_path, env=two, stderr=subprocess.DEVNULL)
     run = tmp_path / "run"
-    while not list((run / "checkpoints").glob("0*.safetensors")) and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_at(process, run)
     assert not (run / "model.lamina").exists()
     done = subprocess.run(command("resume", "run"), cwd=tmp_path, env=two, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from fixtures import command, credit, environment, run_here
+from fixtures import command, credit, environment, kill_at, run_here
 from safetensors.torch import load_file
 
 SETS = (
@@ -29,14 +28,9 @@ def test_a_compiled_network_learns_the_same_and_resumes_exactly(tmp_path: Path, 
     for name, tensor in weights["plain"].items():
         torch.testing.assert_close(weights["compiled"][name], tensor, rtol=1e-3, atol=1e-4)
 
-    process = subprocess.Popen(
-        command(*TRAIN, "--out", "killed", "--set", *compiled), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE
-    )
-    checkpoints = tmp_path / "killed" / "checkpoints"
-    while len(list(checkpoints.glob("*.safetensors"))) < 2 and process.poll() is None:
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    words = command(*TRAIN, "--out", "killed", "--set", *compiled)
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    kill_at(process, tmp_path / "killed", step=2)
     assert not (tmp_path / "killed" / "report.html").exists()
     run_here(tmp_path, "resume", "killed")
     files = [tmp_path / name / "weights.safetensors" for name in ("compiled", "killed")]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, run_command, run_here
+from fixtures import command, environment, jsonl, kill_at, run_command, run_here
 
 import lamina
 from lamina.cli import main
@@ -38,12 +36,7 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(method: str, tmp_pa
     run_here(tmp_path, *words(method, "whole"))
     last = max(int(file.stem) for file in (tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
     process = subprocess.Popen(command(*words(method)), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    while process.poll() is None and not any(
-        int(file.stem) >= 0.4 * last for file in (tmp_path / "run" / "checkpoints").glob("0*.safetensors")
-    ):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    kill_at(process, tmp_path / "run", 0.4 * last)
     run_here(tmp_path, "resume", "run")
     run, whole = tmp_path / "run", tmp_path / "whole"
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, run_here
+from fixtures import command, environment, kill_at, run_here
 from PIL import Image
 
 import lamina
@@ -124,10 +122,7 @@ def test_scored_again_on_labelled_pictures(place: Path, capsys: pytest.CaptureFi
 def test_killed_and_resumed_it_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
     words = command("train", str(place / "scenes"), "--out", "run", *TRAIN)
     process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list((tmp_path / "run" / "checkpoints").glob("0*.safetensors"))) < 1:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    kill_at(process, tmp_path / "run")
     run_here(tmp_path, "resume", "run")
     weights = [folder / "run" / "weights.safetensors" for folder in (tmp_path, place)]
     assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -7,13 +7,12 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fixtures import command, credit, environment, jsonl, run_command, run_here
+from fixtures import command, credit, environment, jsonl, run_command, run_here, saved, wait_until
 
 import lamina
 from lamina.model.format import read
@@ -51,8 +50,7 @@ def stopped(folder: Path, words: tuple[str, ...], when: Callable[[], bool], how:
         command(*words), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    while not when() and process.poll() is None:
-        time.sleep(0.002)
+    wait_until(process, when)
     process.send_signal(how)
     _, said = process.communicate()
     return process.returncode, said
@@ -60,11 +58,7 @@ def stopped(folder: Path, words: tuple[str, ...], when: Callable[[], bool], how:
 
 def at_step(folder: Path, step: int) -> Callable[[], bool]:
     """Whether a checkpoint of `step` or later has been written."""
-
-    def reached() -> bool:
-        return any(int(file.stem) >= step for file in (folder / "run" / "checkpoints").glob("0*.safetensors"))
-
-    return reached
+    return lambda: saved(folder / "run", step)
 
 
 def assert_same(run: Path, uninterrupted: Path) -> None:

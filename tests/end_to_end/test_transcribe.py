@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import subprocess
-import time
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, read_csv, run_here
+from fixtures import command, environment, jsonl, kill_at, read_csv, run_here
 
 import lamina
 from lamina.cli import main
@@ -125,10 +123,7 @@ def test_a_killed_run_ends_with_the_same_weights(data: Path, tmp_path: Path) -> 
     process = subprocess.Popen(
         command(*TRAIN, "--out", str(broken), "--set", *sets), cwd=data, env=environment(), stderr=subprocess.DEVNULL
     )
-    while not list((broken / "checkpoints").glob("0*.safetensors")) and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    kill_at(process, broken)
     run_here(data, "resume", str(broken))
     assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
     assert read(whole / "model.lamina").network == read(broken / "model.lamina").network
