@@ -50,7 +50,7 @@ class Job:
 
 JOBS = {
     "cartpole-ppo": Job("CartPole-v1", "ppo", 100_000, 475),
-    "cartpole-dqn": Job("CartPole-v1", "dqn", 50_000, 475, ("method.updates=0.5",)),
+    "cartpole-dqn": Job("CartPole-v1", "dqn", 50_000, 475, ("method.updates=0.125", "optimizer.learning_rate=0.0015")),
     "lunarlander-ppo": Job("LunarLander-v3", "ppo", 1_000_000, 200),
     "lunarlander-dqn": Job("LunarLander-v3", "dqn", 300_000, 200, ("method.steps=1",), 100_000),
     "pendulum-sac": Job("Pendulum-v1", "sac", 20_000, -180),

@@ -171,6 +171,7 @@ JOBS: dict[str, Job] = {
     "stamps-detection-names": Job("things", ("--budget", "15m",
         "--weights", "path={data}/weights-efficientnet-lite0"), "balanced_accuracy", None, True, cut_out),
     "movielens": Job("movielens", ("--target", "rating", "--budget", "4m"), "rmse", 0.87, True),
+    "movielens-next": Job("movielens", ("--task", "recommend", "--budget", "4m"), "recall@10", None, True),
     "spoken-language": Job("spoken-language", ("--budget", "3m"), "accuracy", None, True),
     "speech-en": Job("speech-en/metadata.csv", ("--target", "text", "--task", "transcribe", "--budget", "20m"),
         "word_error", None, True, besides=without_digits),

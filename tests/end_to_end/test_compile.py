@@ -12,7 +12,7 @@ from fixtures import command, credit, environment, kill_at, run_here
 from safetensors.torch import load_file
 
 SETS = (
-    "training.epochs=8", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
+    "training.epochs=4", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
     "network.name=mlp", "network.width=16", "network.dropout=0", "training.keep=last", "training.patience=0",
 )  # fmt: skip
 TRAIN = ("train", "credit.csv", "--target", "Status", "--seed", "3", "--quiet")

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from lamina.data import examples
-from lamina.data.examples import at, blocks, room
+from lamina.data.examples import at, blocks, known_targets, room
 from lamina.errors import InputError
 from lamina.steps import baselines
-from lamina.steps.learner import known, known_targets
+from lamina.steps.learner import told
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def test_kept_answers_are_read_as_numpy_wrote_them(width: int, tmp_path: Path) -
 def test_a_target_is_known_if_any_part_of_it_is() -> None:
     steps = np.array([[3, -1, -1], [-1, -1, -1], [0, 1, 2]], np.int32)
     assert known_targets(steps).tolist() == [True, False, True]
-    assert known(torch.from_numpy(steps)).tolist() == [1, 0, 1]
+    assert told(torch.from_numpy(steps))[1].tolist() == [True, False, True]
     boxes = np.full((2, 4, 5), np.nan, np.float32)
     boxes[1, 0] = 1
     assert known_targets(boxes).tolist() == [False, True]
-    assert known(torch.from_numpy(boxes)).tolist() == [0, 1]
+    assert told(torch.from_numpy(boxes))[1].tolist() == [False, True]
     assert known_targets(np.zeros((3, 2, 2), np.uint8)).tolist() == [True] * 3
     assert known_targets(np.array([1.0, np.nan], np.float32)).tolist() == [True, False]
     assert known_targets(np.array([-1, 0])).tolist() == [False, True]

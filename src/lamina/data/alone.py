@@ -74,7 +74,8 @@ def alone(bins: Array, numbers: Array | None, target: TargetValues, rows: Array,
         fold: int64 [row].
     """
     if target.codes is not None:
-        return _classes(bins, target.codes[rows], fold)
+        told = ~target.missing[rows]
+        return _classes(bins[told], target.codes[rows][told], fold[told])
     assert target.numbers is not None
     wanted = target.numbers[rows]
     known = ~np.isnan(wanted)
@@ -88,7 +89,7 @@ def alone(bins: Array, numbers: Array | None, target: TargetValues, rows: Array,
 
 def _classes(bins: Array, codes: Array, fold: Array) -> Alone:
     codes = _commonest(codes, np.bincount(codes), CLASSES)
-    width = int(codes.max()) + 1
+    width = int(codes.max(initial=0)) + 1
     if width < 2:
         return Alone(0.0, "one class only")
     levels = int(bins.max()) + 1

@@ -53,7 +53,7 @@ def audit(
     held_out = _some(split.test, most // 2, generator)
     found = [
         *unreadable_rows(table),
-        *missing_targets(table, split),
+        *missing_targets(table, targets, split),
         *duplicates(table, schema, split, equal),
         *near_duplicates(table, schema, split, equal, generator, examples),
         *conflicting_labels(table, schema, targets, learned, equal),

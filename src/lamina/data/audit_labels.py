@@ -29,10 +29,11 @@ def class_balance(table: Table, targets: list[TargetValues], split: Split) -> li
         if target.codes is None or target.field.modality in ("set", "text"):
             continue
         name, labels = target.field.name, target.labels
-        counts = np.bincount(target.codes[split.train], minlength=len(labels))
+        train = target.known(split.train)
+        counts = np.bincount(target.codes[train], minlength=len(labels))
         rare = np.flatnonzero((counts > 0) & (counts < RARE))
         if len(rare):
-            rows = split.train[np.isin(target.codes[split.train], rare)]
+            rows = train[np.isin(target.codes[train], rare)]
             found.append(
                 AuditFinding(
                     "rare class",
@@ -65,7 +66,7 @@ def class_balance(table: Table, targets: list[TargetValues], split: Split) -> li
 
 def _unknown(table: Table, target: TargetValues, counts: Array, split: Split) -> list[AuditFinding]:
     assert target.codes is not None
-    others = np.concatenate([split.validation, split.test])
+    others = target.known(np.concatenate([split.validation, split.test]))
     rows = others[counts[target.codes[others]] == 0]
     if not len(rows):
         return []

@@ -41,22 +41,38 @@ def unreadable_rows(table: Table) -> list[AuditFinding]:
     ]
 
 
-def missing_targets(table: Table, split: Split) -> list[AuditFinding]:
-    """Rows that are in no part because their answer is missing."""
-    rows = [row for row, reason in split.dropped if reason.startswith("the target ")]
-    if not rows:
-        return []
+def missing_targets(table: Table, targets: list[TargetValues], split: Split) -> list[AuditFinding]:
+    """Rows that are in no part because their answer is missing, and those that have some of the targets only."""
+    found = []
+    rows = np.array([row for row, reason in split.dropped if reason.startswith("the target")], dtype=np.int64)
     share = len(rows) / max(len(table), 1)
-    return [
-        AuditFinding(
-            "missing target",
-            "warning" if share > 0.05 else "note",
-            f"{counted(len(rows), 'row')} ({share:.1%}) have no answer in the target and are left out.",
-            len(rows),
-            places(table, rows),
-            "If their absence means something, write that as a value of its own.",
+    if len(rows):
+        found.append(
+            AuditFinding(
+                "missing target",
+                "warning" if share > 0.05 else "note",
+                f"{counted(len(rows), 'row')} ({share:.1%}) have no answer in the target and are left out.",
+                len(rows),
+                places(table, rows),
+                "If their absence means something, write that as a value of its own.",
+            )
         )
-    ]
+    used = np.sort(np.concatenate([split.train, split.validation, split.test]))
+    lacking = {target.field.name: int(target.missing[used].sum()) for target in targets}
+    if any(lacking.values()):
+        some = used[np.logical_or.reduce([target.missing[used] for target in targets])]
+        found.append(
+            AuditFinding(
+                "some targets only",
+                "note",
+                f"{counted(len(some), 'row')} have some of the targets only and count for those that they have "
+                f"(missing: {', '.join(f'`{name}` in {number:,}' for name, number in lacking.items() if number)}).",
+                len(some),
+                places(table, some),
+                "If their absence means something, write that as a value of its own.",
+            )
+        )
+    return found
 
 
 def duplicates(table: Table, schema: Schema, split: Split, equal: Array) -> list[AuditFinding]:
@@ -105,11 +121,12 @@ def conflicting_labels(
     for target in targets:
         if target.codes is None:
             continue
-        codes, groups = target.codes[rows], numbered(equal[rows])
+        told = target.known(rows)
+        codes, groups = target.codes[told], numbered(equal[told])
         pairs, counts = np.unique(groups * len(target.labels) + codes, return_counts=True)
         pair_groups = pairs // len(target.labels)
         conflicting = np.flatnonzero(np.bincount(pair_groups) > 1)
-        bad = rows[np.isin(groups, conflicting)]
+        bad = told[np.isin(groups, conflicting)]
         if not len(bad):
             continue
         best = np.zeros(int(groups.max()) + 1, dtype=np.int64)
@@ -117,9 +134,9 @@ def conflicting_labels(
         found.append(
             AuditFinding(
                 "conflicting labels",
-                "note" if common or len(bad) < 0.001 * len(rows) else "warning",
+                "note" if common or len(bad) < 0.001 * len(told) else "warning",
                 f"{counted(len(bad), 'row')} have the same inputs as others but another `{target.field.name}`: "
-                f"at most {best.sum() / len(rows):.2%} of the training rows can be answered right.",
+                f"at most {best.sum() / len(told):.2%} of the training rows can be answered right.",
                 len(bad),
                 places(table, _side_by_side(bad, equal)),
                 "Correct the labels, or add a column that tells these rows apart.",

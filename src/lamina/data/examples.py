@@ -131,6 +131,17 @@ def blocks(array: np.ndarray[Any, Any], rows: int = -1) -> Iterator[slice]:
         yield slice(start, min(start + size, total))
 
 
+def known_targets(target: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """bool [row]: the rows whose encoded target is known, or any part of it."""
+    if np.issubdtype(target.dtype, np.unsignedinteger):
+        return np.ones(len(target), dtype=bool)
+    known = np.empty(len(target), dtype=bool)
+    for part in blocks(target):
+        found = ~np.isnan(target[part]) if np.issubdtype(target.dtype, np.floating) else target[part] >= 0
+        known[part] = found.reshape(len(found), -1).any(axis=1)
+    return known
+
+
 def trim_cache(folder: Path, most: int = 20 * 2**30) -> None:
     """Remove builds long left alone, and the data sets not used for longest until at most `most` bytes are kept."""
     for build in folder.glob(".*.part"):

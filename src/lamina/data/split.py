@@ -13,7 +13,7 @@ from lamina.data import draw
 from lamina.data.column_roles import parts_of
 from lamina.data.content import equal_rows, few_values
 from lamina.data.schema import Field, Role, Schema
-from lamina.data.target_values import TargetValues, read_target
+from lamina.data.target_values import MAY_LACK, TargetValues, read_target
 from lamina.errors import InputError, nearest
 from lamina.modalities._canonical import canonical
 from lamina.modalities._number_text import decimal_in, read_numbers
@@ -105,7 +105,7 @@ class _Parts:
 def split(table: Table, schema: Schema, data: DataPlan, seed: int, *, test_from: int | None = None) -> Split:
     """Divide the rows; the same data, plan and seed give the same parts.
 
-    Rows without a target are in no part. Where rows are drawn at random, rows with equal inputs stay together,
+    Rows without any target are in no part. Where rows are drawn at random, rows with equal inputs stay together,
     unless the inputs take so few different values that equal rows are no copies. Classes with fewer than five
     rows stay in the training part.
 
@@ -166,26 +166,35 @@ def _check_shares(data: DataPlan) -> None:
 
 
 def _usable(table: Table, targets: list[TargetValues]) -> tuple[Array, list[tuple[int, str]]]:
-    """Rows with every target, and the others with the reason."""
+    """Rows with an answer to learn from, and the others with the reason.
+
+    Of several targets a row may lack some, if their encodings can say so: it counts for those that it has.
+    """
     missing = np.zeros(len(table), dtype=bool)
     reasons: list[tuple[int, str]] = []
+    optional = [target for target in targets if target.field.modality in MAY_LACK] if len(targets) > 1 else []
     for target in targets:
-        fresh = np.flatnonzero(target.missing & ~missing)
-        reasons.extend((int(row), f"the target {target.field.name} is missing") for row in fresh)
-        missing |= target.missing
         if len(table) and target.missing.all():
             raise InputError(
                 f"The target {target.field.name!r} has no value in any row.",
                 where=f"column {target.field.name}",
                 fix="Choose another --target, or give data with answers.",
             )
+        if target not in optional:
+            fresh = np.flatnonzero(target.missing & ~missing)
+            reasons.extend((int(row), f"the target {target.field.name} is missing") for row in fresh)
+            missing |= target.missing
+    if targets and len(optional) == len(targets):
+        missing = np.logical_and.reduce([target.missing for target in targets])
+        reasons.extend((int(row), "the targets are missing") for row in np.flatnonzero(missing))
     usable = np.flatnonzero(~missing)
-    if len(usable) < FEWEST:
-        raise InputError(
-            f"Only {len(usable)} rows have a target; at least {FEWEST} are needed to train, validate and test.",
-            where=table.name,
-            fix="Give more rows.",
-        )
+    for what, rows in (("a target", usable), *((f"the target {t.field.name!r}", t.known(usable)) for t in optional)):
+        if len(rows) < FEWEST:
+            raise InputError(
+                f"Only {len(rows)} rows have {what}; at least {FEWEST} are needed to train, validate and test.",
+                where=table.name,
+                fix="Give more rows.",
+            )
     return usable, reasons
 
 
@@ -193,7 +202,7 @@ def _check_targets(targets: list[TargetValues], usable: Array) -> None:
     for target in targets:
         values = target.codes if target.codes is not None else target.numbers
         assert values is not None
-        found = values[usable]
+        found = values[target.known(usable)]
         found = found[~np.isnan(found)]
         if len(found) and (found == found[0]).all():
             shown = target.labels[int(found[0])] if target.codes is not None else f"{found[0]:g}"
@@ -208,12 +217,13 @@ def _strata(targets: list[TargetValues], usable: Array, otherwise: Array) -> tup
     """The class of each row by the first categorical target (-1: rare), and the target's name ("" if there is none)."""
     for target in targets:
         if target.codes is not None and target.field.modality in ("category", "set", "text"):
-            codes = np.maximum(target.codes, 0)
-            counts = np.bincount(codes[usable], minlength=len(target.labels))
+            # Rows that lack it, beside other targets, are drawn from together.
+            codes = np.where(target.missing, len(target.labels), target.codes)
+            counts = np.bincount(codes[usable], minlength=len(target.labels) + 1)
             if target.field.modality == "set":
-                # Rare combinations of labels are drawn from together: each alone would stay in training.
+                # So are rare combinations of labels: each alone would stay in training.
                 codes = np.where(counts[codes] >= draw.RARE, codes, len(target.labels))
-                counts = np.bincount(codes[usable])
+                counts = np.bincount(codes[usable], minlength=len(target.labels) + 1)
             if counts[counts >= draw.RARE].sum() >= len(usable) / 2:
                 return np.where(counts[codes] >= draw.RARE, codes, -1), target.field.name
     return otherwise, ""
@@ -449,7 +459,14 @@ def _check_parts(found: Split, targets: list[TargetValues]) -> None:
     for target in targets:
         values = target.codes if target.codes is not None else target.numbers
         assert values is not None
-        seen = values[found.train]
+        for name, rows in (("test", found.test), ("training", found.train), ("validation", found.validation)):
+            if not len(target.known(rows)):
+                raise InputError(
+                    f"None of the {len(rows):,} {name} rows has the target {target.field.name!r}.",
+                    where=f"column {target.field.name}",
+                    fix=advice,
+                )
+        seen = values[target.known(found.train)]
         if (seen == seen[0]).all():
             raise InputError(
                 f"The training rows have one value only in the target {target.field.name!r} ({found.how} split).",

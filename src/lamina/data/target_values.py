@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.data.schema import Field
+from lamina.data.schema import Field, Values
 from lamina.modalities._canonical import canonical
 from lamina.modalities._number_text import decimal_in, read_numbers
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lamina.data.tables import Table
 
 Array = np.ndarray[Any, Any]
+MAY_LACK = ("category", "number", "set")
+"""Modalities of targets whose encodings can say that a row has none: beside other targets, it then counts for those."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class TargetValues:
     codes: Array | None = None
     labels: tuple[str, ...] = ()
     numbers: Array | None = None
+
+    def known(self, rows: Array) -> Array:
+        """Those of `rows` that have one."""
+        return rows[~self.missing[rows]]
 
 
 def read_target(table: Table, field: Field) -> TargetValues:
@@ -67,3 +73,18 @@ def _codes(table: Table, field: Field) -> TargetValues:
         codes[rows] = [known.setdefault(text, len(known) - 1) for text in texts]
     labels = tuple(text for text in known if text is not None)
     return TargetValues(field, codes < 0, codes=codes, labels=labels)
+
+
+def lacks(field: Field, values: Values, decimal: str) -> Array:
+    """bool [row]: where a target that may lack is missing; an unreadable number is not.
+
+    Args:
+        values: raw, of some rows.
+        decimal: sign of numbers.
+    """
+    if field.modality == "number":
+        numbers, unreadable = read_numbers(values, decimal)
+        missing: Array = np.isnan(numbers)
+        missing[list(unreadable)] = False
+        return missing
+    return np.array([text is None for text in canonical(values)], dtype=bool)

@@ -39,21 +39,27 @@ def score(model: Model, data: Any, seed: int) -> Scored:
         usable[[*errors, *chunk.errors]] = False
         raw = {name: item.field.values(chunk.values) for name, item in model.inputs.items()}
         found = {name: encode_target(task, chunk.values[name], raw, reader.root) for name, task in tasks.items()}
-        for one in found.values():
-            usable[list(one.errors)] = False
-        for name in tasks:
-            outputs[name].append(answered[name][usable])
-            targets[name].append(found[name].array[usable])
+        scored = np.zeros(size, dtype=bool)
+        for name, one in found.items():
+            # A row without one of several targets counts for the others.
+            told = usable.copy()
+            told[list(one.errors)] = False
+            outputs[name].append(answered[name][told])
+            targets[name].append(one.array[told])
+            scored |= told
         rows += size
-        bad += int(size - usable.sum())
-    if rows == bad:
-        raise InputError(
-            "No row could be scored.", where=reader.name, fix="Check that the targets hold values the model knows."
-        )
-    scored = {
+        bad += int(size - scored.sum())
+    for name in tasks:
+        if not sum(map(len, targets[name])):
+            raise InputError(
+                "No row could be scored." if rows == bad else f"No row has the target {name!r}.",
+                where=reader.name,
+                fix="Check that the targets hold values the model knows.",
+            )
+    scores = {
         name: _scores(tasks[name], np.concatenate(outputs[name]), np.concatenate(targets[name]), seed) for name in tasks
     }
-    return Scored(rows, bad, scored)
+    return Scored(rows, bad, scores)
 
 
 def _scores(task: Task, output: Array, target: Array, seed: int) -> dict[str, Interval]:

@@ -19,7 +19,7 @@ from lamina import registry
 from lamina.baselines import BaselineAnswers, BaselineFeatures, Clock, Rows
 from lamina.baselines._features import collect
 from lamina.baselines._run import compare, fitting, titles
-from lamina.data.examples import IN_MEMORY, blocks, room
+from lamina.data.examples import IN_MEMORY, blocks, known_targets, room
 from lamina.files import cannot_write
 from lamina.narrate import Narrator
 from lamina.plan import Plan
@@ -130,6 +130,10 @@ def fit(
     write_baselines(run, found, missing)
     for name, task in tasks.items():
         targets = prepared.examples.arrays[name]
+        learned, judged = (
+            _answered(features, np.asarray(targets[some]))
+            for features, some in ((train, rows), (validation, parts.validation))
+        )
 
         def kept(answers: Sequence[BaselineAnswers], to_come: Sequence[str], name: str = name) -> None:
             found[name], missing[name] = tuple(answers), dict.fromkeys(to_come, WAITING)
@@ -138,8 +142,8 @@ def fit(
         found[name] = compare(
             task,
             kinds,
-            (train, np.asarray(targets[rows])),
-            (validation, np.asarray(targets[parts.validation])),
+            learned,
+            judged,
             test,
             seed=plan.seed,
             seconds=seconds / len(tasks),
@@ -152,6 +156,12 @@ def fit(
         missing[name] = {title: TIME_USED for title in wanted[name] if title not in done}
     write_baselines(run, found, missing)
     return found
+
+
+def _answered(features: BaselineFeatures, targets: Array) -> tuple[BaselineFeatures, Array]:
+    """Features and targets of the rows that have the target."""
+    known = known_targets(targets)
+    return (features, targets) if known.all() else (features.take(np.flatnonzero(known)), targets[known])
 
 
 def _rivals(prepared: Prepared, seed: int, told: Callable[[str], None]) -> dict[str, tuple[BaselineAnswers, ...]]:

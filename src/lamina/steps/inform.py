@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamina.networks import Informed, Remembering
 from lamina.plan import Plan
-from lamina.steps.learner import Learner, known, loader
+from lamina.steps.learner import Learner, loader, told
 from lamina.steps.prepare import Prepared
 from lamina.tasks import LaidOut
 
@@ -57,11 +57,11 @@ def pulls(learner: Learner, prepared: Prepared, rows: np.ndarray[tuple[int], np.
         if isinstance(task, LaidOut):
             # No network of vectors, which alone ask for this, answers it.
             continue
-        target = torch.from_numpy(prepared.examples.take([name], rows)[name])
+        target, known = told(torch.from_numpy(prepared.examples.take([name], rows)[name]))
         output = torch.zeros(len(rows), 1, task.width, requires_grad=True)
-        losses = torch.nan_to_num(task.loss(output, target, {})) * known(target)
+        losses = torch.where(known, task.loss(output, target, {}), 0.0)
         (gradient,) = torch.autograd.grad(losses.sum(), output)
-        columns.append(-torch.nan_to_num(gradient[:, 0]))
+        columns.append(-gradient[:, 0])
     pull = torch.cat(columns, dim=1)
     pull = pull - pull.mean(dim=0)
     return pull / pull.pow(2).sum(dim=1).mean().sqrt().clamp_min(1e-9)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.data.examples import BLOCK, at, blocks, room
+from lamina.data.examples import BLOCK, at, blocks, known_targets, room
 from lamina.errors import InputError
 from lamina.learn import augment, optimizers
 from lamina.learn.batch import Batch, Loss
@@ -149,8 +149,9 @@ def _even_chances(prepared: Prepared, rows: Array) -> Array | None:
     labels = prepared.examples.arrays[next(iter(prepared.tasks))][rows]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return None
-    counts = np.bincount(labels, minlength=labels.max() + 1)
-    chances = 1.0 / counts[labels]
+    # Rows that lack it, beside other targets, are drawn like a class.
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    chances = 1.0 / counts[classes]
     return np.asarray(chances / chances.sum())
 
 
@@ -169,12 +170,16 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
         metrics = {}
         for name, task in tasks.items():
             output = outputs[name].float()
-            rows = task.loss(output, batch.targets[name], options[name])
+            target, known = told(batch.targets[name])
+            rows = task.loss(output, target, options[name])
             if batch.other is not None and batch.share is not None:
-                rows = batch.share * rows + (1 - batch.share) * task.loss(output, batch.other[name], options[name])
-            known_weight = weight * known(batch.targets[name])
+                other, both = told(batch.other[name])
+                rows = batch.share * rows + (1 - batch.share) * task.loss(output, other, options[name])
+                known = known & both
+            known_weight = weight * known
             # Each target is normalised by its own known rows, then brought to the batch's weight.
-            part = (torch.nan_to_num(rows) * known_weight).sum() * (weight.sum() / known_weight.sum().clamp_min(1e-9))
+            part = (torch.where(known, rows, 0.0) * known_weight).sum()
+            part = part * (weight.sum() / known_weight.sum().clamp_min(1e-9))
             total = total + part
             if len(tasks) > 1:
                 metrics[f"loss.{name}"] = part.detach() / weight.sum()
@@ -183,10 +188,14 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
     return loss
 
 
-def known(target: Tensor) -> Tensor:
-    """float32 [row]: 1 where the row's target is known, or any part of it."""
+def told(target: Tensor) -> tuple[Tensor, Tensor]:
+    """(The target with 0 where a row has none, bool [row]: whether the row's target is known, or any part of it).
+
+    A loss of nothing would be no number, and so its gradient, whatever it is multiplied by.
+    """
     found = ~torch.isnan(target) if target.is_floating_point() else target >= 0
-    return (found if found.ndim == 1 else found.flatten(1).any(dim=1)).float()
+    known = found if found.ndim == 1 else found.flatten(1).any(dim=1)
+    return torch.where(known.view(-1, *[1] * (target.ndim - 1)), target, 0), known
 
 
 def _class_weights(prepared: Prepared, name: str) -> list[float] | None:
@@ -275,14 +284,3 @@ def scores(tasks: Mapping[str, Task], outputs: Mapping[str, Array], source: Load
         prefix = f"{name}." if len(tasks) > 1 else ""
         all_scores.update({f"{prefix}{score}": value.value for score, value in found.items()})
     return {"score": float(np.mean(primary)), **all_scores}
-
-
-def known_targets(target: Array) -> Array:
-    """bool [row]: the rows whose encoded target is known, or any part of it."""
-    if np.issubdtype(target.dtype, np.unsignedinteger):
-        return np.ones(len(target), dtype=bool)
-    known = np.empty(len(target), dtype=bool)
-    for part in blocks(target):
-        found = ~np.isnan(target[part]) if np.issubdtype(target.dtype, np.floating) else target[part] >= 0
-        known[part] = found.reshape(len(found), -1).any(axis=1)
-    return known

@@ -17,6 +17,7 @@ from lamina.data.examples import Examples, cache_folder, trim_cache
 from lamina.data.schema import Field, Json, Schema, Values
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
+from lamina.data.target_values import MAY_LACK, lacks
 from lamina.errors import InputError
 from lamina.modalities import Encoded, Encoder
 from lamina.modalities._number_text import decimal_in, read_numbers
@@ -259,11 +260,32 @@ class Beside:
         return columns[start] if number == 1 else np.stack([columns[start + more] for more in range(number)], axis=1)
 
 
+@dataclass(frozen=True)
+class Partly:
+    """A task beside others, as what encodes rows: where its answer is missing, a row counts for the others."""
+
+    task: Task
+    field: Field
+
+    def encode(self, values: Values, root: Path | None = None) -> Encoded:
+        """As the task's, but a missing answer is no error: it is NaN, or no class (-1)."""
+        found = self.task.encode(values, root)
+        missing = lacks(self.field, values, getattr(self.task, "decimal", "."))
+        if np.issubdtype(found.array.dtype, np.floating):
+            found.array[missing] = np.nan
+        return Encoded(found.array, {row: why for row, why in found.errors.items() if not missing[row]})
+
+    def state(self) -> dict[str, Json]:
+        """The task's, told apart from that of a task alone."""
+        return {**self.task.state(), "partly": True}
+
+
 def target_part(schema: Schema, name: str, task: Task) -> tuple[Field, Any]:
     """What a target is encoded from, and by what."""
     field = schema[name]
     if not isinstance(task, LaidOut):
-        return field, task
+        partly = len(schema.targets) > 1 and field.modality in MAY_LACK
+        return field, Partly(task, field) if partly else task
     columns = (*field.columns, *(column for item in schema.inputs for column in item.columns))
     return replace(field, columns=columns), Beside(task, len(field.columns), schema.inputs)
 

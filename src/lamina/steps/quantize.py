@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.data.examples import at, blocks, room
+from lamina.data.examples import at, blocks, known_targets, room
 from lamina.errors import InputError, nearest
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
@@ -21,7 +21,6 @@ from lamina.model.format import write
 from lamina.model.runtime import Model, load
 from lamina.narrate import Narrator
 from lamina.run import Run
-from lamina.steps.learner import known_targets
 from lamina.steps.prepare import Prepared
 from lamina.steps.test import example_rows
 from lamina.tasks import Answering, LaidOut, Task

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lamina.data.examples import at
+from lamina.data.examples import at, known_targets
 from lamina.data.schema import Field, Json, Values
 from lamina.evaluate.results import Exhibit
 from lamina.plan import Plan
-from lamina.steps.learner import Learner, known_targets
+from lamina.steps.learner import Learner
 from lamina.steps.prepare import Prepared
 from lamina.tasks import Shown, Task
 

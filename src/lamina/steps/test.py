@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lamina.data.audit_labels import suspect_labels
-from lamina.data.examples import BLOCK, at
+from lamina.data.examples import BLOCK, at, known_targets
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.evaluate.assess import assess
@@ -26,7 +26,7 @@ from lamina.steps import shown
 from lamina.steps.baselines import Answers, LeftOut
 from lamina.steps.explanations import explanations
 from lamina.steps.finish import SHOWN_SCORES, Course, versions_of
-from lamina.steps.learner import Learner, answers, known_targets, loader
+from lamina.steps.learner import Learner, answers, loader
 from lamina.steps.prepare import Prepared, read
 from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.tasks import LaidOut, Stated, Task, classify
