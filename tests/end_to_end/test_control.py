@@ -17,25 +17,27 @@ from lamina.evaluate.sealed import score_model
 
 pytest.importorskip("gymnasium")
 
-# A checkpoint holds the whole memory of what was done: one after every step would take longer than the steps.
 COMMON = ("training.threads=1", "training.checkpoint_seconds=0.1", "training.evaluations=3", "training.keep=last")
+PICTURES = "training.steps=1000", "method.memory=600", "method.warmup=200", "method.batch_size=16"
 QUICK: dict[str, tuple[str, tuple[str, ...]]] = {
     "ppo": ("gym:CartPole-v1", ("training.steps=4096", "method.copies=4", "method.horizon=64")),
     "dqn": ("gym:CartPole-v1", ("training.steps=1500", "method.warmup=200", "method.priority=0.6")),
+    "dqn with pictures": ("bright_spots:make", PICTURES),
     "sac": ("gym:Pendulum-v1", ("training.steps=700", "method.warmup=200", "network.width=32")),
 }
 
 
-def words(method: str, out: str = "run") -> tuple[str, ...]:
-    name, sets = QUICK[method]
-    return ("train", name, "--out", out, "--seed", "2", "--set", f"method.name={method}", *COMMON, *sets)
+def words(case: str, out: str = "run") -> tuple[str, ...]:
+    name, sets = QUICK[case]
+    return ("train", name, "--out", out, "--seed", "2", "--set", f"method.name={case.split()[0]}", *COMMON, *sets)
 
 
-@pytest.mark.parametrize("method", sorted(QUICK))
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(method: str, tmp_path: Path, cache: Path) -> None:
-    run_here(tmp_path, *words(method, "whole"))
+@pytest.mark.parametrize("case", sorted(QUICK))
+def test_killed_and_resumed_it_is_as_if_nothing_had_happened(case: str, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "bright_spots.py").write_text(SPOTS)
+    run_here(tmp_path, *words(case, "whole"))
     last = max(int(file.stem) for file in (tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
-    process = subprocess.Popen(command(*words(method)), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(*words(case)), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     kill_at(process, tmp_path / "run", 0.4 * last)
     run_here(tmp_path, "resume", "run")
     run, whole = tmp_path / "run", tmp_path / "whole"
@@ -50,6 +52,8 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(method: str, tmp_pa
     assert seen[0] == seen[1]
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
+    # What is remembered of pictures is more than a checkpoint holds itself.
+    assert (run / "checkpoints" / "blocks").is_dir() == (case == "dqn with pictures")
 
 
 @pytest.fixture(scope="module")
@@ -219,4 +223,33 @@ class Hidden(gymnasium.ObservationWrapper):
 
 def make(render_mode=None):
     return Hidden(gymnasium.make("CartPole-v1", render_mode=render_mode))
+"""
+
+SPOTS = """
+import gymnasium
+import numpy as np
+
+
+class Spots(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (24, 24, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.seen(), {}
+
+    def step(self, action):
+        reward, self.steps = float(action == self.right), self.steps + 1
+        return self.seen(), reward, self.steps == 20, False, {}
+
+    def seen(self):
+        self.right = self.np_random.integers(2)
+        picture = self.np_random.integers(0, 50, (24, 24, 3), dtype=np.uint8)
+        picture[8:16, 4 + 12 * self.right : 8 + 12 * self.right] = 255
+        return picture
+
+
+def make(render_mode=None):
+    return Spots()
 """

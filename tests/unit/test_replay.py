@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -121,9 +122,13 @@ def test_a_time_limit_bootstraps_from_the_last_observation_and_an_end_does_not()
     assert new.following["x"].tolist() == [[7.0], [7.0]]
 
 
-def plain(rows: int) -> Transitions:
-    numbers = np.arange(rows, dtype=np.float32)
+def numbered(first: int, rows: int) -> Transitions:
+    numbers = np.arange(first, first + rows, dtype=np.float32)
     return Transitions({"x": numbers[:, None]}, numbers.astype(np.int64), numbers, numbers, {"x": -numbers[:, None]})
+
+
+def plain(rows: int) -> Transitions:
+    return numbered(0, rows)
 
 
 def memory(size: int, priority: float = 0.0) -> Memory:
@@ -192,6 +197,55 @@ def test_new_transitions_have_the_highest_priority() -> None:
     kept.add(plain(2))
     assert kept.tree is not None
     assert kept.tree.leaves[4:6] == pytest.approx([5.0 + LEAST_PRIORITY] * 2)
+
+
+@pytest.mark.parametrize("priority", [0.0, 1.0])
+@pytest.mark.parametrize(("size", "least"), [(50, 7), (48, 8), (5, 1), (20, 1000)])
+def test_every_transition_is_kept_once_and_found_again(
+    size: int, least: int, priority: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = 8 + 2 * 4 + 2 * 4
+    monkeypatch.setattr("lamina.learn.replay.LEAST_BLOCK", least * row)
+    kept, checkpoints, written = memory(size, priority), checkpoint.Checkpoints(tmp_path), set[str]()
+    generator = np.random.default_rng(size)
+    for step in range(40):
+        number = int(generator.integers(1, min(size, 9) + 1))
+        kept.add(numbered(kept.added, number))
+        kept.prioritise(generator.integers(0, kept.filled, 3), generator.random(3))
+        if generator.random() < 0.5:
+            continue
+        checkpoints.write(step, {"memory": kept.state()})
+        written |= {file.name for file in (tmp_path / checkpoint.BLOCKS).glob("*")}
+        state = checkpoint.Checkpoints(tmp_path).newest()
+        assert state is not None
+        other = memory(size, priority)
+        other.restore(state["memory"])
+        assert (other.filled, other.position, other.highest) == (kept.filled, kept.position, kept.highest)
+        for name, array in kept._arrays().items():
+            assert (other._arrays()[name] == array).all(), name
+        if kept.tree is not None and other.tree is not None:
+            assert (other.tree.leaves == kept.tree.leaves).all()
+        if generator.random() < 0.3:
+            # Going on in a new process; what it wrote since is of no matter.
+            kept, checkpoints = other, checkpoint.Checkpoints(tmp_path)
+            checkpoints.newest()
+    assert kept.added > 2 * size
+    assert len(written) <= -(-size // kept._block) * (kept.added // size + 1)
+
+
+def test_the_memory_of_an_older_checkpoint_can_be_read() -> None:
+    for filled in (4, 7, 12):
+        kept, other = memory(7), memory(7)
+        kept.add(numbered(0, min(filled, 7)))
+        kept.add(numbered(7, max(filled - 7, 0)))
+        parts = {
+            part: {name: torch.from_numpy(array[: kept.filled]) for name, array in arrays.items()}
+            for part, arrays in (("inputs", kept.inputs), ("targets", kept.targets))
+        }
+        whole = {"filled": kept.filled, "position": kept.position, "priorities": None, "highest": 1.0}
+        other.restore({**parts, **whole})
+        assert (other.filled, other.position) == (kept.filled, kept.position)
+        assert all((other._arrays()[name] == array).all() for name, array in kept._arrays().items())
 
 
 def replay(
@@ -273,9 +327,11 @@ def drawn(source: Replay, number: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("before", [1, 30, 300])
 @pytest.mark.parametrize("priority", [0.0, 0.6])
-def test_it_goes_on_exactly_where_it_was_stopped(before: int, priority: float) -> None:
+def test_it_goes_on_exactly_where_it_was_stopped(before: int, priority: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamina.learn.replay.LEAST_BLOCK", 3000)
     source = replay(3, priority=priority)
     drawn(source, before)
+    assert source.memory.state()["blocks"]
     tensors, document = checkpoint.pack(source.state())
     expected = drawn(source, 60)
     other = replay(9, priority=priority)

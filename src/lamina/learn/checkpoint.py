@@ -1,9 +1,17 @@
-"""A run's state in one safetensors file: tensors as tensors, everything else as JSON. No pickle."""
+"""A run's state in safetensors files: tensors as tensors, everything else as JSON. No pickle.
+
+What a state holds as a `Block` (much, and never changed again) goes to disk once, into a file of its own; the
+checkpoints from then on name it by the digest of its bytes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +23,40 @@ from torch import Tensor
 from lamina.errors import InputError
 from lamina.files import write_bytes
 
-VERSION = "1"
+VERSION = "2"
+"""Version 1 knew no blocks; it can be read."""
+BLOCKS = "blocks"
+"""The folder of the blocks, beside the checkpoints."""
+DIGEST = 32
+"""Bytes of a block's digest (BLAKE2b), of which its name is made: no name leads out of the folder."""
+NAME = re.compile(rf"[0-9a-f]{{{2 * DIGEST}}}\.safetensors")
 
 
-def pack(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
-    """Nested dicts and lists with tensors at the leaves: (the tensors by path, the rest as JSON)."""
+@dataclass(frozen=True)
+class Block:
+    """A part of a state that is the same in every state of the run that has one at its place.
+
+    Attributes:
+        tensors: gives its tensors by name; asked for only where they are written or put to use.
+    """
+
+    tensors: Callable[[], Mapping[str, Tensor]]
+
+
+def pack(state: Mapping[str, Any], keep: Callable[[str, Block], str] | None = None) -> tuple[dict[str, Tensor], str]:
+    """Nested dicts and lists with tensors at the leaves: (the tensors by path, the rest as JSON).
+
+    Args:
+        keep: from a block's path and the block to the name by which it is found again; without, blocks are packed too.
+    """
     tensors: dict[str, Tensor] = {}
 
     def walk(value: Any, path: str) -> Any:
         if isinstance(value, Tensor):
             tensors[path] = value.detach().cpu().contiguous().clone()
             return {"$tensor": path}
+        if isinstance(value, Block):
+            return {"$block": keep(path, value) if keep else walk(value.tensors(), path)}
         if isinstance(value, Mapping):
             # Optimizers number their parameters: JSON has text keys only, so remember which were numbers.
             return {
@@ -38,35 +69,85 @@ def pack(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
     return tensors, json.dumps(walk(state, ""))
 
 
-def unpack(tensors: Mapping[str, Tensor], document: str) -> dict[str, Any]:
-    """The inverse of `pack` (tuples come back as lists)."""
+def unpack(
+    tensors: Mapping[str, Tensor], document: str, find: Callable[[str, str], Block] | None = None
+) -> dict[str, Any]:
+    """The inverse of `pack` (tuples come back as lists).
 
-    def walk(value: Any) -> Any:
+    Args:
+        find: from a block's path and name to the block.
+    """
+
+    def walk(value: Any, path: str) -> Any:
         if isinstance(value, dict):
             if "$tensor" in value:
                 return tensors[value["$tensor"]]
-            return {key: walk(part) for key, part in value["$map"]}
+            if "$block" in value:
+                if isinstance(value["$block"], str) and find:
+                    return find(path, value["$block"])
+                inside = walk(value["$block"], path)
+                return Block(lambda: inside)
+            return {key: walk(part, f"{path}/{key}") for key, part in value["$map"]}
         if isinstance(value, list):
-            return [walk(part) for part in value]
+            return [walk(part, f"{path}/{number}") for number, part in enumerate(value)]
         return value
 
-    result = walk(json.loads(document))
+    result = walk(json.loads(document), "")
     assert isinstance(result, dict)
     return result
 
 
-def write(path: Path, state: Mapping[str, Any]) -> None:
-    """Write `state` beside, sync, rename."""
-    tensors, document = pack(state)
+def write(path: Path, state: Mapping[str, Any], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Write `state` beside, sync, rename; before it, in the same way, the blocks that are not on disk yet.
+
+    Args:
+        known: names of the blocks that are there, by their paths in the state.
+
+    Returns:
+        The names of all blocks of the state, by their paths.
+    """
+    folder, names = path.parent / BLOCKS, dict[str, str]()
+
+    def keep(place: str, block: Block) -> str:
+        name = (known or {}).get(place)
+        names[place] = name if name and (folder / name).is_file() else _written(folder, block)
+        return names[place]
+
+    tensors, document = pack(state, keep)
     write_bytes(path, save(tensors, metadata={"lamina": VERSION, "state": document}))
+    return names
+
+
+def _written(folder: Path, block: Block) -> str:
+    """The name under which the block now lies in the folder."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in block.tensors().items()})
+    name = f"{hashlib.blake2b(content, digest_size=DIGEST).hexdigest()}.safetensors"
+    folder.mkdir(exist_ok=True)
+    write_bytes(folder / name, content)
+    return name
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read what `write` wrote.
 
     Raises:
-        InputError: the file is missing, damaged, or from a newer Lamina.
+        InputError: the file or one of its blocks is missing, damaged, or from a newer Lamina.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """(The state, the names of its blocks by their paths)."""
+    names: dict[str, str] = {}
+
+    def find(place: str, name: str) -> Block:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a block")
+        file = path.parent / BLOCKS / name
+        _check(file)
+        names[place] = name
+        return Block(partial(_loaded, file))
+
     try:
         content = path.read_bytes()
         tensors = load(content)
@@ -74,7 +155,7 @@ def read(path: Path) -> dict[str, Any]:
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         if int(metadata["lamina"]) > int(VERSION):
             raise InputError(f"{path.name} is from a newer Lamina.", where=str(path), fix="Update Lamina.")
-        return unpack(tensors, metadata["state"])
+        return unpack(tensors, metadata["state"], find), names
     except FileNotFoundError:
         raise InputError(f"There is no checkpoint at {path}.", fix="Start the run again with `lamina train`.") from None
     except (SafetensorError, KeyError, ValueError) as error:
@@ -83,6 +164,60 @@ def read(path: Path) -> dict[str, Any]:
             where=str(path.parent),
             fix="Delete it; `lamina resume` then takes the one before it.",
         ) from None
+
+
+def _check(file: Path) -> None:
+    """Raises ValueError where a block is missing or not what was written."""
+    try:
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, partial(hashlib.blake2b, digest_size=DIGEST))
+    except OSError as error:
+        raise ValueError(f"its part {BLOCKS}/{file.name} cannot be read ({error.strerror})") from None
+    if digest.hexdigest() != file.stem:
+        raise ValueError(f"its part {BLOCKS}/{file.name} has other bytes than were written")
+
+
+def _loaded(file: Path) -> dict[str, Tensor]:
+    return load(file.read_bytes())
+
+
+class Checkpoints:
+    """The newest two checkpoints of a run in a folder, and the blocks that they name.
+
+    A process that is killed at any moment leaves the last checkpoint whole: blocks are on disk before a checkpoint
+    names them, and none is deleted before the checkpoints that name it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._last: tuple[Path, dict[str, str]] | None = None
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest state that can be read, or None; a damaged one is passed over for the one before it."""
+        for file in sorted(self.folder.glob("*.safetensors"), reverse=True):
+            try:
+                state, names = _read(file)
+            except InputError:
+                continue
+            self._last = file, names
+            return state
+        return None
+
+    def write(self, step: int, state: Mapping[str, Any]) -> None:
+        """Keep the state after `step` steps and the one that was written or read before it, and no others."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before, known = self._last or (None, {})
+        file = self.folder / f"{step:09d}.safetensors"
+        names = write(file, state, known)
+        self._last = file, names
+        # What a killed process has left half written goes as well.
+        for other in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.part")):
+            if other not in (file, before):
+                other.unlink(missing_ok=True)
+        named = {*known.values(), *names.values()}
+        for block in (self.folder / BLOCKS).glob("*"):
+            if block.name not in named:
+                block.unlink(missing_ok=True)
 
 
 def random_state() -> dict[str, Any]:

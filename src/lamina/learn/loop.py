@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lamina.errors import InputError
 from lamina.learn import checkpoint
 from lamina.learn.batch import Batch, Source
+from lamina.learn.checkpoint import Checkpoints
 from lamina.learn.engine import Engine
 from lamina.learn.record import Record
 from lamina.learn.schedules import Schedule
@@ -119,8 +119,9 @@ def fit(
         Where training ended; the method holds the best weights (or the last, see Limits).
     """
     limits, record = limits or Limits(), record or Record(None)
-    status, best_weights = _resumed(folder, method, source, schedule)
-    run = _Run(method, source, schedule, engine, limits, evaluate, record, folder, status, best_weights)
+    checkpoints = None if folder is None else Checkpoints(folder)
+    status, best_weights = _resumed(checkpoints, method, source, schedule)
+    run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights)
     with _interruptible() as interrupted:
         run.train(interrupted)
     if limits.keep_best and run.best_weights is not None:
@@ -137,7 +138,7 @@ class _Run:
     limits: Limits
     evaluate: Evaluate | None
     record: Record
-    folder: Path | None
+    checkpoints: Checkpoints | None
     status: Status
     best_weights: dict[str, Tensor] | None
     _threads: Threads = field(init=False)
@@ -235,7 +236,7 @@ class _Run:
             self.record.write("shortened", step=step, steps=self.schedule.steps, planned=steps)
 
     def _save(self) -> None:
-        if self.folder is None:
+        if self.checkpoints is None:
             return
         state = {
             "status": {**vars(self.status), "best": _finite(self.status.best)},
@@ -245,10 +246,7 @@ class _Run:
             "random": checkpoint.random_state(),
             "best_weights": self.best_weights,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(self.folder / f"{self.status.step:09d}.safetensors", state)
-        for old in sorted(self.folder.glob("*.safetensors"))[:-2]:
-            old.unlink(missing_ok=True)
+        self.checkpoints.write(self.status.step, state)
         self.saved = time.monotonic()
 
 
@@ -257,10 +255,10 @@ def _finite(value: float) -> float | None:
 
 
 def _resumed(
-    folder: Path | None, method: Learns, source: Source, schedule: Schedule
+    checkpoints: Checkpoints | None, method: Learns, source: Source, schedule: Schedule
 ) -> tuple[Status, dict[str, Tensor] | None]:
     """The newest sound checkpoint's state, put into method, source and schedule; else a fresh start."""
-    state = newest(folder) if folder is not None else None
+    state = checkpoints.newest() if checkpoints else None
     if state is None:
         return Status(), None
     method.restore(state["method"])
@@ -271,16 +269,6 @@ def _resumed(
         **{**state["status"], "best": state["status"]["best"] if state["status"]["best"] is not None else float("-inf")}
     )
     return status, state["best_weights"]
-
-
-def newest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None; a damaged one is passed over for the one before it."""
-    for file in sorted(folder.glob("*.safetensors"), reverse=True):
-        try:
-            return checkpoint.read(file)
-        except InputError:
-            continue
-    return None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from lamina.environments import Actions, Observations
 from lamina.learn.batch import Batch
+from lamina.learn.checkpoint import Block
 
 if TYPE_CHECKING:
     from lamina.environments.vector import Stepped, Vector
@@ -29,6 +31,9 @@ LEAST_PRIORITY = 1e-6
 """Added to every error, so that no transition is lost for good (Schaul et al. 2016)."""
 RECENT = 100
 """Episodes whose mean return is shown."""
+BLOCKS, LEAST_BLOCK = 512, 2**20
+"""The most blocks that a memory is kept in beside checkpoints, and the least bytes of one where there are fewer. Every
+checkpoint holds the block that is being filled, so they should not be large either."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ class Memory:
 
     Attributes:
         inputs, targets: the arrays as `Batch` has them; the first `filled` rows are in use.
+        added: transitions so far, with those that were overwritten.
     """
 
     def __init__(self, size: int, observations: Observations, actions: Array, priority: float = 0.0) -> None:
@@ -182,17 +188,29 @@ class Memory:
             "discount": np.zeros(size, np.float32),
             **{f"next.{name}": room(array) for name, array in observations.items()},
         }
-        self.filled, self.position = 0, 0
+        self.added = 0
         self.tree = SumTree(size) if priority else None
         self.highest = 1.0
+        row = sum(array[:1].nbytes for array in self._arrays().values())
+        self._block = min(max(-(-size // BLOCKS), LEAST_BLOCK // row), size)
+
+    @property
+    def filled(self) -> int:
+        """Rows in use."""
+        return min(self.added, self.size)
+
+    @property
+    def position(self) -> int:
+        """The row that the next transition goes to."""
+        return self.added % self.size
 
     def add(self, new: Transitions) -> None:
         """Remember transitions; at first each has the highest priority so far, to be looked at soon."""
-        number = len(new.reward)
-        if self.position + number <= self.size:
-            rows: Array | slice = slice(self.position, self.position + number)
+        number, position = len(new.reward), self.position
+        if position + number <= self.size:
+            rows: Array | slice = slice(position, position + number)
         else:
-            rows = np.arange(self.position, self.position + number) % self.size
+            rows = np.arange(position, position + number) % self.size
         for name, array in new.observations.items():
             self.inputs[name][rows] = array
         for name, array in new.following.items():
@@ -201,9 +219,8 @@ class Memory:
         self.targets["reward"][rows] = new.reward
         self.targets["discount"][rows] = new.discount
         if self.tree is not None:
-            self.tree.set(np.arange(self.position, self.position + number) % self.size, self.highest)
-        self.position = (self.position + number) % self.size
-        self.filled = min(self.filled + number, self.size)
+            self.tree.set(np.arange(position, position + number) % self.size, self.highest)
+        self.added += number
 
     def draw(self, number: int, generator: np.random.Generator) -> Array:
         """int64 [number]: rows, uniform or by priority (then one from each of `number` equal shares)."""
@@ -236,27 +253,61 @@ class Memory:
             self.highest = max(self.highest, float(values.max()))
             self.tree.set(rows, values)
 
-    def state(self) -> dict[str, Any]:
-        def used(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
-            return {name: torch.from_numpy(array[: self.filled]) for name, array in arrays.items()}
-
+    def _arrays(self) -> dict[str, Array]:
+        """All that is remembered of a transition, by a name of its own."""
         return {
-            "inputs": used(self.inputs),
-            "targets": used(self.targets),
+            **{f"inputs.{name}": array for name, array in self.inputs.items()},
+            **{f"targets.{name}": array for name, array in self.targets.items()},
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Of the blocks that the rows are cut into, all but the one being filled are whole until they are overwritten.
+
+        They are numbered on and on, so a number never means other transitions.
+        """
+        rounds, position = divmod(self.added, self.size)
+        in_round, open_block = -(-self.size // self._block), position // self._block
+        after = rounds * in_round + open_block
+        # On the border between two blocks the one that is to be overwritten next is still whole.
+        first = max(after - in_round + (position % self._block > 0), 0)
+        begin = open_block * self._block
+        return {
+            "added": self.added,
+            "block": self._block,
+            "blocks": {
+                number: Block(partial(self._rows, number % in_round * self._block)) for number in range(first, after)
+            },
+            "open": self._rows(begin) if position > begin else {},
             "priorities": None if self.tree is None else torch.from_numpy(self.tree.leaves[: self.filled]),
-            "filled": self.filled,
-            "position": self.position,
             "highest": self.highest,
         }
 
+    def _rows(self, begin: int) -> dict[str, Tensor]:
+        """The block that begins with this row, as far as it is in use; views."""
+        end = min(begin + self._block, self.filled)
+        return {name: torch.from_numpy(array[begin:end]) for name, array in self._arrays().items()}
+
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.filled, self.position, self.highest = state["filled"], state["position"], state["highest"]
-        for arrays, saved in ((self.inputs, state["inputs"]), (self.targets, state["targets"])):
-            for name, array in arrays.items():
-                array[: self.filled] = saved[name].numpy()
+        self.highest = state["highest"]
+        if "inputs" in state:
+            # Of version 1 of checkpoints: all rows at once.
+            self.added = state["position"] + (self.size if state["filled"] == self.size else 0)
+            parts = {"inputs": state["inputs"], "targets": state["targets"]}
+            self._put(0, {f"{part}.{name}": rows for part, named in parts.items() for name, rows in named.items()})
+        else:
+            self.added, self._block = state["added"], state["block"]
+            in_round = -(-self.size // self._block)
+            for number, block in state["blocks"].items():
+                self._put(number % in_round * self._block, block.tensors())
+            self._put(self.position // self._block * self._block, state["open"])
         if self.tree is not None:
             self.tree = SumTree(self.size)
             self.tree.set(np.arange(self.filled), state["priorities"].numpy())
+
+    def _put(self, begin: int, rows: Mapping[str, Tensor]) -> None:
+        arrays = self._arrays()
+        for name, tensor in rows.items():
+            arrays[name][begin : begin + len(tensor)] = tensor.numpy()
 
 
 Act = Callable[[Observations, float], Array]
