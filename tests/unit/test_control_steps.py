@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import lamina
 from lamina import run as runs
 from lamina.environments import COPY_SEED, TEST_SEED, VALIDATION_SEED, Actions, World, use_seed
 from lamina.environments.spaces import open_world
@@ -181,3 +183,57 @@ def test_episodes_played_later_are_those_of_no_training(module: ModuleType, seed
     chosen = {seed_of(use_seed(0, use), episode) for use in (VALIDATION_SEED, TEST_SEED) for episode in range(20)}
     assert len(module.seeds) == 20
     assert not {*module.seeds} & (learned | chosen)
+
+
+SLOW = '''
+import time
+
+import numpy as np
+from gymnasium import spaces
+
+passed = [0.0]
+
+
+class Slow:
+    """A step takes a quarter of a second, by the clock that the test has put in place of time's."""
+
+    observation_space = spaces.Box(-9, 9, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        passed[0] += 0.25
+        self.steps += 1
+        return np.full(2, self.steps / 20, np.float32), float(action), self.steps == 100, False, {}
+'''
+
+
+@pytest.mark.parametrize(("method", "budget"), [("ppo", 3600), ("dqn", 1200)])
+def test_a_slow_environment_keeps_the_budget(
+    method: str, budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_world.py").write_text(SLOW)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
+    import slow_world  # type: ignore[import-not-found]
+
+    for name in ("monotonic", "perf_counter"):
+        real = getattr(time, name)
+        monkeypatch.setattr(time, name, lambda real=real: real() / 100 + slow_world.passed[0])
+    trained = lamina.train(
+        "slow_world:Slow", budget=budget, out=tmp_path / "run", quiet=True, set={"method.name": method}
+    )
+    taken = slow_world.passed[0]
+    sys.modules.pop("slow_world")
+    # An episode takes 25 seconds, and so do all that are begun together.
+    assert 0.5 * budget < taken < 1.1 * budget
+    data = trained.results.data
+    tested = len(trained.results.exhibits[-1].points)
+    assert 5 <= tested < 100
+    assert data["episodes"].startswith(f"{tested} fresh episodes, and ")
+    assert "the budget has no time for more" in data["episodes"]
+    assert data["episodes"] in (tmp_path / "run" / "report.html").read_text()

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -593,6 +594,27 @@ def test_play_counts_the_episodes_it_began_not_those_that_end_first(base: Path) 
     cut = play(world, by_seed, 50, seed=1, most_steps=3)
     assert cut.lengths.max() == 3
     assert cut.cut == int((~short[:50]).sum())
+
+
+@pytest.mark.parametrize(("seconds", "least", "fewest", "most"), [(0.0, 5, 5, 5), (90, 1, 20, 30), (900, 5, 60, 60)])
+def test_play_begins_no_episode_that_there_is_no_time_for(
+    base: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, least: int, fewest: int, most: int
+) -> None:
+    """A step takes a second: episodes take three on average."""
+    world, now = open_world("own_worlds:Walk", base=base), 0.0
+
+    def by_seed(observations: Observations) -> Array:
+        nonlocal now
+        now += len(observations["observation"])
+        return (observations["observation"][:, 1] * 7).round().astype(np.int64) % 2
+
+    whole = play(world, by_seed, 60, seed=1)
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    played = play(world, by_seed, 60, seed=1, seconds=seconds, least=least)
+    assert fewest <= len(played.returns) == len(played.lengths) <= most
+    np.testing.assert_array_equal(played.lengths, whole.lengths[: len(played.lengths)])
+    assert now <= max(seconds, 5 * 4)
 
 
 @pytest.mark.parametrize("history", [1, 2])

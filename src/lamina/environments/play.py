@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
 from collections import deque
@@ -57,8 +58,10 @@ def play(
     most_steps: int = MOST_STEPS,
     copies: int = 8,
     keep: int = 0,
+    seconds: float = math.inf,
+    least: int = 1,
 ) -> Played:
-    """Play `episodes` episodes to their ends.
+    """Play `episodes` episodes to their ends, or the first ones of them that there is time for.
 
     Which episodes are played is settled before the first step: number i is reset with the seed of (seed, i). A copy
     that has ended one begins the next number. So short episodes are no more likely to be counted than long ones, as
@@ -69,26 +72,49 @@ def play(
         most_steps: an episode is ended after so many.
         copies: of the environment.
         keep: observations to keep.
+        seconds: no episode is begun that would not end within them at the pace so far.
+        least: so many are played in any case.
 
     Raises:
         InputError: the environment failed.
     """
-    number = min(copies, episodes)
+    # What is begun is played to its end, so no more copies than are played in any case where the time is limited.
+    number = min(copies, episodes, least if seconds < math.inf else episodes)
     environments = [world.make(None) for _ in range(number)]
     try:
-        return _played(world, policy, environments, episodes, seed, most_steps, keep)
+        return _played(world, policy, environments, episodes, seed, most_steps, keep, _Time(seconds, least))
     finally:
         for environment in environments:
             close(environment)
 
 
+class _Time:
+    """Is there time for another episode?"""
+
+    def __init__(self, seconds: float, least: int) -> None:
+        self.seconds, self.least, self._begin = seconds, least, time.monotonic()
+
+    def allows(self, begun: int, running: int) -> bool:
+        """One more, after `begun` episodes of which `running` have not ended; those count as half played."""
+        if begun < self.least or self.seconds == math.inf:
+            return True
+        return (time.monotonic() - self._begin) * (begun + 1) <= self.seconds * (begun - running / 2)
+
+
 def _played(
-    world: World, policy: Policy, environments: Sequence[Any], episodes: int, seed: int, most_steps: int, keep: int
+    world: World,
+    policy: Policy,
+    environments: Sequence[Any],
+    episodes: int,
+    seed: int,
+    most_steps: int,
+    keep: int,
+    time_left: _Time,
 ) -> Played:
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     sight, kept, cut = Sight(world, len(environments)), _Kept(world, keep), 0
     running, playing = list(range(len(environments))), list(range(len(environments)))
-    waiting = iter(range(len(environments), episodes))
+    begun = len(environments)
 
     def begin(copy: int) -> Any:
         observation = reset(world, environments[copy], seed_of(seed, playing[copy]))
@@ -115,9 +141,9 @@ def _played(
         shown = sight.then(running, observed)
         again = []
         for place in ended:
-            following = next(waiting, None)
-            if following is not None:
-                playing[running[place]] = following
+            if begun < episodes and time_left.allows(begun, len(running) - len(ended) + len(again)):
+                playing[running[place]] = begun
+                begun += 1
                 again.append(place)
         if again:
             fresh = [running[place] for place in again]
@@ -126,7 +152,7 @@ def _played(
             going_on = [place for place in range(len(running)) if place not in ended or place in again]
             running = [running[place] for place in going_on]
             shown = {name: array[going_on] for name, array in shown.items()}
-    return Played(returns, lengths, cut, kept.observations(), kept.values)
+    return Played(returns[:begun], lengths[:begun], cut, kept.observations(), kept.values)
 
 
 def _stepped(

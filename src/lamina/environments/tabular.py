@@ -22,8 +22,8 @@ EXPLORING, LEAST_RANDOM = 0.6, 0.02
 FADING = 0.77
 """A value's rate is 1 / visits to this power (Even-Dar & Mansour 2003, "Learning rates for Q-learning")."""
 LEAST_RATE = 0.01
-CLOCK = 1024
-"""Steps from one look at the clock to the next."""
+DRAWN = 1024
+"""Random numbers that are drawn at once."""
 
 
 def suits(world: World) -> bool:
@@ -79,13 +79,10 @@ def learn(world: World, steps: int, seed: int, *, seconds: float | None = None) 
 
 def _share_done(steps: int, seconds: float | None) -> Callable[[int], float]:
     """From the steps so far to the share of the whole, by steps or by time, whichever is further."""
-    begin, share = time.monotonic(), 0.0
+    begin = time.monotonic()
 
     def done(step: int) -> float:
-        nonlocal share
-        if seconds and step % CLOCK == 0:
-            share = (time.monotonic() - begin) / seconds
-        return max(share, step / steps)
+        return max((time.monotonic() - begin) / seconds if seconds else 0.0, step / steps)
 
     return done
 
@@ -110,7 +107,7 @@ def _table(
     state = state_of(reset(world, environment, seed_of(seed, 0)))
     while (share := done(step)) < 1:
         if not coins:
-            coins, choices = random.random(CLOCK).tolist(), random.integers(count, size=CLOCK).tolist()
+            coins, choices = random.random(DRAWN).tolist(), random.integers(count, size=DRAWN).tolist()
         values, action, coin = table[state], choices.pop(), coins.pop()
         if coin >= max(1 - share / EXPLORING, LEAST_RANDOM):
             highest = max(values)

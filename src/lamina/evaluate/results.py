@@ -204,7 +204,8 @@ class Results:
 
     Attributes:
         data: {"rows", "train", "validation", "test", "dropped": [{"row","place","reason"}], "dropped_count",
-            "fields": [{"name","modality","role","reason","summary": {...}}], "fingerprint"}.
+            "fields": [{"name","modality","role","reason","summary": {...}}], "fingerprint"}; of an environment also
+            "steps", "longest", and "episodes": how many were played, and why not more.
         curves: {"train": [{"step","epoch","loss","learning_rate"}], "validation": [{"step","epoch", SCORE...}]}.
         versions: lamina, torch, onnxruntime, python, machine, seed, command.
     """

@@ -164,6 +164,7 @@ def data(found: Mapping[str, Json]) -> View:
         "environment": bool(found.get("environment")),
         "steps": wording.number(found.get("steps")),
         "longest": wording.number(found["longest"]) if found.get("longest") else "",
+        "episodes": str(found.get("episodes") or ""),
         "source": str(found.get("source") or ""),
         "split": str(found.get("split") or ""),
         "fingerprint": str(found.get("fingerprint") or ""),

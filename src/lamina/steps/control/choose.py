@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -15,17 +16,24 @@ from lamina.environments import World
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
-from lamina.steps.control.player import Player, build, check_suits, features_of
+from lamina.steps.control.player import LEAST_EPISODES, Player, build, check_suits, features_of
+from lamina.steps.control.prepare import TEST_EPISODES, Simpler
 from lamina.steps.pace import available
 from lamina.steps.request import Request
 
 DEFAULT_SECONDS = 600.0
 """Training time that is aimed at where no budget is given."""
-MEASURED = 3.0
-"""Seconds of learning on trial, to know the pace."""
+MEASURED, FIRST = 3.0, 3
+"""Seconds of learning on trial, to know the pace, and how many batches that takes at least."""
 MOST_STEPS = 20_000_000
 FEWEST_EVALUATIONS, EVALUATIONS = 5, 12
 """Validations: where they would take longer than the learning, and otherwise."""
+VALIDATED = 1 / 3
+"""The most of a budgeted training's time that validations take: else they play fewer episodes, or there are fewer."""
+TRIED = 0.1
+"""The most of that time for learning on trial."""
+TESTED = 0.1
+"""The least of a budget in which as many test episodes are played as there is time for."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,20 @@ RECIPES: dict[str, Recipe] = {
 
 
 def choose(
-    request: Request, world: World, plan: Plan, narrator: Narrator, *, began: float, given: Plan | None = None
+    request: Request,
+    world: World,
+    plan: Plan,
+    narrator: Narrator,
+    *,
+    random: Simpler,
+    began: float,
+    given: Plan | None = None,
 ) -> tuple[Plan, float]:
     """Fill in all that the plan leaves open.
 
     Args:
         plan: with data, schema and task decided.
+        random: how acting at random went, for the pace of the environment.
         began: when the budget began to run, by `time.monotonic`.
         given: a whole plan of the user's to follow.
 
@@ -89,7 +105,8 @@ def choose(
     keys = {item.partition("=")[0].strip() for item in sets}
     player = build(plan, world, machine.device)
     try:
-        plan, reasons, seconds = _measured(plan, player, machine, keys if given is None else {*keys, *_FIXED}, began)
+        fixed = keys if given is None else {*keys, *_FIXED}
+        plan, reasons, seconds = _measured(plan, player, machine, fixed, random, began)
     finally:
         player.close()
     plan = replace(plan, reasons={**plan.reasons, **reasons})
@@ -100,6 +117,8 @@ def choose(
     narrator.say(f"{weights:,} weights in the policy")
     narrator.say(f"threads: {plan.reasons.get('training.threads', plan.training.threads)}")
     narrator.say(f"steps: {plan.reasons.get('training.steps', plan.training.steps)}")
+    if "training.evaluations" in reasons:
+        narrator.say(f"validations: {reasons['training.evaluations']}")
     return plan, seconds
 
 
@@ -168,7 +187,7 @@ _WHY = {
 
 
 def _measured(
-    plan: Plan, player: Player, machine: hardware.Hardware, fixed: Collection[str], began: float
+    plan: Plan, player: Player, machine: hardware.Hardware, fixed: Collection[str], random: Simpler, began: float
 ) -> tuple[Plan, dict[str, str], float]:
     """(Plan with threads and steps, reasons, seconds for training), from learning for a moment on trial."""
     reasons: dict[str, str] = {}
@@ -178,10 +197,16 @@ def _measured(
         threads = 1 if small else machine.cores
         reasons["training.threads"] = "1: layers this small are quickest with one thread" if small else "all cores"
     torch.set_num_threads(threads)
-    seconds = available(plan.budget, time.monotonic() - began)
+    episode = random.playing / len(random.returns)
+    testing = min(episode * TEST_EPISODES, TESTED * plan.budget)
+    seconds = available(plan.budget, time.monotonic() - began, testing)
     steps = plan.training.steps
     if "training.steps" not in fixed:
-        pace = _pace(player)
+        pace = random.steps / max(random.playing, 1e-9)
+        # Where the environment is so slow that a trial is not worth its time, learning takes little beside it.
+        if not seconds or (player.before + FIRST * player.each) / pace < TRIED * seconds:
+            pace = _pace(player)
+            seconds = available(plan.budget, time.monotonic() - began, testing)
         # A fifth for validation, saving, and a pace that changes as episodes do.
         affordable = int(0.8 * pace * (seconds or DEFAULT_SECONDS))
         wanted = MOST_STEPS if seconds else steps
@@ -193,8 +218,17 @@ def _measured(
     if "training.evaluations" not in fixed:
         longest = player.episodes * player.world.longest
         often = evaluations(steps, longest, RECIPES[plan.method.name].validated)
-        training = replace(training, evaluations=often)
+        most = max(int(VALIDATED * seconds / max(LEAST_EPISODES * episode, 1e-9)), 1) if seconds else often
+        if most < often:
+            why = f"the budget has no time for {often}, of {LEAST_EPISODES} episodes at least"
+            reasons["training.evaluations"] = f"{most}: {why}"
+        training = replace(training, evaluations=min(often, most))
     return replace(plan, training=training), reasons, seconds
+
+
+def validation_seconds(plan: Plan, seconds: float) -> float:
+    """What one validation may take of a training of so many seconds (0: no limit)."""
+    return VALIDATED * seconds / max(plan.training.evaluations, 1) if seconds else math.inf
 
 
 def evaluations(steps: int, validation: int, share: float) -> int:
@@ -221,7 +255,7 @@ def _pace(player: Player) -> float:
         player.method.update(batch, player.engine)
         done = number + 1
         now = time.perf_counter()
-        if done <= 2:
+        if done < FIRST:
             # The first ones gather what fills a memory, and warm up.
             clock, counted = now, done
         elif now - begin > MEASURED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from lamina.tasks.control import Task
 
 VALIDATION_EPISODES = 20
 """Of one validation: enough to tell a much better policy from a luckier one, and cheap beside the learning."""
+LEAST_EPISODES = 5
+"""Of a validation or test where the budget has no time for more."""
 
 
 class Learning(Learns, Acts, Protocol):
@@ -45,11 +48,15 @@ class Player:
     engine: Engine
     each: float
     """Steps in the environment for one step of the loop."""
+    before: int
+    """Steps in the environment before the first step of the loop."""
     seed: int
     episodes: int
     """That a validation plays."""
     vectors: Sequence[Vector]
     """The copies of the environment that experience comes from."""
+    seconds: float = math.inf
+    """That a validation may take; it plays fewer episodes then."""
 
     @property
     def exact(self) -> bool:
@@ -67,13 +74,14 @@ class Player:
 
     def validation_scores(self) -> dict[str, float]:
         """The mean return of the policy, without exploration, over episodes that are the same each time."""
-        played = self.play(self.episodes, self.seed_of(VALIDATION_SEED))
-        return {"score": float(played.returns.mean()), "mean_return": float(played.returns.mean())}
+        played = self.play(self.episodes, self.seed_of(VALIDATION_SEED), seconds=self.seconds)
+        mean = float(played.returns.mean())
+        return {"score": mean, "mean_return": mean, "episodes": float(len(played.returns))}
 
-    def play(self, episodes: int, seed: int, keep: int = 0) -> Played:
-        """Episodes of the policy as it would be sealed now."""
+    def play(self, episodes: int, seed: int, *, keep: int = 0, seconds: float = math.inf) -> Played:
+        """Episodes of the policy as it would be sealed now; at least LEAST_EPISODES, and more within the seconds."""
         with self.method.evaluating():
-            return play(self.world, self.method.act, episodes, seed, keep=keep)
+            return play(self.world, self.method.act, episodes, seed, keep=keep, seconds=seconds, least=LEAST_EPISODES)
 
     def seed_of(self, what: int) -> int:
         """A seed that no other use of the environment has."""
@@ -113,7 +121,17 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
     method, source = module.build(setting, options)
     training = plan.training
     engine = Engine(device, training.precision, training.accumulation, training.clip)
-    return Player(world, method, source, engine, module.steps_each(options), plan.seed, VALIDATION_EPISODES, vectors)
+    return Player(
+        world=world,
+        method=method,
+        source=source,
+        engine=engine,
+        each=module.steps_each(options),
+        before=getattr(options, "warmup", 0),
+        seed=plan.seed,
+        episodes=VALIDATION_EPISODES,
+        vectors=vectors,
+    )
 
 
 def check_suits(name: str, world: World) -> None:

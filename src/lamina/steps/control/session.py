@@ -34,7 +34,7 @@ def train(
         run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
         simpler = prepare.prepare(plan, world, run, narrator)
         clock.lap("prepare")
-        plan, seconds = choose.choose(request, world, plan, narrator, began=began, given=given)
+        plan, seconds = choose.choose(request, world, plan, narrator, random=simpler[0], began=began, given=given)
         clock.lap("choose")
         run.write_status(state="training", seconds=clock.seconds, allowed={"seconds": seconds}, base=str(request.base))
         run.write_plan(plan)

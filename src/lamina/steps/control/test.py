@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,10 +24,12 @@ from lamina.narrate import Narrator
 from lamina.networks.assembly import Assembly
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.control.player import Player, task_of
+from lamina.steps.control.choose import TESTED
+from lamina.steps.control.player import VALIDATION_EPISODES, Player, task_of
 from lamina.steps.control.prepare import TEST_EPISODES, Simpler
 from lamina.steps.control.understand import ACTION
 from lamina.steps.finish import Course, versions_of
+from lamina.steps.pace import SEALING_SECONDS
 from lamina.steps.sealing import prove_and_write, sealed_parts
 from lamina.tasks.control import Task
 
@@ -36,6 +38,8 @@ PRIMARY = "mean_return"
 PROVEN = 2000
 """Observations of the test episodes that the sealed policy must answer as the trained one does."""
 REPLICATES = 2000
+FILMED = 30.0
+"""Seconds at most for the film of an episode."""
 
 
 def test(
@@ -47,15 +51,17 @@ def test(
     """Play the test episodes, compare, seal, prove, film, report."""
     plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
-    played = player.play(episodes_of(simpler), player.seed_of(TEST_SEED), keep=PROVEN)
+    wanted = episodes_of(simpler)
+    played = player.play(wanted, player.seed_of(TEST_SEED), keep=PROVEN, seconds=_seconds(course))
     found = assessed(world, played, simpler, course.seconds, plan.seed)
-    narrator.say(f"{len(played.returns)} fresh episodes")
+    told = episodes_told(plan, len(played.returns), course.record.of("validation"))
+    narrator.say(told)
     course.tell(found)
-    data, versions = data_document(plan, world, course.ended, player), versions_of(plan, run)
+    data, versions = data_document(plan, world, course.ended, player, told), versions_of(plan, run)
     task = task_of(player.method, ACTION, world)
     sealed = _sealed(plan, world, player, task, found, played, run, data, versions)
     course.tell_seal(sealed, "observations answered again from their raw values")
-    exhibits = _exhibits(world, player, played, narrator)
+    exhibits = _exhibits(world, player, played, narrator, TESTED * plan.budget or FILMED)
     return course.finish(
         (found,),
         sealed,
@@ -64,6 +70,29 @@ def test(
         versions=versions,
         exhibits=exhibits,
     )
+
+
+def _seconds(course: Course) -> float:
+    """For the test episodes: what the budget leaves, with time to seal the policy kept back."""
+    budget = course.plan.budget
+    left = budget - sum(course.clock.seconds.values()) - SEALING_SECONDS
+    return max(left, TESTED * budget) if budget else math.inf
+
+
+def episodes_told(plan: Plan, tested: int, validations: Sequence[Mapping[str, Any]]) -> str:
+    """How many episodes were played, and why they are fewer than usual.
+
+    Args:
+        validations: the log's entries.
+    """
+    validated = [int(entry["episodes"]) for entry in validations]
+    text = f"{tested} fresh episodes"
+    if validated:
+        fewest, most = min(validated), max(validated)
+        text += f", and {fewest if fewest == most else f'{fewest} to {most}'} in each of {len(validated)} validations"
+    usual = tested >= TEST_EPISODES and min(validated, default=VALIDATION_EPISODES) >= VALIDATION_EPISODES
+    why = "the budget has no time for more" if plan.budget else "episodes take long here"
+    return text if usual else f"{text} ({TEST_EPISODES} and {VALIDATION_EPISODES} where there is time: {why})"
 
 
 def episodes_of(simpler: Sequence[Simpler]) -> int:
@@ -120,7 +149,7 @@ def _median(values: Array, weights: Array) -> Interval:
     return Interval(float(np.median(values)), low, high)
 
 
-def data_document(plan: Plan, world: World, ended: Status, player: Player) -> dict[str, Json]:
+def data_document(plan: Plan, world: World, ended: Status, player: Player, episodes: str) -> dict[str, Json]:
     """What the report says about the data."""
     fields = [
         {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
@@ -131,6 +160,7 @@ def data_document(plan: Plan, world: World, ended: Status, player: Player) -> di
         "environment": True,
         "steps": round(ended.step * player.each),
         "longest": world.longest,
+        "episodes": episodes,
         "fields": fields,
         "fingerprint": plan.data.fingerprint,
         "split": "training, choosing and testing have episodes of their own",
@@ -205,11 +235,12 @@ def _outputs(policy: Any, played: Played, task: Task, player: Player) -> Array:
         return np.asarray(task.combine(policy(inputs)[ACTION]).cpu().numpy())
 
 
-def _exhibits(world: World, player: Player, played: Played, narrator: Narrator) -> tuple[Exhibit, ...]:
+def _exhibits(world: World, player: Player, played: Played, narrator: Narrator, seconds: float) -> tuple[Exhibit, ...]:
     """An episode as a moving picture, and the returns of all episodes."""
     found = []
     with player.method.evaluating():
-        moving = film(world, player.method.act, player.seed_of(TEST_SEED), tell=narrator.say)
+        seed = player.seed_of(TEST_SEED)
+        moving = film(world, player.method.act, seed, seconds=min(seconds, FILMED), tell=narrator.say)
     if moving is not None:
         uri = "data:image/gif;base64," + base64.b64encode(moving).decode("ascii")
         found.append(Exhibit("An episode of the policy", "The first of the test episodes.", (uri,)))

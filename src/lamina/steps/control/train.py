@@ -14,6 +14,7 @@ from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps.control.choose import validation_seconds
 from lamina.steps.control.player import Player, build, weights_of
 from lamina.steps.train import newest_step, tell_end
 
@@ -31,6 +32,7 @@ def train(plan: Plan, world: World, run: Run, narrator: Narrator, seconds: float
     narrator.step("Train")
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     player = build(plan, world, hardware.detect().device)
+    player.seconds = validation_seconds(plan, seconds)
     steps = player.steps_in(plan.training.steps)
     limits = Limits(
         every=max(1, steps // max(plan.training.evaluations, 1)),
