@@ -197,6 +197,52 @@ def test_polygons_are_filled_and_their_labels_are_the_classes() -> None:
     assert plain.labels == ("background", "object")
 
 
+def drawn_square(label: str, left: int, top: int, side: int) -> dict[str, Any]:
+    right, low = left + side - 1, top + side - 1
+    return {"label": label, "points": [[left, top], [right, top], [right, low], [left, low]]}
+
+
+@pytest.mark.parametrize("options", [{"kind": "foreground"}, {"names": ["ground", "Katze", "Hund"]}])
+def test_polygons_may_be_any_foreground_or_have_other_names(options: dict[str, Any]) -> None:
+    drawn = json.dumps([drawn_square("cat", 2, 2, 6), drawn_square("dog", 12, 2, 6)])
+    task = fitted([drawn, drawn], **options)
+    task = Task.restore(json.loads(json.dumps(task.state())))
+    found = task.encode(column(drawn), inputs={"photo": column(np.zeros((SIDE, SIDE, 3), np.uint8))})
+    assert not found.errors
+    cat, dog = (int(found.array[0, 4, left]) for left in (4, 14))
+    assert (cat, dog) == ((1, 1) if "kind" in options else (1, 2))
+    assert int(found.array[0, 15, 4]) == 0
+    # A model of an earlier version does not say what polygons were called.
+    Task.restore({name: part for name, part in task.state().items() if name != "drawn"})
+
+
+def test_polygons_do_not_say_how_large_their_picture_is() -> None:
+    """What is small is so beside the whole picture, not beside the corner of it that some polygons lie in."""
+    drawn = [
+        json.dumps([drawn_square("cell", left, top, 4)]) for left, top in ((0, 0), (1, 1), (0, 2), (SIDE - 4, SIDE - 4))
+    ]
+    task = fitted(drawn, kind="instances")
+    assert task.smallest == pytest.approx(0.1 * 16 / SIDE**2)
+    assert task.counts[:2] == (4 * (SIDE**2 - 16), 4 * 16)
+    picture = column(*[np.zeros((SIDE, SIDE, 3), np.uint8)] * len(drawn))
+    target = task.encode(column(*drawn), inputs={"photo": picture}).array
+    assert task.decode(outputs(task, task.classes(target)))[".count"].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("corner", [-50, 1e9, 1e300])
+def test_a_polygon_far_outside_stops_nothing(corner: float) -> None:
+    odd = json.dumps([[[corner, corner], [corner - 4, corner], [corner, corner - 4]]])
+    task = fitted([json.dumps([drawn_square("cat", 2, 2, 6)]), odd])
+    assert "cat" in task.labels
+
+
+def test_the_number_of_a_polygon_is_no_value_without_a_label() -> None:
+    drawn = json.dumps([drawn_square("cell", left, 2, 4) for left in (2, 8, 14)])
+    task = fitted([drawn], kind="instances", unlabelled=2)
+    found = task.encode(column(drawn), inputs={"photo": column(np.zeros((SIDE, SIDE, 3), np.uint8))})
+    assert [int(found.array[0, 3, left]) for left in (3, 9, 15)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA"])
 def test_a_grey_mask_may_be_stored_in_any_mode(tmp_path: Path, mode: str) -> None:
     mask = Image.fromarray(squares(1, 3))

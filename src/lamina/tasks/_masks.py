@@ -12,6 +12,7 @@ import numpy as np
 from lamina.data.schema import Json
 from lamina.modalities._files import Unreadable, is_missing
 from lamina.modalities._frame import Frame
+from lamina.modalities._pixels import PIXEL_LIMIT
 from lamina.modalities.image import header, raw_pixels
 
 Array = np.ndarray[Any, Any]
@@ -110,9 +111,11 @@ def _filled(
     if size is None:
         corners = [corner for _, points in drawn for corner in points]
         size = (
-            int(max((y for _, y in corners), default=0)) + 1,
-            int(max((x for x, _ in corners), default=0)) + 1,
+            max(1, int(max((y for _, y in corners), default=0)) + 1),
+            max(1, int(max((x for x, _ in corners), default=0)) + 1),
         )
+        if size[0] * size[1] > PIXEL_LIMIT:
+            raise Unreadable(f"a polygon reaches to pixel {size[1] - 1:.6g}, {size[0] - 1:.6g}: no picture is so large")
     canvas = Image.new("I", (size[1], size[0]), 0)
     pen = ImageDraw.Draw(canvas)
     for number, (label, points) in enumerate(drawn, 1):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as part
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,14 +115,48 @@ def _check_classes(target: str, number: int, values: Sequence[int]) -> None:
         )
 
 
+@dataclass
+class _Outlines:
+    """What polygons show. They do not say how large their picture is: the largest extent of all is taken for it.
+
+    Attributes:
+        labels: pixels by label.
+        areas: pixels of each picture's polygons.
+        extent: (height, width).
+    """
+
+    labels: dict[str, int] = part(default_factory=dict)
+    areas: list[Array] = part(default_factory=list)
+    extent: tuple[int, int] = (0, 0)
+
+    def add(self, mask: Array, labels: Sequence[str]) -> None:
+        """One picture's polygons, numbered from 1 in the mask [height, width], and their labels."""
+        self.extent = max(self.extent[0], mask.shape[0]), max(self.extent[1], mask.shape[1])
+        own = np.bincount(mask.ravel(), minlength=len(labels) + 1)[1:]
+        self.areas.append(own)
+        for label, pixels in zip(labels, own.tolist(), strict=True):
+            self.labels[label] = self.labels.get(label, 0) + pixels
+
+    def counts(self) -> dict[int, int]:
+        """Pixels of the background as 0, of all else as 1; nothing where there are no polygons."""
+        shown = sum(self.labels.values())
+        background = len(self.areas) * math.prod(self.extent) - shown
+        return {code: count for code, count in ((0, background), (1, shown)) if count}
+
+    def shares(self) -> list[float]:
+        """Of its picture, of each polygon that others do not wholly cover."""
+        together = np.concatenate([np.zeros(0), *self.areas])
+        return [float(share) for share in together[together > 0] / max(math.prod(self.extent), 1)]
+
+
 def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> Seen:
     """Look at the training masks, at most MASKS of them."""
     counts: dict[int, int] = {}
-    labels: dict[str, int] = {}
     sizes: list[tuple[int, int]] = []
     areas: list[float] = []
     pieces: list[float] = []
     parts: list[Array] = []
+    outlines = _Outlines()
     reason = ""
     for values in sample(chunks, present(chunks), MASKS, seed=2):
         for value in values:
@@ -130,19 +166,22 @@ def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> 
             except Unreadable as error:
                 reason = reason or str(error)
                 continue
+            if drawn is not None:
+                outlines.add(mask, [label for label, _ in drawn])
+                continue
             found, number = np.unique(mask[mask != unlabelled], return_counts=True)
-            if drawn is None:
-                sizes.append((mask.shape[0], mask.shape[1]))
-            for (label, _), pixels_of in zip(drawn or [], _areas(found, number, len(drawn or [])), strict=True):
-                labels[label] = labels.get(label, 0) + pixels_of
+            sizes.append((mask.shape[0], mask.shape[1]))
             own = number[found > 0]
-            if drawn is None and len(own) and len(parts) < TOLD_BY:
+            if len(own) and len(parts) < TOLD_BY:
                 each_value, each_part = parts_of_each(np.where(mask == unlabelled, 0, mask))
                 parts.append(each_value)
                 pieces += (each_part / mask.size).tolist()
             areas += (own / mask.size).tolist()
             for one, pixels_there in zip(found.tolist(), number.tolist(), strict=True):
                 counts[one] = counts.get(one, 0) + pixels_there
+    for one, pixels_there in outlines.counts().items():
+        counts[one] = counts.get(one, 0) + pixels_there
+    areas += outlines.shares()
     if not counts:
         raise InputError(
             f"None of the masks of {field.name!r} can be read" + (f"; the first: {reason}." if reason else "."),
@@ -156,10 +195,5 @@ def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> 
     several, scattered = sum(len(one) > 1 for one in parts), sum(len(one) == 1 and one[0] > 1 for one in parts)
     numbered = bool(several > scattered)
     shares = areas if numbered or not pieces else pieces
-    return Seen(counts, labels, (window[0], window[1]), float(np.median(shares)) if shares else 0.0, many, numbered)
-
-
-def _areas(found: Array, number: Array, drawn: int) -> list[int]:
-    """Pixels of each polygon, numbered from 1; none of one that others cover."""
-    by_value = dict(zip(found.tolist(), number.tolist(), strict=True))
-    return [by_value.get(place, 0) for place in range(1, drawn + 1)]
+    share = float(np.median(shares)) if shares else 0.0
+    return Seen(counts, outlines.labels, (window[0], window[1]), share, many, numbered)

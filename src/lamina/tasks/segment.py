@@ -69,6 +69,7 @@ class Task:
         unlabelled: the masks' value of pixels without a label; -1 for none.
         head: options of the decoder.
         numbered: masks of one value above 0 show one instance, as they number them; else each connected part is one.
+        drawn: how polygons of each class but the background are labelled, where `labels` are other names.
     """
 
     task: ClassVar[str] = "segment"
@@ -86,6 +87,7 @@ class Task:
     unlabelled: int = -1
     head: Mapping[str, Json] = part(default_factory=dict)
     numbered: bool = False
+    drawn: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -134,9 +136,11 @@ class Task:
         head = {name: options[name] for name in HEAD if name in options}
         smallest = SMALLEST_SHARE * seen.instance if kind == "instances" else 0.0
         numbered = kind == "instances" and seen.numbered
+        drawn = tuple(sorted(seen.labels)) if kind == "classes" and options.get("names") is not None else ()
         task = cls(
-            field.name, kind, labels, values, counts, source, frame, seen.window, smallest, unlabelled, head, numbered
-        )
+            field.name, kind, labels, values, counts, source, frame, seen.window, smallest, unlabelled, head, numbered,
+            drawn,
+        )  # fmt: skip
         if task.width > LARGEST_WIDTH:
             raise InputError(
                 f"{len(labels)} classes for {frame.height} x {frame.width} pixels are {task.width:,} outputs a "
@@ -169,17 +173,20 @@ class Task:
         return Encoded(array, dict(sorted(errors.items())))
 
     def _codes(self, value: Any, root: Path | None, size: tuple[int, int] | None) -> Array:
-        apart = self.kind == "instances"
-        mask = read_mask(value, root, size, self.labels, apart=apart)
-        judged = mask != self.unlabelled
+        instances, foreground = self.kind == "instances", self.values[-1] < 0
+        labels = (self.labels[0], *self.drawn) if self.drawn else self.labels
+        mask = read_mask(value, root, size, labels, apart=instances or foreground)
+        drawn = polygons(value) is not None
+        # The numbers of polygons are their places in the list: none stands for what has no label.
+        judged = np.ones(mask.shape, dtype=bool) if drawn else mask != self.unlabelled
         if not judged.any():
             raise Unreadable("no pixel of the mask has a label")
-        if apart:
-            return _numbered(np.where(judged, mask, 0), judged, self.numbered or polygons(value) is not None)
-        if polygons(value) is not None:
-            return mask.astype(np.uint8)
-        if self.values[-1] < 0:
+        if instances:
+            return _numbered(np.where(judged, mask, 0), judged, self.numbered or drawn)
+        if foreground:
             return np.where(judged, mask > 0, UNKNOWN).astype(np.uint8)
+        if drawn:
+            return mask.astype(np.uint8)
         place = np.searchsorted(self.values, mask).clip(max=len(self.values) - 1)
         strange = judged & (np.asarray(self.values)[place] != mask)
         if strange.any():
@@ -332,7 +339,8 @@ class Task:
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
-        tuples = {name: tuple(state[name]) for name in ("labels", "values", "counts", "window")}
+        named = ("labels", "values", "counts", "window", "drawn")
+        tuples = {name: tuple(state[name]) for name in named if name in state}
         return cls(**{**state, **tuples, "frame": Frame.restore(state["frame"])})
 
 
