@@ -268,6 +268,19 @@ def test_voc_without_size_asks_the_picture_and_knows_difficult_things(tmp_path: 
     assert boxes.crowd.tolist() == [True, False]
 
 
+def test_voc_pictures_in_no_list_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Of VOC 2012 a third was labelled for outlines, and is in no list of the pictures for boxes."""
+    pascal(tmp_path)
+    sets = tmp_path / "ImageSets" / "Main"
+    (sets / "train.txt").write_text("one\n")
+    found = found_in(tmp_path)
+    assert {name: row["split"] for name, row in rows(found).items()} == {"one": "train", "three": "test"}
+    assert any(note.startswith("1 labelled pictures are in no list") for note in found.notes)
+    (sets / "train.txt").write_text("nothing\n")
+    (sets / "test.txt").unlink()
+    assert len(rows(found_in(tmp_path))) == len(THINGS), "lists of other pictures say nothing of these"
+
+
 def test_a_file_without_its_picture_is_listed(tmp_path: Path) -> None:
     pascal(tmp_path / "voc")
     (tmp_path / "voc" / "JPEGImages" / "one.png").unlink()

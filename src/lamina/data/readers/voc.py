@@ -36,17 +36,25 @@ def read(root: Path) -> Found | None:
     found, parts = Found(), _image_sets(root)
     known: dict[Path, dict[str, Path]] = {}
     used: set[Path] = set()
+    # What was labelled for something else, as for the outlines of VOC 2012, is in the folder, but in no list.
+    listed = any(file.stem in parts for file in files)
+    outside = 0
     for file in files:
         picture = _picture(file, known)
         if picture is None:
             found.unreadable.append((relative(file, root), "there is no picture of that name beside it"))
             continue
         used.add(picture)
+        if listed and file.stem not in parts:
+            outside += 1
+            continue
         part = parts.get(file.stem, "") if parts else part_of(file.parent.relative_to(root))
         try:
             found.scenes.append(_scene(file, picture, root, part))
         except Refused as error:
             found.unreadable.append((relative(file, root), str(error)))
+    if outside:
+        found.notes.append(f"{outside:,} labelled pictures are in no list in ImageSets/Main/: they were left out.")
     without = {picture for pictures in known.values() for picture in pictures.values()} - used
     if without:
         found.notes.append(f"{len(without):,} pictures have no XML file: they were left out.")
