@@ -21,7 +21,7 @@ from lamina.errors import InputError
 from lamina.learn import _pictures
 from lamina.learn._boxes import moved as moved_boxes
 from lamina.learn._mosaic import mosaic
-from lamina.learn.augment import augment_with_targets
+from lamina.learn.augment import augment_with_targets, defaults
 from lamina.modalities import Feature
 from lamina.modalities import boxes as raw
 from lamina.modalities._canonical import object_array
@@ -538,6 +538,9 @@ def test_a_mosaic_is_for_boxes_alone() -> None:
     with pytest.raises(InputError, match="no other answer") as caught:
         augment_with_targets(batch, targets, layouts, plans, features)
     assert "mosaic=0" in caught.value.fix
+    assert "mosaic" in defaults(PICTURE, 100, {"places"})
+    usual = defaults(PICTURE, 100, {"places", "vector"})
+    augment_with_targets(batch, targets, layouts, {"picture": usual}, features)
     augment_with_targets(batch, {"boxes": targets["boxes"]}, {"boxes": task.layout}, plans, features)
 
 

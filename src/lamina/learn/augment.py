@@ -101,7 +101,9 @@ def defaults(feature: Feature, rows: int, layouts: Collection[str] = ()) -> dict
         height, width, channels = feature.shape
         if "places" in layouts:
             colors = {"brightness": 0.15, "contrast": 0.2} | ({"saturation": 0.3} if channels == 3 else {})
-            return {"flip": True, "crop": 0.5 if few else 0.3, "mosaic": 0.3 if few else 0.2} | colors
+            # Of four pictures together nothing but boxes can be said.
+            together = {"mosaic": 0.3 if few else 0.2} if set(layouts) == {"places"} else {}
+            return {"flip": True, "crop": 0.5 if few else 0.3} | together | colors
         writing = channels == 1 and float(feature.details.get("extreme_share", 0.0)) > LINE_ART
         plan: dict[str, Any] = {"translate": 0.08} if min(height, width) >= 8 else {}
         if not writing:
