@@ -386,6 +386,20 @@ def test_boxes_go_into_the_encoded_picture_and_back(resize: str) -> None:
     assert whole.tolist() == ([0, 0, 96, 64] if resize == "stretch" else [32, 0, 64, 64])
 
 
+def test_an_answer_beside_the_picture_is_none_where_it_is_scored_as_where_it_is_given() -> None:
+    task = fitted(picture=Pictures(64, 64, "pad"))
+    target = task.encode(column(value(width=128, height=32))).array
+    classes, places = len(task.labels), len(task.places)
+    output = np.full((1, places, classes + 5), -10.0, np.float32)
+    output[..., classes:-1] = np.log(0.4)
+    # Above the picture, in the middle of which half of what is encoded lies.
+    (above,) = np.flatnonzero((task.places.centers == [28.0, 4.0]).all(axis=1))
+    output[0, above, [0, -1]] = 5.0
+    given = task.placed(output.reshape(1, -1), {"picture": column(np.zeros((32, 128, 3), np.uint8))}, None)[""][0]
+    assert given["boxes"] == []
+    assert task.row_losses(output.reshape(1, -1), target).tolist() == [0.0]
+
+
 def test_what_cannot_be_learned_names_the_fix() -> None:
     cases: list[tuple[Values, dict[str, Any], dict[str, Any], str]] = [
         (column(value(), value()), {}, {}, "no training picture has a box"),

@@ -110,8 +110,10 @@ class Reader:
         return Answer(edges[kept], label[kept], scores[kept])
 
     def original(self, answer: Answer, width: float, height: float) -> Answer:
-        """The same boxes in pixels of an original picture of this size."""
-        return Answer(out_of(self.frame, answer.edges, width, height), answer.labels, answer.scores)
+        """The same boxes in pixels of an original picture of this size, without those that lie beside it."""
+        edges = out_of(self.frame, answer.edges, width, height)
+        kept = (edges[:, 2:] > edges[:, :2]).all(axis=1)
+        return Answer(edges[kept], answer.labels[kept], answer.scores[kept])
 
     def truth(self, target: Array) -> Truth:
         """The true boxes of one picture in its own pixels: target [1 + box, 6] as encoded."""
