@@ -69,6 +69,20 @@ def test_each_class_is_made_as_it_is(sides: Path, tmp_path: Path, capsys: pytest
     assert len(list((tmp_path / "way").glob("*.png"))) == 4
 
 
+def test_test_pictures_without_a_class_stop_nothing(tmp_path: Path, cache: Path) -> None:
+    folder = pictures(tmp_path)
+    named = [f"{name}/{number}.png,{name}" for name in ("left", "right") for number in range(30)]
+    plain = [f"{name}/{number}.png," for name in ("left", "right") for number in range(30, 40)]
+    for file, lines in (("train.csv", named), ("test.csv", plain)):
+        (folder / file).write_text("\n".join(["path,side", *lines, ""]))
+    line = ["train", str(folder / "train.csv"), "--task", "generate", "--target", "side", "--quiet"]
+    line += ["--test", str(folder / "test.csv"), "--out", str(tmp_path / "run")]
+    assert main([*line, "--set", *SETS, "training.epochs=2"]) == 0
+    (found,) = json.loads((tmp_path / "run" / "results.json").read_text())["targets"]
+    assert "accuracy_from_made" not in found["scores"]
+    assert "No test picture has a side" in found["verdict"]
+
+
 def test_results_and_report(sides: Path) -> None:
     result = json.loads((sides / "results.json").read_text())["targets"][0]
     assert list(result["scores"])[:3] == ["frechet", "precision", "recall"]

@@ -112,8 +112,11 @@ def compared(plan: Plan, prepared: Prepared, learner: Learner, seconds: float) -
     text = (
         f"{text} Compared by features of a classifier that learned to tell {how} apart: such figures compare only here."
     )
-    if pictures.label:
-        told, words = _told_apart(plan, prepared, learner, judge, rows)
+    named = rows[pictures.answers()[rows] >= 0]
+    if pictures.label and not len(named):
+        text = f"{text} No test picture has a {pictures.label}: whether classes can be told apart was not asked."
+    elif pictures.label:
+        told, words = _told_apart(plan, prepared, learner, judge, named)
         scores |= told
         text = f"{text} {words}"
     return TargetResult(asked(plan)[0], "generate", scores, text, kind, (baseline,))
@@ -152,10 +155,13 @@ def _told_apart(
     plan: Plan, prepared: Prepared, learner: Learner, judge: Judge, rows: Array
 ) -> tuple[dict[str, Interval], str]:
     """A classifier that only ever saw made pictures, on real ones (Ravuri & Vinyals 2019, "Classification accuracy
-    score for conditional generative models"), beside the one that learned from real pictures for as many steps."""
+    score for conditional generative models"), beside the one that learned from real pictures for as many steps.
+
+    Args:
+        rows: test pictures with a class.
+    """
     pictures, device = learner.pictures, learner.engine.device
     answers = pictures.answers()
-    rows = rows[answers[rows] >= 0]
     chances = np.bincount(answers[learner.judged], minlength=len(pictures.classes)).astype(np.float64)
     chances /= chances.sum()
 
