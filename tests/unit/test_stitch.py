@@ -71,7 +71,10 @@ class Unchanged:
     def __init__(self, task: restore.Task) -> None:
         self.tasks = {"restored": task}
         frame, blank = task.frame, (0.0,) * task.channels
-        encoder = image.Encoder(frame.height, frame.width, task.channels, task.resize, blank, blank, 0.0)
+        how = "hole" if task.hole >= 0 else "white"
+        encoder = image.Encoder(
+            frame.height, frame.width, task.channels, task.resize, blank, blank, 0.0, transparent=how
+        )
         self.inputs = {"picture": SimpleNamespace(field=Field("picture", "image"), encoder=encoder)}
 
     def fitting(self, most: int) -> int:
@@ -98,6 +101,21 @@ def test_where_every_pixel_counts_none_is_resized(size: tuple[int, int], scale: 
     answer = answers(model, whole, {"picture": values}, errors, None)["restored"][0]
     assert not errors
     np.testing.assert_array_equal(answer, np.repeat(np.repeat(picture, scale, axis=0), scale, axis=1))
+
+
+@pytest.mark.parametrize("window", [(0, 0), (16, 16)])
+@pytest.mark.parametrize("size", [(16, 16), (24, 20)])
+def test_of_a_picture_with_holes_white_stays_white(size: tuple[int, int], window: tuple[int, int]) -> None:
+    task = restore.Task("restored", "inpaint", 16, 16, 3, "stretch", hole=255, source="picture", window=window)
+    model: Any = Unchanged(task)
+    values = np.empty(1, object)
+    values[0] = np.full((*size, 4), 255, np.uint8)
+    values[0][:, :5, 1] = 7
+    values[0][4:8, 4:8, 3] = 0
+    whole = model.outputs({"picture": model.inputs["picture"].encoder.encode(values).array})
+    answer = answers(model, whole, {"picture": values}, {}, None)["restored"][0]
+    known = values[0][:, :, 3] == 255
+    np.testing.assert_array_equal(answer[known], values[0][known][:, :3])
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 40), (40, 20), (7, 100), (64, 64), (1, 1)])

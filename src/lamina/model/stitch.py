@@ -134,12 +134,13 @@ def _map(model: Model, target: str, task: Mapped, output: Array, value: Any, roo
         raise Unreadable(f"a map of {channels} numbers for {size.width} x {size.height} pixels is too large")
     encoder: Any = model.inputs[task.source].encoder
     if task.unscaled and (size.height, size.width) != task.window:
-        return _cut(model, target, task, encoder.whole(value, root))
+        pixels = encoder.whole(value, root)
+        found = _cut(model, target, task, pixels)
+        return task.joined(found, pixels) if isinstance(task, Joined) else found
     parts = windows(size.height, size.width, task.window)
     if len(parts) == 1:
         found = _back(task, output, size.height, size.width, times)
-        resized_back = (size.height, size.width) != (task.frame.height, task.frame.width)
-        return task.joined(found, encoder.whole(value, root)) if isinstance(task, Joined) and resized_back else found
+        return task.joined(found, encoder.whole(value, root)) if isinstance(task, Joined) else found
     return _together(model, target, task, encoder.whole(value, root), parts)
 
 
