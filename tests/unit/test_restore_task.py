@@ -186,6 +186,32 @@ def test_what_is_decided_is_in_the_plan_and_makes_the_same_pairs_again(tmp_path:
 
 
 @pytest.mark.parametrize(
+    "sets",
+    [
+        ("task.strength=40", "task.options.way=poisson"),
+        ("task.restored.options.strength=40", "task.restored.way=poisson"),
+        ("task.restored.height=20", "task.restored.width=30"),
+        ("task.size=20", "task.channels=1"),
+        ("schema.path.size=20", "schema.path.options.channels=1"),
+    ],
+)
+def test_the_plan_says_how_the_pairs_were_made_however_it_was_asked_for(tmp_path: Path, sets: tuple[str, ...]) -> None:
+    place = folder(tmp_path / "photos")
+    table, request = paired(place, "task.restored.kind=denoise", "task.loss=l1", *sets)
+    making = table.making
+    if "strength" in sets[0]:
+        assert (making.degrading.way, making.degrading.strength) == ("poisson", 40)
+    else:
+        assert (making.height, making.width) == ((20, 20) if "size" in sets[0] else (20, 30))
+        assert making.channels == (1 if "size" in sets[0] else 3)
+    plan = Plan(task={RESTORED: TaskPlan("restore")}).with_set(
+        [item for item in request.sets if item.startswith("task.")]
+    )
+    assert plan.task[RESTORED].options["loss"] == "l1"
+    assert pairing.again(plan, open_table(str(place), tmp_path / "cache")).making == making
+
+
+@pytest.mark.parametrize(
     ("kind", "window", "size"), [("denoise", "cut", 64), ("inpaint", "whole", 96), ("colourise", "whole", 96)]
 )
 def test_parts_or_whole_pictures(tmp_path: Path, kind: str, window: str, size: int) -> None:
@@ -201,6 +227,34 @@ def test_small_pictures_of_one_size_stay_as_they_are(tmp_path: Path) -> None:
     assert (table.making.height, table.making.width) == (40, 50)
 
 
+def test_the_worse_pictures_size_is_the_better_ones_by_the_scale(tmp_path: Path) -> None:
+    sets = ("task.restored.kind=super-resolution", "task.restored.scale=2", "schema.path.size=[10, 12]")
+    table, request = paired(folder(tmp_path / "photos"), *sets)
+    assert (table.making.height, table.making.width) == (20, 24)
+    assert [item for item in request.sets if item.startswith("schema.path.size")] == ["schema.path.size=[10, 12]"]
+
+
+def test_given_pairs_have_the_size_and_channels_that_either_is_asked_to_have(tmp_path: Path) -> None:
+    for name, size in (("small", (20, 24)), ("large", (40, 48))):
+        folder(tmp_path / name, 6, size)
+    lines = [f"small/{row}.png,large/{row}.png" for row in range(6)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["worse,better", *lines, ""]))
+
+    def decided(*sets: str) -> Mapping[str, Any]:
+        _, request = paired(tmp_path / "pairs.csv", *sets, targets=("better",))
+        tasks = [item for item in request.sets if item.startswith("task.")]
+        return Plan(task={"better": TaskPlan("restore")}).with_set(tasks).task["better"].options
+
+    assert (decided()["height"], decided()["width"]) == (40, 48)
+    for sets in (("schema.better.size=[20, 24]",), ("schema.worse.size=[10, 12]",)):
+        assert (decided(*sets)["height"], decided(*sets)["width"]) == (20, 24)
+    assert decided("schema.better.channels=1")["channels"] == 1
+    for sets in (("schema.better.size=21",), ("schema.better.size=20", "schema.worse.size=20")):
+        with pytest.raises(InputError) as caught:
+            decided(*sets)
+        assert "schema.better.size=[" in str(caught.value.fix)
+
+
 def test_wrong_options_are_answered_with_the_known_ones(tmp_path: Path) -> None:
     place = folder(tmp_path / "photos", 6)
     wrong = {
@@ -212,6 +266,7 @@ def test_wrong_options_are_answered_with_the_known_ones(tmp_path: Path) -> None:
         ("kind=deblur", "strength=1000"): f"{STRENGTHS['deblur', 'gaussian'][1]:g}",
         ("kind=denoise", "window=part"): "cut",
         ("kind=denoise", "picture=photo"): "path",
+        ("kind=denoise", "height=20"): "size=[height, width]",
         (): "--restore",
     }
     for options, fix in wrong.items():

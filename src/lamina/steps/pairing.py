@@ -32,6 +32,8 @@ SMALL = 0.05
 """So large a share of the pictures may be smaller than the part that is cut out; their borders are repeated."""
 FEWEST = 4
 """Pixels that a picture made smaller must have on each side."""
+SHAPING = ("size", "channels", "resize")
+"""Options of a column of pictures that say what shape a better picture has."""
 WHOLE = ("colourise", "inpaint")
 """What needs to see the whole picture: which color a thing has depends on what it is."""
 
@@ -92,12 +94,14 @@ def making_of(options: Mapping[str, Json], seed: int) -> Making:
 
 
 def _made(request: Request, table: Table) -> tuple[Table, Request]:
-    options = _asked(request, RESTORED)
+    asked = {item: _option(item) for item in request.sets}
+    options = {option: from_text(item.partition("=")[2].strip()) for item, option in asked.items() if option}
     kind, way, strength, scale = _degrading(options)
     column = _picture_column(request, table, options)
-    sizes = _looked_at(table, column, _schema_options(request, column, options))
+    wanted = _wanted(request, column, options, kind, scale)
+    sizes = _looked_at(table, column, wanted)
     window = _one_of(options, "window", WINDOWS, "whole" if kind in WHOLE else "cut")
-    height, width = _size(sizes, window, "size" in options, scale)
+    height, width = _size(sizes, window, "size" in wanted, scale)
     if kind == "colourise" and sizes.encoder.channels == 1:
         raise InputError(
             "The pictures are grey: nothing in them tells which colors things have.",
@@ -120,16 +124,25 @@ def _made(request: Request, table: Table) -> tuple[Table, Request]:
         RESTORED: {"modality": "image"},
     }
     table = Pairs(table, making_of(decided, request.seed), _kept(request, table, column))
-    return table, replace(request, targets=(RESTORED,), sets=_with(request, fields, {RESTORED: decided}))
+    # What was asked for is in what was decided: said twice, plan and pairs could differ.
+    said = {f"schema.{column}.{more}{name}" for name in SHAPING for more in ("", "options.")}
+    rest = replace(
+        request,
+        sets=tuple(
+            item
+            for item, option in asked.items()
+            if option not in {*decided, "size"} and item.partition("=")[0].strip() not in said
+        ),
+    )
+    return table, replace(request, targets=(RESTORED,), sets=_with(rest, fields, {RESTORED: decided}))
 
 
-def _asked(request: Request, target: str) -> dict[str, Json]:
-    """What the user has set of a target's task, by option."""
-    start = f"task.{target}."
-    items = [item.partition("=") for item in request.sets if item.startswith(start)]
-    return {
-        key.strip().removeprefix(start).removeprefix("options."): from_text(value.strip()) for key, _, value in items
-    }
+def _option(item: str) -> str:
+    """Which option of the task a setting is of, with or without the target's name; "" where of none."""
+    first, *rest = item.partition("=")[0].strip().split(".")
+    for word in (RESTORED, "options"):
+        rest = rest[1:] if rest[:1] == [word] else rest
+    return rest[0] if first == "task" and len(rest) == 1 else ""
 
 
 def _degrading(options: Mapping[str, Json]) -> tuple[str, str, float, int]:
@@ -198,11 +211,23 @@ def _picture_column(request: Request, table: Table, options: Mapping[str, Json])
     )
 
 
-def _schema_options(request: Request, column: str, options: Mapping[str, Json]) -> dict[str, Json]:
-    """What the user wants of the pictures' size and channels."""
-    wanted = {name: options[name] for name in ("size", "channels", "resize") if name in options}
-    if "height" in options and "width" in options:
-        wanted["size"] = [options["height"], options["width"]]
+def _wanted(request: Request, column: str, options: Mapping[str, Json], kind: str, scale: int) -> dict[str, Json]:
+    """What the user wants of the better pictures' size and channels: of the task, or of the column of worse ones."""
+    of_column = _size_asked(request, column)
+    if kind == "colourise":
+        of_column.pop("channels", None)
+    if sides := _sides(of_column.get("size")):
+        of_column["size"] = [scale * side for side in sides]
+    wanted = {name: source[name] for source in (of_column, options) for name in SHAPING if name in source}
+    sides = [options[name] for name in ("height", "width") if name in options]
+    if len(sides) == 1:
+        raise InputError(
+            "Of height and width only one is given.",
+            where=f"task.{RESTORED}",
+            fix=f"Give both, or task.{RESTORED}.size=[height, width].",
+        )
+    if sides:
+        wanted["size"] = sides
     return wanted
 
 
@@ -259,8 +284,7 @@ def _with(
     """The request's settings after what was decided, which they may change."""
     sets = [f"schema.{name}.{key}={_text(value)}" for name, part in fields.items() for key, value in part.items()]
     sets += [f"task.{name}.{key}={_text(value)}" for name, part in tasks.items() for key, value in part.items()]
-    kept = [item for item in request.sets if not item.startswith(tuple(f"task.{name}.size=" for name in tasks))]
-    return (*sets, *kept)
+    return (*sets, *request.sets)
 
 
 def _text(value: Json) -> str:
@@ -287,15 +311,22 @@ def _given(request: Request, table: Table) -> Request:
             "have, leave out --target and say --restore KIND.",
         )
     others = {item.name: {"role": "ignore"} for item in schema.inputs if item.name != pictures[0]}
-    worse = image.Encoder.fit(
-        encoding.stream(table, Field(pictures[0], "image")), _size_asked(request, pictures[0]), table.root
-    )
     scale = _ratio(table, pictures[0], target)
-    better = image.Encoder.fit(
-        encoding.stream(table, Field(target, "image")),
-        {"size": [scale * worse.height, scale * worse.width]},
-        table.root,
-    )
+    of_worse, of_better = _size_asked(request, pictures[0]), _size_asked(request, target)
+    sides = _sides(of_better.get("size"))
+    if sides and "size" not in of_worse:
+        of_worse["size"] = [max(1, side // scale) for side in sides]
+    worse = image.Encoder.fit(encoding.stream(table, Field(pictures[0], "image")), of_worse, table.root)
+    size = [scale * worse.height, scale * worse.width]
+    if sides and list(sides) != size:
+        raise InputError(
+            f"The better pictures cannot be {sides[1]} x {sides[0]} pixels: they are {scale} times as wide and high as "
+            f"the worse ones, of {worse.width} x {worse.height}.",
+            where=f"schema.{target}.size",
+            fix=f"Give --set schema.{target}.size={size}, or leave it out.",
+        )
+    channels = {"channels": of_better["channels"]} if "channels" in of_better else {}
+    better = image.Encoder.fit(encoding.stream(table, Field(target, "image")), {"size": size, **channels}, table.root)
     fields: dict[str, Mapping[str, Json]] = {
         **others,
         pictures[0]: {
@@ -310,6 +341,13 @@ def _given(request: Request, table: Table) -> Request:
         "channels": better.channels, "resize": worse.resize,
     }  # fmt: skip
     return replace(request, sets=_with(request, fields, {target: decided}))
+
+
+def _sides(size: Json) -> tuple[int, int] | None:
+    """(height, width) of an option that names them; None where it does not, or is none."""
+    pair = size if isinstance(size, list) else [size, size]
+    whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in pair)
+    return (pair[0], pair[1]) if whole else None
 
 
 def _size_asked(request: Request, column: str) -> dict[str, Json]:
