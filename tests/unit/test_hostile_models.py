@@ -91,6 +91,22 @@ def external(location: str) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
+def function_by_a_long_key() -> bytes:
+    """A function whose key has a bit beyond the 32nd, which protobuf drops: to a plain reader it is an unknown field."""
+    function = onnx.FunctionProto(name="hidden", domain="there").SerializeToString()
+    content = entries()[NETWORK] + _number(1 << 32 | 25 << 3 | 2) + _number(len(function)) + function
+    return with_part(NETWORK, content)
+
+
+def _number(value: int) -> bytes:
+    """A protobuf varint."""
+    found = b""
+    while value > 127:
+        found += bytes([value & 127 | 128])
+        value >>= 7
+    return found + bytes([value])
+
+
 def external_in_constant(model: onnx.ModelProto) -> None:
     tensor = onnx.TensorProto(name="t", data_type=1, dims=[2], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="secret")
@@ -202,6 +218,14 @@ def bomb() -> bytes:
     return signed(content)
 
 
+def many_values() -> bytes:
+    """Less than a megabyte, whose JSON of 30 would take a gigabyte once it is read."""
+    # With numbers in between it does not shrink as a bomb does.
+    return signed(
+        {**entries(), "card.json": b'{"a":[' + b"".join(b"{}," * 100 + b"%d," % n for n in range(100_000)) + b"0]}"}
+    )
+
+
 def deep(name: str) -> bytes:
     return signed({**entries(), name: b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"}, stored=(NETWORK, name))
 
@@ -229,6 +253,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "thousands of entries": many_entries,
     "zip64": zip64,
     "a bomb": bomb,
+    "JSON of millions of empty objects": many_values,
     "a declared size beyond all limits": lambda: patched(packed(entries()), 24, struct.pack("<L", 0xFFFFFFF0)),
     "a declared size that is too small": lambda: patched(
         packed(entries()), 24, struct.pack("<L", 10), entry="encoders.json"
@@ -260,6 +285,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "a constant in another file, in a branch": lambda: with_network(external_in_branch),
     "a foreign operator": lambda: with_network(foreign_domain),
     "a function of its own": lambda: with_network(local_function),
+    "a function of its own, by a key of more than 32 bits": function_by_a_long_key,
     "a sparse tensor of a trillion elements": lambda: with_network(sparse),
     "a tensor of ten trillion elements": lambda: with_network(huge_tensor),
     "an endless loop": lambda: with_network(loop),

@@ -15,7 +15,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -42,6 +42,8 @@ LARGEST_NETWORK = 2 << 30
 LARGEST_RATIO = 200
 """A tokenizer's JSON packs about 5 times; a bomb about 1,000 times."""
 DEEPEST_JSON = 64
+LARGEST_VALUES = 10_000_000
+"""In all JSON entries together: three bytes of text can take a hundred of memory once they are read."""
 
 _END_RECORD = struct.Struct("<4s4H2LH")
 _LARGEST_DIRECTORY = 4096
@@ -199,6 +201,7 @@ def _read_archive(archive: zipfile.ZipFile, where: str) -> Sealed:
     manifest = _from_json(_entry(archive, MANIFEST, where), MANIFEST, where)
     listed = _check_manifest(manifest, set(names) - {MANIFEST}, where)
     content = {name: _verified(archive, name, listed, where) for name in names if name != MANIFEST}
+    _check_values([content[f"{part}.json"] for part in JSON_PARTS], where)
     parts = {part: _from_json(content[f"{part}.json"], f"{part}.json", where) for part in JSON_PARTS}
     decoder = content.get(DECODER, b"")
     for name in set(GRAPHS) & set(content):
@@ -224,6 +227,13 @@ def _check_size(info: zipfile.ZipInfo, where: str) -> None:
         raise graph.damaged(f"{info.filename} is compressed, which sealed models do not do.", where)
     if info.file_size > 4096 and info.file_size > LARGEST_RATIO * max(info.compress_size, 1):
         raise graph.damaged(f"{info.filename} would grow more than {LARGEST_RATIO}-fold when unpacked.", where)
+
+
+def _check_values(parts: Sequence[bytes], where: str) -> None:
+    """Refuse JSON of more values than a model can have, by the marks that stand before each, before it is read."""
+    values = sum(part.count(mark) for part in parts for mark in (b",", b"[", b"{"))
+    if values > LARGEST_VALUES:
+        raise graph.damaged(f"The JSON inside has {values:,} values; at most {LARGEST_VALUES:,} are allowed.", where)
 
 
 def _entry(archive: zipfile.ZipFile, name: str, where: str) -> bytes:

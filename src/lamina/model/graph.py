@@ -128,6 +128,9 @@ def _fields(content: bytes, start: int, end: int) -> Iterator[tuple[int, Span | 
     """(field number, where its bytes lie or None, its number or 0) of one protobuf message."""
     while start < end:
         key, start = _varint(content, start, end)
+        if key >> 32:
+            # Protobuf reads the lower 32 bits alone, so this would be another field to it than to us.
+            raise _Unreadable("a field of a number beyond 32 bits")
         number, kind = key >> 3, key & 7
         if number == 0:
             raise _Unreadable("a field without a number")
