@@ -248,6 +248,24 @@ def test_one_beam_is_greedy_and_rows_do_not_mix() -> None:
     assert found[0].tolist() == greedy[0].tolist()
 
 
+def test_a_text_that_is_done_stays_as_it_is_while_others_are_searched_for() -> None:
+    beams, seeds, most = 2, range(60), 12
+    together = beam_search(Toy([seed for seed in seeds for _ in range(beams)], 6), len(seeds), beams, most, 1, 2)
+    alone = [beam_search(Toy([seed] * beams, 6), 1, beams, most, 1, 2) for seed in seeds]
+    assert [text.tolist() for text in together[0]] == [found[0].tolist() for found, _ in alone]
+
+
+def test_a_text_to_be_translated_is_read_as_training_read_it() -> None:
+    """Training leaves out what stands around a text, so the sealed encoder must; a prompt stays as it is."""
+    values = np.array([" to be ", "to be\r\n", "to be", "   "], object)
+    tokenizer = tokenising.trained(["to be or not to be, that is the question"] * 20, 300)
+    read = Encoder("exact", 16, tokenizer, unknown=2, cut="end").encode(values).array
+    assert read[0].tolist() == read[1].tolist() == read[2].tolist()
+    assert read[3].tolist() == [2] + [0] * 15
+    prompts = Encoder("exact", 16, tokenizer, unknown=2, cut="start").encode(values).array
+    assert len({tuple(row) for row in prompts.tolist()}) == 4
+
+
 def test_a_wider_beam_is_never_worse_in_the_mean() -> None:
     means = [
         np.mean([beam_search(Toy([seed] * beams, 6), 1, beams, 6, 1, 2)[1][0] for seed in range(20)])

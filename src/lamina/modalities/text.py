@@ -143,8 +143,8 @@ class Encoder:
         start: begin every text with token 2 (default false; the BPE only).
 
     For texts that are written rather than read (`lamina.steps.written`) the kind is "exact", whose tokens give back
-    every byte, and `cut` says what a longer text loses: its "middle", its "start" or its "end"; or "given" with a given
-    model's tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the token that stands before a text.
+    every byte, and `cut` says what a longer text loses: its "middle", its "start" or, of a text to be translated, its
+    "end" (and with it the spaces around it, which are no part of what is said); or "given" with a given model's tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the token that stands before a text.
 
     Own ids: 0 padding, 1 unknown, 2 start. A missing or empty text is one unknown token (with a Hugging Face
     tokenizer: what that makes of an empty text).
@@ -230,7 +230,8 @@ class Encoder:
             texts = []
             for row, value in enumerate(values[begin : begin + TEXTS_AT_ONCE], begin):
                 try:
-                    texts.append(self._shortened(as_text(value) or ""))
+                    text = as_text(value) or ""
+                    texts.append(self._shortened(text.strip() if self.cut == "end" else text))
                 except Unreadable as error:
                     texts.append("")
                     errors[row] = str(error)

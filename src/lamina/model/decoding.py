@@ -105,7 +105,8 @@ def beam_search(
 
     A finished text's score is its log-probability over ((5 + length) / 6) ** penalty, its end counted (Wu et al. 2016,
     "Google's neural machine translation system"). A row is done when none of its beginnings can become better than
-    its best text, or as many texts have ended as there are beams.
+    its best text, or as many texts have ended as there are beams; then nothing more is looked for, however long
+    other rows take, so that its text does not depend on them.
 
     Args:
         step: over rows * beams rows; those of one text stand together.
@@ -132,8 +133,10 @@ def beam_search(
         place, token = np.take_along_axis(place, going, 1), np.take_along_axis(token, going, 1)
         tokens = np.concatenate([np.take_along_axis(tokens, place[:, :, None], 1), token[:, :, None]], axis=2)
         hope = sums.max(axis=1) / _longer(most, penalty)
-        if ((ended >= beams) | (hope <= best)).all():
+        done = (ended >= beams) | (hope <= best)
+        if done.all():
             break
+        sums[done] = -np.inf
         cache = cache[(np.arange(rows)[:, None] * beams + place).reshape(-1)]
         feed = token.reshape(-1, 1).astype(np.int32)
     return texts, best
