@@ -92,7 +92,7 @@ def external(location: str) -> Callable[[onnx.ModelProto], None]:
 
 
 def function_by_a_long_key() -> bytes:
-    """A function whose key has a bit beyond the 32nd, which protobuf drops: to a plain reader it is an unknown field."""
+    """A function whose key has a bit beyond the 32nd, which protobuf drops: to others it is an unknown field."""
     function = onnx.FunctionProto(name="hidden", domain="there").SerializeToString()
     content = entries()[NETWORK] + _number(1 << 32 | 25 << 3 | 2) + _number(len(function)) + function
     return with_part(NETWORK, content)

@@ -10,6 +10,7 @@ import argparse
 import ast
 import difflib
 import errno
+import io
 import json
 import os
 import sys
@@ -62,22 +63,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not `list(...)`: once the verb of that name has been imported, it is this package's attribute.
     words = [*(sys.argv[1:] if argv is None else argv)]
     as_json = "--json" in words
+    if argv is None:
+        _write_any_character()
     try:
-        return _dispatch(words, BEGAN if argv is None else time.monotonic())
+        code = _dispatch(words, BEGAN if argv is None else time.monotonic())
+        # What still waits to be written may meet a full disk, or nobody who reads.
+        _flush()
     except LaminaError as error:
-        return _failed(error, as_json)
+        code = _failed(error, as_json)
     except KeyboardInterrupt:
         print("lamina: interrupted; nothing that was saved is lost", file=sys.stderr)
-        return 130
+        code = 130
     except BrokenPipeError:
         # The reader of our output has gone (`lamina ... | head`): nothing is wrong.
         sys.stderr.close()
-        return 0
+        code = 0
     except OSError as error:
         told = _of_the_system(error)
         if told is None:
             raise
-        return _failed(told, as_json)
+        code = _failed(told, as_json)
+    _let_go()
+    return code
+
+
+def _write_any_character() -> None:
+    """Standard output is UTF-8 where it is no terminal, as files are, unless the user has named another encoding; what
+    an encoding does not know is written as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        own = sys.stdout.isatty() or "PYTHONIOENCODING" in os.environ
+        sys.stdout.reconfigure(encoding=None if own else "utf-8", errors="backslashreplace")
+
+
+def _flush() -> None:
+    # A closed standard output is none.
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _let_go() -> None:
+    """What cannot be written goes nowhere: Python would try again at its end, complain and change the exit code."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(error: LaminaError, as_json: bool) -> int:

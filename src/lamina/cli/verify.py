@@ -95,11 +95,12 @@ def _two(arguments: argparse.Namespace, model: Model, threshold: Threshold | Non
 def _many(arguments: argparse.Namespace, model: Model, threshold: Threshold | None) -> int:
     from pathlib import Path
 
-    from lamina.model.verify import check_out, document, keep_threshold, verify, write_answers
+    from lamina.model.verify import check_keep, check_out, document, keep_threshold, verify, write_answers
 
     if arguments.out is not None:
         check_out(Path(arguments.out), arguments.data)
-
+    if arguments.keep is not None:
+        check_keep(Path(arguments.keep), arguments.data)
     found = verify(
         model,
         arguments.data,

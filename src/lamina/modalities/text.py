@@ -144,7 +144,8 @@ class Encoder:
 
     For texts that are written rather than read (`lamina.steps.written`) the kind is "exact", whose tokens give back
     every byte, and `cut` says what a longer text loses: its "middle", its "start" or, of a text to be translated, its
-    "end" (and with it the spaces around it, which are no part of what is said); or "given" with a given model's tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the token that stands before a text.
+    "end" (and with it the spaces around it, which are no part of what is said); or "given" with a given model's
+    tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the token that stands before a text.
 
     Own ids: 0 padding, 1 unknown, 2 start. A missing or empty text is one unknown token (with a Hugging Face
     tokenizer: what that makes of an empty text).

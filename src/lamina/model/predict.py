@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -101,18 +101,25 @@ def _count(counts: dict[str, int], part: Part) -> None:
     counts["errors"] += len(part.errors)
 
 
-def check_place(path: Path, data: Any) -> None:
-    """Refuse a file for the answers that is a folder, lies in none, or is the input itself."""
+def check_place(path: Path, data: Any, option: str = "--out", usual: str = "answers.csv") -> None:
+    """Refuse a file for the answers that is a folder, lies in none, or is the input itself.
+
+    Args:
+        option: that named the file.
+        usual: what such a file may be called.
+    """
     if path.is_dir():
-        raise InputError(f"--out {path} is a folder.", fix=f"Name a file in it, e.g. {path / 'answers.csv'}")
+        raise InputError(f"{option} {path} is a folder.", fix=f"Name a file in it, e.g. {path / usual}")
     if not path.parent.is_dir():
         raise InputError(
-            f"There is no folder {path.parent} to write {path.name} in.", fix="Make it first, or choose another --out."
+            f"There is no folder {path.parent} to write {path.name} in.",
+            fix=f"Make the folder first, or choose another {option}.",
         )
-    if isinstance(data, str | os.PathLike) and not str(data).lstrip().startswith("{") and path.exists():
-        source = Path(str(data).partition("#")[0])
-        if source.exists() and source.samefile(path):
-            raise InputError(f"--out {path} is the input itself.", fix="Choose another file for the answers.")
+    if isinstance(data, str | os.PathLike) and not str(data).lstrip().startswith("{"):
+        # What is no path, such as a long text, is no file either.
+        with suppress(OSError, ValueError):
+            if Path(str(data).partition("#")[0]).samefile(path):
+                raise InputError(f"{option} {path} is the input itself.", fix="Choose another file for the answers.")
 
 
 @contextmanager
@@ -137,7 +144,8 @@ def _opened(path: Path, to_screen: bool, kind: str) -> Iterator[IO[Any]]:
             fix=FIXES.get(error.errno or 0, "Choose another place with --out."),
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _kinds(model: Model, columns: Sequence[str]) -> dict[str, str]:

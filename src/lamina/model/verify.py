@@ -199,6 +199,20 @@ def check_out(path: Path, data: Any) -> None:
     check_place(path, data)
 
 
+def check_keep(path: Path, data: Any) -> None:
+    """Refuse a file for the threshold that cannot be one, before anything is embedded: nothing else is written over.
+
+    Raises:
+        InputError: it is something else than a threshold, or its folder is missing.
+    """
+    check_place(path, data, "--keep", "threshold.json")
+    if path.is_file():
+        with path.open("rb") as file:
+            begin = file.read(200)
+        if FORMAT.encode() not in begin:
+            raise InputError(f"{path} holds something that is no threshold.", where="--keep", fix="Name a new file.")
+
+
 def write_answers(path: Path, found: Verified) -> None:
     """Every pair as a row of CSV: one, other, likeness, answer, same, judging, error.
 
