@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lamina.errors import InputError
@@ -37,11 +38,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         CannotWriteError: the disk is full or the folder cannot be written.
     """
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what is to become the file at `path`: it is synced and renamed at the end.
+
+    Raises:
+        CannotWriteError: the disk is full or the folder cannot be written.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield beside
+        with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import lamina.files
 from lamina.errors import InputError
+from lamina.files import CannotWriteError, replacing
 from lamina.learn import checkpoint
 from lamina.learn.checkpoint import Block, Checkpoints
 
@@ -43,14 +50,23 @@ def files(folder: Path) -> tuple[list[str], list[str]]:
     )
 
 
+def on_writing(patch: pytest.MonkeyPatch, told: Callable[[Path], None]) -> None:
+    """`told` is called before each file is written."""
+    real = replacing
+
+    @contextmanager
+    def telling(path: Path) -> Iterator[Path]:
+        told(path)
+        with real(path) as beside:
+            yield beside
+
+    for module in (checkpoint, lamina.files):
+        patch.setattr(module, "replacing", telling)
+
+
 def test_blocks_are_written_once_and_kept_while_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, written, real = Checkpoints(tmp_path), [], checkpoint.write_bytes
-
-    def counted(path: Path, content: bytes) -> None:
-        written.append(path)
-        real(path, content)
-
-    monkeypatch.setattr(checkpoint, "write_bytes", counted)
+    kept, written = Checkpoints(tmp_path), list[Path]()
+    on_writing(monkeypatch, written.append)
     for step in range(1, 11):
         kept.write(step, state(step))
         assert same(Checkpoints(tmp_path).newest(), step)
@@ -103,8 +119,7 @@ def test_a_block_that_was_deleted_meanwhile_is_written_again(tmp_path: Path) -> 
 
 
 def test_a_kill_at_any_moment_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, unlink = checkpoint.write_bytes, Path.unlink
-    left = 0
+    unlink, left = Path.unlink, 0
 
     def alive() -> None:
         nonlocal left
@@ -112,18 +127,17 @@ def test_a_kill_at_any_moment_leaves_the_last_state(tmp_path: Path, monkeypatch:
         if left < 0:
             raise KilledError
 
-    def writing(path: Path, content: bytes) -> None:
+    def writing(path: Path) -> None:
         if left == 0:
-            path.with_name(f".{path.name}.1.part").write_bytes(content[:20])
+            path.with_name(f".{path.name}.1.part").write_bytes(b"half")
         alive()
-        write(path, content)
 
     def deleting(path: Path, missing_ok: bool = False) -> None:
         alive()
         unlink(path, missing_ok)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_bytes", writing)
+        on_writing(patch, writing)
         patch.setattr(Path, "unlink", deleting)
         for moment in range(60):
             folder, whole, left = tmp_path / str(moment), 0, moment
@@ -165,3 +179,24 @@ def test_a_file_from_a_newer_lamina_says_so(tmp_path: Path) -> None:
     save_file({}, file, metadata={"lamina": str(int(checkpoint.VERSION) + 1), "state": "{}"})
     with pytest.raises(InputError, match="newer"):
         checkpoint.read(file)
+
+
+def test_tensors_that_share_memory_come_back_as_they_were(tmp_path: Path) -> None:
+    table = torch.arange(12.0).view(3, 4)
+    shared = [table, table.t(), table[1:], table[:, 0], torch.tensor(3), torch.zeros(0), torch.zeros(0, 2)]
+    checkpoint.write(tmp_path / "1.safetensors", {"shared": shared})
+    for found, expected in zip(checkpoint.read(tmp_path / "1.safetensors")["shared"], shared, strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_checkpoint_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "1.safetensors", {"x": torch.zeros(3)})
+    (tmp_path / "other").touch()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("1.safetensors", "other")]
+    assert modes[0] == modes[1]
+
+
+def test_the_reason_why_it_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "touch", lambda self: os.mkdir(self))
+    with pytest.raises(CannotWriteError, match=os.strerror(errno.EISDIR)):
+        checkpoint.write(tmp_path / "1.safetensors", {"x": torch.zeros(3)})

@@ -6,8 +6,10 @@ checkpoints from then on name it by the digest of its bytes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,11 +19,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from lamina.errors import InputError
-from lamina.files import write_bytes
+from lamina.files import replacing, write_bytes
 
 VERSION = "2"
 """Version 1 knew no blocks; it can be read."""
@@ -43,17 +45,23 @@ class Block:
     tensors: Callable[[], Mapping[str, Tensor]]
 
 
-def pack(state: Mapping[str, Any], keep: Callable[[str, Block], str] | None = None) -> tuple[dict[str, Tensor], str]:
+def pack(
+    state: Mapping[str, Any],
+    keep: Callable[[str, Block], str] | None = None,
+    copy: Callable[[Tensor], Tensor] = Tensor.clone,
+) -> tuple[dict[str, Tensor], str]:
     """Nested dicts and lists with tensors at the leaves: (the tensors by path, the rest as JSON).
 
     Args:
         keep: from a block's path and the block to the name by which it is found again; without, blocks are packed too.
+        copy: what is packed of a tensor that lies in one piece in the CPU's memory; by default a copy, which later
+            changes of the state do not reach.
     """
     tensors: dict[str, Tensor] = {}
 
     def walk(value: Any, path: str) -> Any:
         if isinstance(value, Tensor):
-            tensors[path] = value.detach().cpu().contiguous().clone()
+            tensors[path] = copy(value.detach().cpu().contiguous())
             return {"$tensor": path}
         if isinstance(value, Block):
             return {"$block": keep(path, value) if keep else walk(value.tensors(), path)}
@@ -113,9 +121,34 @@ def write(path: Path, state: Mapping[str, Any], known: Mapping[str, str] | None 
         names[place] = name if name and (folder / name).is_file() else _written(folder, block)
         return names[place]
 
-    tensors, document = pack(state, keep)
-    write_bytes(path, save(tensors, metadata={"lamina": VERSION, "state": document}))
+    # No copies: a state can take a good part of the memory.
+    tensors, document = pack(state, keep, _Apart())
+    with replacing(path) as beside:
+        beside.touch()
+        usual = beside.stat().st_mode
+        try:
+            save_file(tensors, beside, metadata={"lamina": VERSION, "state": document})
+        except SafetensorError as error:
+            # Its text is all that is left of the operating system's error.
+            code = int(found[1]) if (found := re.search(r"os error (\d+)", str(error))) else errno.EIO
+            raise OSError(code, os.strerror(code)) from error
+        # The library puts a file of its own there, which none but its owner may read.
+        beside.chmod(usual)
     return names
+
+
+class _Apart:
+    """Gives tensors as they are, but a copy of what shares memory with one before or is a part of something larger:
+    a file of tensors cannot say so."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        whole = memory.nbytes() == tensor.nbytes and memory.data_ptr() not in self._seen
+        self._seen.add(memory.data_ptr())
+        return tensor if whole else tensor.clone()
 
 
 def _written(folder: Path, block: Block) -> str:
@@ -211,8 +244,8 @@ class Checkpoints:
         names = write(file, state, known)
         self._last = file, names
         # What a killed process has left half written goes as well.
-        for other in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.part")):
-            if other not in (file, before):
+        for other in self.folder.iterdir():
+            if other not in (file, before) and other.is_file():
                 other.unlink(missing_ok=True)
         named = {*known.values(), *names.values()}
         for block in (self.folder / BLOCKS).glob("*"):
