@@ -213,7 +213,7 @@ def _bytes(prepared: Prepared) -> int:
 def simple_features(prepared: Prepared, rows: Array) -> BaselineFeatures:
     """Simple features of `rows`, from the encoded arrays; of texts, from the raw words."""
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
-    if all(layout_of(task).kind in ("map", "places") for task in prepared.tasks.values()):
+    if prepared.tasks and all(layout_of(task).kind in ("map", "places") for task in prepared.tasks.values()):
         # Nothing that is known of a whole picture tells where something is in it.
         pictures = [name for name, feature in features.items() if feature.kind == "image"]
         return BaselineFeatures((), len(rows), {name: Rows(prepared.examples.arrays[name], rows) for name in pictures})
