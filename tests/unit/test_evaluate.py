@@ -104,6 +104,65 @@ def test_wilson_is_honest_where_everything_is_right() -> None:
     assert result.scores["accuracy"].low < 0.95 < result.scores["accuracy"].high == 1.0
 
 
+@pytest.mark.parametrize("rows", [6, 20, 200])
+def test_tangos_interval_where_it_has_a_closed_form(rows: int) -> None:
+    square = intervals.normal_quantile(0.975) ** 2
+    half = square / (rows + square)
+    assert intervals.tango(0, 0, rows) == pytest.approx((-half, half))
+    assert intervals.tango(rows, 0, rows) == pytest.approx((1 - 2 * half, 1))
+    assert intervals.tango(0, rows, rows) == pytest.approx((-1, 2 * half - 1))
+
+
+def test_tangos_interval_excludes_zero_where_mcnemars_test_does() -> None:
+    for first in range(13):
+        for second in range(13 - first):
+            low, high = intervals.tango(first, second, 40)
+            assert low <= (first - second) / 40 <= high
+            apart = (first - second) ** 2 > intervals.normal_quantile(0.975) ** 2 * (first + second)
+            assert (low > 0 or high < 0) == apart
+
+
+@pytest.mark.parametrize("rows", [20, 50, 200])
+@pytest.mark.parametrize(("first", "second"), [(1.0, 1.0), (2.0, 2.0), (4.0, 0.5), (4.0, 0.0), (6.0, 0.5)])
+def test_tools_that_differ_in_few_rows_are_told_apart_as_often_as_is_said(
+    rows: int, first: float, second: float
+) -> None:
+    """Exact, over all that can be drawn: `first` and `second` rows are expected that only one tool has right."""
+    truth, most = (first - second) / rows, 20
+    held = 0.0
+    for only_first in range(most + 1):
+        for only_second in range(most + 1 - only_first):
+            counts = [only_first, only_second, rows - only_first - only_second]
+            low, high = intervals.tango(only_first, only_second, rows)
+            held += multinomial(counts, [first / rows, second / rows, 1 - (first + second) / rows]) * (
+                low <= truth <= high
+            )
+    assert 0.93 <= held <= 0.995
+
+
+def multinomial(counts: list[int], chances: list[float]) -> float:
+    ways = math.factorial(sum(counts)) / math.prod(math.factorial(count) for count in counts)
+    return ways * math.prod(chance**count for chance, count in zip(chances, counts, strict=True))
+
+
+def test_the_bootstrap_calls_few_rows_certain_and_the_verdict_does_not() -> None:
+    """Of 200 rows the tools differ in three, all for the network: the sign test says one case in four."""
+    rows = 200
+    target = np.arange(rows) % 2
+    output = np.where(np.eye(2)[target] > 0, 1.0, -1.0).astype(np.float32)
+    other = output.copy()
+    other[:3] *= -1
+    drawn = intervals.bootstrap_scores(
+        {"": two_classes().scorer(output, target), "other": two_classes().scorer(other, target)}, rows
+    )
+    low, _ = intervals.percentile(0.015, drawn[""]["accuracy"] - drawn["other"]["accuracy"])
+    result = assess(two_classes(), output, target, [BaselineAnswers("a linear model", other, 1.0)], seconds=9)
+    difference = result.baselines[0].difference
+    assert difference is not None
+    assert difference.low < 0 <= low
+    assert result.verdict_kind == "even"
+
+
 def test_reliability_bins_and_their_error() -> None:
     confidence = np.array([0.95] * 10 + [0.55] * 10)
     right = np.array([True] * 9 + [False] + [True] * 3 + [False] * 7)

@@ -17,7 +17,7 @@ from lamina.evaluate.scores import better_by, digits, interval
 from lamina.evaluate.slices import Inputs
 from lamina.evaluate.slices import slices as subgroup_scores
 from lamina.evaluate.verdict import verdict
-from lamina.tasks import Described, Score, Task, classify, regress, tag
+from lamina.tasks import Counted, Described, Score, Task, classify, regress, right_rows, tag
 
 Array = np.ndarray[Any, Any]
 Show = Callable[[int], tuple[str, Mapping[str, Mapping[str, str]]]]
@@ -68,7 +68,12 @@ def assess(
             figures[item.name],
             item.seconds,
             better_by(
-                primary, plain[""][primary], plain[item.name][primary], drawn[""][primary], drawn[item.name][primary]
+                primary,
+                plain[""][primary],
+                plain[item.name][primary],
+                drawn[""][primary],
+                drawn[item.name][primary],
+                right_rows((tasks[""], outputs[""]), (tasks[item.name], outputs[item.name]), target),
             ),
             item.note,
         )
@@ -187,11 +192,7 @@ def _mistakes(
 
 
 def _wrong(task: Task, output: Array, target: Array) -> Array:
-    if isinstance(task, classify.Task):
-        return np.asarray(task.answers(output) != target)
-    if isinstance(task, tag.Task):
-        return np.asarray((task.answers(output) != (np.asarray(target) > 0.5)).any(axis=1))
-    return np.ones(len(target), dtype=bool)
+    return ~task.right(output, target) if isinstance(task, Counted) else np.ones(len(target), dtype=bool)
 
 
 def _truth(task: Task, target: Array) -> str:

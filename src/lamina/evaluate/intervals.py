@@ -1,4 +1,4 @@
-"""How sure is a figure? Bootstrap intervals, plain and paired (Efron 1979), and Wilson's for shares."""
+"""How sure is a figure? Bootstrap intervals, plain and paired (Efron 1979); of shares, Wilson's and Tango's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ WORK = 10_000_000
 """Rows times replicates drawn at most; beyond, replicates are saved, down to FEWEST."""
 FEWEST = 200
 BLOCK = 500_000
+HALVINGS = 40
 
 
 def replicates(rows: int, wanted: int = 1000) -> int:
@@ -71,6 +72,40 @@ def wilson(share: float, rows: int, level: float = LEVEL) -> tuple[float, float]
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
+
+
+def tango(only_first: int, only_second: int, rows: int, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of the difference between two shares of the same `rows`: Tango's score interval (1998).
+
+    Two tools that differ in few rows are compared by those rows alone, and the bootstrap, which can draw no row that
+    was not there, calls a handful of them certain. This interval excludes 0 just where McNemar's test (1947) does.
+
+    Args:
+        only_first, only_second: rows that only the first, only the second has right.
+    """
+    if not rows:
+        return math.nan, math.nan
+    z = normal_quantile((1 + level) / 2)
+    apart = only_first - only_second
+
+    def inside(difference: float) -> bool:
+        """Is the difference that is seen one that the true one would bring?"""
+        linear = (2 * rows - apart) * difference - only_first - only_second
+        constant = -only_second * difference * (1 - difference)
+        # The share of rows that only the second has right, by maximum likelihood under this difference.
+        share = (math.sqrt(max(0.0, linear**2 - 8 * rows * constant)) - linear) / (4 * rows)
+        variance = rows * (2 * share + difference * (1 - difference))
+        return (apart - rows * difference) ** 2 <= z * z * variance
+
+    return _edge(inside, apart / rows, -1.0), _edge(inside, apart / rows, 1.0)
+
+
+def _edge(inside: Callable[[float], bool], kept: float, beyond: float) -> float:
+    """Where an interval that holds `kept` ends on the way to `beyond`, by halving."""
+    for _ in range(HALVINGS):
+        middle = (kept + beyond) / 2
+        kept, beyond = (middle, beyond) if inside(middle) else (kept, middle)
+    return kept
 
 
 def normal_quantile(probability: float) -> float:

@@ -19,7 +19,7 @@ from lamina.errors import InputError
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its bootstrap interval."""
+    """A figure with its interval."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class BaselineResult:
         scores: as the target's scores, by name.
         seconds: time to fit and answer.
         difference: primary score of the network minus the baseline's (positive: the network is better,
-            whatever the score's direction), with its paired bootstrap interval on the same test rows.
+            whatever the score's direction), with its paired interval on the same test rows.
         note: what was simplified to save time, e.g. "fitted on 20,000 of 337,000 rows", or "".
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.evaluate.intervals import percentile, wilson
+from lamina.evaluate.intervals import percentile, tango, wilson
 from lamina.evaluate.results import Interval
 from lamina.tasks import Score
 
@@ -68,7 +68,7 @@ TITLES: Mapping[str, str] = {
     "pinball": "scaled pinball loss",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
-"""Shares of rows that are right or wrong: Wilson's interval holds for them."""
+"""Shares of rows that are right or wrong (`tasks.Counted`), with Wilson's interval; differences, with Tango's."""
 RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms", "taken"))
 """Shares of rows that methods without answers are judged by."""
 ERRORS = frozenset(("word_error", "character_error"))
@@ -99,21 +99,27 @@ def title(score: str) -> str:
 
 
 def interval(name: str, score: Score, drawn: Array, rows: int) -> Interval:
-    """A score with the interval of its bootstrap replicates.
-
-    A share of right rows without any spread (all right, all wrong) gets Wilson's interval instead.
-    """
-    low, high = percentile(score.value, drawn)
-    if name in COUNTED and low == high:
-        low, high = wilson(score.value, rows)
+    """A score with its interval: of a share of right rows Wilson's, else that of its bootstrap replicates."""
+    low, high = wilson(score.value, rows) if name in COUNTED else percentile(score.value, drawn)
     return Interval(score.value, low, high, score.higher_is_better, score.unit)
 
 
-def better_by(name: str, score: Score, other: Score, drawn: Array, other_drawn: Array) -> Interval:
-    """How much better `score` is than `other` on the same rows: positive is better, whatever the direction."""
+def better_by(
+    name: str, score: Score, other: Score, drawn: Array, other_drawn: Array, right: tuple[Array, Array] | None = None
+) -> Interval:
+    """How much better `score` is than `other` on the same rows: positive is better, whatever the direction.
+
+    Args:
+        drawn, other_drawn: bootstrap replicates on the same resampled rows.
+        right: of a task that counts right rows (`tasks.Counted`), which rows each has right, bool [row].
+    """
     sign = 1.0 if score.higher_is_better else -1.0
     value = sign * (score.value - other.value)
-    low, high = percentile(value, sign * (drawn - other_drawn))
+    if name in COUNTED and right:
+        first, second = right
+        low, high = tango(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
+    else:
+        low, high = percentile(value, sign * (drawn - other_drawn))
     return Interval(value, low, high, True, "" if name in POINTS else score.unit)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 
 from lamina.data.examples import at
 from lamina.data.schema import Field, Values
-from lamina.evaluate.intervals import percentile, resampled
-from lamina.evaluate.results import Interval, Slice
+from lamina.evaluate.intervals import resampled
+from lamina.evaluate.results import Slice
+from lamina.evaluate.scores import interval
 from lamina.modalities._canonical import canonical, column
 from lamina.modalities._number_text import decimal_in
 from lamina.modalities.number import parse
@@ -77,9 +79,9 @@ def slices(task: Task, output: Array, target: Array, inputs: Inputs, seed: int =
     ):
         if not math.isfinite(gap):
             continue
-        low, high = percentile(own, np.concatenate(replicates))
-        figure = Interval(own, low, high, score.higher_is_better, score.unit)
-        found.append(Slice(name, label, int(member.sum()), figure, gap, stands_out))
+        rows = int(member.sum())
+        figure = interval(primary, replace(score, value=own), np.concatenate(replicates), rows)
+        found.append(Slice(name, label, rows, figure, gap, stands_out))
     worse = 1.0 if score.higher_is_better else -1.0
     return tuple(sorted(found, key=lambda item: (not item.notable, worse * item.gap, item.field, item.value)))
 

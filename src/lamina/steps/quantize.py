@@ -23,7 +23,7 @@ from lamina.narrate import Narrator
 from lamina.run import Run
 from lamina.steps.prepare import Prepared
 from lamina.steps.test import example_rows
-from lamina.tasks import Answering, LaidOut, Task
+from lamina.tasks import Answering, LaidOut, Task, right_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -203,7 +203,8 @@ def _compared(
             word: task.scorer(output, target, first) for word, output in zip(("before", "after"), outputs, strict=True)
         }
         drawn = bootstrap_scores(scorers, len(target))
-        gain = better_by(first, other, one, drawn["after"][first], drawn["before"][first])
+        right = right_rows((task, outputs[1]), (task, outputs[0]), target)
+        gain = better_by(first, other, one, drawn["after"][first], drawn["before"][first], right)
         found[name] = Compared(first, one.value, other.value, gain)
     return found
 

@@ -253,6 +253,23 @@ class Described(Protocol):
 
 
 @runtime_checkable
+class Counted(Protocol):
+    """A task whose answers are right or wrong; the share of right ones is its score "accuracy" or "exact_match"."""
+
+    def right(self, output: Array, target: Array) -> Array:
+        """bool [row]: which rows are answered rightly."""
+        ...
+
+
+def right_rows(one: tuple[Task, Array], other: tuple[Task, Array], target: Array) -> tuple[Array, Array] | None:
+    """Which rows each of two tools has right, of their tasks and outputs; None where no answer is simply right."""
+    (task, output), (second, others) = one, other
+    if not isinstance(task, Counted) or not isinstance(second, Counted):
+        return None
+    return task.right(output, target), second.right(others, target)
+
+
+@runtime_checkable
 class Stated(Protocol):
     """A task whose answers need a word of explanation, to who trains the model and to who uses it."""
 

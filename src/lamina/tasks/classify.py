@@ -204,6 +204,10 @@ class Task:
             return np.where(chosen, self.positive, 1 - self.positive)
         return np.asarray(np.argmax(output, axis=1))
 
+    def right(self, output: Array, target: Array) -> Array:
+        """bool [row]: is the class answered the true one?"""
+        return np.asarray(self.answers(output) == target)
+
     def sets(self, output: Array) -> Values:
         """Conformal sets: object [row] of tuples of labels that hold the true one in 90% of cases.
 
@@ -239,7 +243,7 @@ class Task:
         classes = self.width
         count = class_counts(answer, target, classes)
         scores = {
-            "accuracy": mean_of(answer == target),
+            "accuracy": mean_of(self.right(output, target)),
             "balanced_accuracy": balanced_accuracy(count),
             "macro_f1": macro_f1(count),
             "mcc": matthews(count),

@@ -164,6 +164,10 @@ class Task:
         """bool [row, label]: the labels given."""
         return np.asarray(self.probabilities(output) >= self.threshold)
 
+    def right(self, output: Array, target: Array) -> Array:
+        """bool [row]: is exactly the true set of labels answered?"""
+        return np.asarray((self.answers(output) == (np.asarray(target) > 0.5)).all(axis=1))
+
     def decode(self, output: Array) -> dict[str, Values]:
         """{"": labels, in the form of the training data, ".p": probability of exactly these, were labels
         independent, ".p.LABEL": probability of each}."""
@@ -182,7 +186,7 @@ class Task:
         scores = {
             "micro_f1": label_f1(given, wanted, "micro"),
             "macro_f1": label_f1(given, wanted, "macro"),
-            "exact_match": mean_of((given == wanted).all(axis=1)),
+            "exact_match": mean_of(self.right(output, target)),
             "mean_ap": mean_average_precision(np.asarray(output), wanted),
             "log_loss": mean_of(self.row_losses(output, target)),
         }

@@ -280,6 +280,10 @@ class Task:
             start += len(word) + 1
         return found
 
+    def right(self, output: Array, target: Array) -> Array:
+        """bool [row]: is the text without any error?"""
+        return np.asarray(self.truths(target) == self.answers(output), dtype=bool)
+
     def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
         """The scores, or `only` one, as a function of how often each row counts; the primary one comes first.
 
@@ -290,7 +294,7 @@ class Task:
         scores = {
             "word_error": ratio_of(edit_distances(words, said), np.array([len(row) for row in words])),
             "character_error": ratio_of(edit_distances(truths, answers), np.array([len(row) for row in truths])),
-            "exact_match": mean_of(np.array([one == other for one, other in zip(truths, answers, strict=True)])),
+            "exact_match": mean_of(self.right(output, target)),
         }
         return together(scores, self.primary, only)
 
