@@ -14,6 +14,7 @@ from lamina import registry
 from lamina.data import encoding
 from lamina.data.audit import AuditFinding, audit
 from lamina.data.examples import Examples, cache_folder, trim_cache
+from lamina.data.findings import places
 from lamina.data.schema import Field, Json, Schema, Values
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
@@ -319,7 +320,9 @@ def _finish(
     parts, dropped = _without_errors(parts, examples, table, plan)
     if dropped:
         narrator.say(f"{len(dropped):,} rows are left out; the report lists them with their reasons")
-    return Prepared(table, schema, parts, encoders, tasks, examples, findings, dropped, _weights(table, schema))
+    return Prepared(
+        table, schema, parts, encoders, tasks, examples, findings, dropped, _weights(table, schema, parts.train)
+    )
 
 
 def _without_errors(
@@ -346,8 +349,8 @@ def _without_errors(
     return kept, tuple(sorted(dropped))
 
 
-def _weights(table: Table, schema: Schema) -> Array | None:
-    """float32 [row] from the column with role "weight", or None."""
+def _weights(table: Table, schema: Schema, train: Array) -> Array | None:
+    """float32 [row] from the column with role "weight", 0 where a row that is not for training has none; or None."""
     fields = schema.with_role("weight")
     if not fields:
         return None
@@ -364,10 +367,19 @@ def _weights(table: Table, schema: Schema) -> Array | None:
                 fix=f"Correct it, or leave it out with --set schema.{name}.role=ignore",
             )
         parts.append(numbers)
-    weight = np.nan_to_num(np.concatenate(parts)).astype(np.float32)
+    weight = np.concatenate(parts).astype(np.float32)
+    missing = train[np.isnan(weight[train])]
+    if len(missing):
+        raise InputError(
+            f"The weight {name!r} is missing in {len(missing):,} of {len(train):,} training rows.",
+            where=f"column {name}, {'; '.join(places(table, missing[:3]))}",
+            fix="Write 1 for a usual row and 0 for one that shall not be learned from, "
+            f"or leave the weights out with --set schema.{name}.role=ignore",
+        )
+    weight = np.nan_to_num(weight)
     negative = np.flatnonzero(weight < 0)
-    if len(negative) or not weight.any():
-        what = f"is negative in {len(negative):,} rows" if len(negative) else "is zero in every row"
+    if len(negative) or not weight[train].any():
+        what = f"is negative in {len(negative):,} rows" if len(negative) else "is zero in every training row"
         raise InputError(
             f"The weight {name!r} {what}.",
             where=f"column {name}" + (f", first in {table.place(int(negative[0]))}" if len(negative) else ""),
