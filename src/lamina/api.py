@@ -256,7 +256,7 @@ def quantize(
         folder: the run folder.
         kinds: "int8" (weights and sums in 8 bits), "fp16" (weights kept in 16 bits); both by default.
         most_loss: how much worse the first score may be on the validation rows: of a share that many hundred points,
-            of any other score that share. A variant that loses more is not sealed.
+            of any other score that share. A variant that loses more, or whose loss cannot be measured, is not sealed.
         data, test: the data again, where it was a data frame or has been moved.
 
     Returns:

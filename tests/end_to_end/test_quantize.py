@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from fixtures import credit
 import lamina
 from lamina.cli import main
 from lamina.steps import quantize as steps
+from lamina.tasks import Score, classify
 
 SET = {"network.name": "mlp", "network.width": 96, "training.epochs": 2, "training.threads": 1}
 
@@ -52,6 +55,30 @@ def test_what_loses_too_much_is_not_sealed(run: Path, capsys: pytest.CaptureFixt
     (run / "model-fp16.lamina").unlink(missing_ok=True)
     assert main(["quantize", str(run), "--kind", "fp16", "--most-loss", "-1"]) == 2
     assert "not sealed: Status" in capsys.readouterr().err
+    assert not (run / "model-fp16.lamina").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([math.nan], "is not defined on the validation rows"),
+        ([0.8, math.nan], "would no longer be defined"),
+    ],
+    ids=["before", "after"],
+)
+def test_what_cannot_be_measured_is_not_sealed(
+    run: Path, values: list[float], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the AUC of validation rows of one class, or the score of outputs beyond 16 bits."""
+    (run / "model-fp16.lamina").unlink(missing_ok=True)
+    given = itertools.cycle(values)
+
+    def scores(*_: object) -> dict[str, Score]:
+        return {"accuracy": Score(next(given), True)}
+
+    monkeypatch.setattr(classify.Task, "scores", scores)
+    assert main(["quantize", str(run), "--kind", "fp16"]) == 2
+    assert said in capsys.readouterr().err
     assert not (run / "model-fp16.lamina").exists()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from lamina.data.examples import at, blocks, known_targets, room
 from lamina.errors import InputError, nearest
 from lamina.evaluate.intervals import bootstrap_scores
-from lamina.evaluate.results import Interval
+from lamina.evaluate.results import Interval, to_json
 from lamina.evaluate.scores import POINTS, amount, better_by, title
 from lamina.model import golden
 from lamina.model import quantize as graphs
@@ -132,14 +133,9 @@ def _variant(
     model = Model(sealed)
     after = {part: _outputs(model, prepared, rows) for part, rows in _judged(prepared).items()}
     judged = _compared(prepared, full.labelled, "validation", before, after)
-    for name, compared in judged.items():
-        if -compared.gain.value > (most_loss if compared.score in POINTS else most_loss * abs(compared.before)):
-            unit = compared.gain.unit
-            return Variant(
-                kind,
-                refused=f"{name}: {title(compared.score)} on the validation rows would be worse by "
-                f"{amount(compared.score, -compared.gain.value, unit)}",
-            )
+    for name in full.labelled:
+        if lost := _lost(judged.get(name), most_loss):
+            return Variant(kind, refused=f"{name}: {lost}")
     scores = _compared(prepared, full.labelled, "test", before, after)
     path = run.model.with_name(f"{run.model.stem}-{kind}{run.model.suffix}")
     variant = Variant(
@@ -151,9 +147,23 @@ def _variant(
         scores=scores,
     )
     limits = [*full.card.get("limits", []), *(_limit(kind, name, item) for name, item in scores.items())]
-    card = {**full.card, "variant": {**asdict(variant), "path": path.name}, "limits": limits}
+    card = {**full.card, "variant": {**to_json(variant), "path": path.name}, "limits": limits}
     written = write(path, golden.sealed_with(replace(sealed, card=card), *example_rows(prepared)))
     return replace(variant, bytes=written, size=written / size)
+
+
+def _lost(compared: Compared | None, most_loss: float) -> str:
+    """Why a target's score on the validation rows speaks against a variant; "" if it does not."""
+    if compared is None:
+        return "no validation row has its answer, so what would be lost cannot be measured"
+    score, gain = title(compared.score), compared.gain
+    if not math.isfinite(compared.before):
+        return f"{score} is not defined on the validation rows, so what would be lost cannot be measured"
+    if not math.isfinite(compared.after):
+        return f"{score} on the validation rows would no longer be defined"
+    if -gain.value > (most_loss if compared.score in POINTS else most_loss * abs(compared.before)):
+        return f"{score} on the validation rows would be worse by {amount(compared.score, -gain.value, gain.unit)}"
+    return ""
 
 
 def _judged(prepared: Prepared) -> dict[str, Array]:
@@ -197,8 +207,9 @@ def _compared(
         if not len(known):
             continue
         target, outputs = at(target, known), [at(side[part][name], known) for side in (before, after)]
-        first = next(iter(task.scores(outputs[0], target)))
-        one, other = (task.scores(output, target)[first] for output in outputs)
+        scores = [task.scores(output, target) for output in outputs]
+        first = next(iter(scores[0]))
+        one, other = (each[first] for each in scores)
         scorers = {
             word: task.scorer(output, target, first) for word, output in zip(("before", "after"), outputs, strict=True)
         }
@@ -260,6 +271,8 @@ def _limit(kind: str, name: str, item: Compared) -> str:
 def _change(item: Compared) -> str:
     """ "accuracy 0.2 points worse on the test rows (95% interval -0.5 to 0.1 points)"."""
     gain, score = item.gain, item.score
+    if not math.isfinite(gain.value):
+        return f"{title(score)} is not defined on the test rows"
     size = amount(score, abs(gain.value), gain.unit)
     way = f"{size} {'worse' if gain.value < 0 else 'better'}"
     if abs(gain.value) <= ALIKE * abs(item.before):
