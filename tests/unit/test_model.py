@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import objects, seal, table, table_model
+from small_models import forecasting_model, objects, seal, table, table_model
 
 from lamina.errors import InputError
 from lamina.evaluate.results import Interval, TargetResult
@@ -305,6 +306,54 @@ def test_a_changed_network_is_seen_by_its_golden_answers() -> None:
     changed = Sealed(**{**vars(sealed), "golden": {**sealed.golden, "answers": answers}})
     checked = load(format.to_bytes(changed)).check_golden()
     assert (checked["sound"], checked["agree"], checked["differences"][0]["column"]) == (False, 7, "price")
+
+
+def with_answers(sealed: Sealed, change: Any) -> Model:
+    """The same model with all golden numbers changed."""
+    answers = [
+        {name: change(value) if isinstance(value, float) else value for name, value in row.items()}
+        for row in sealed.golden["answers"]
+    ]
+    return load(format.to_bytes(replace(sealed, golden={**sealed.golden, "answers": answers})), threads=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "transform", "wrong"),
+    [
+        (lambda age: 1e-6 * age, "none", lambda value: value + 1e-6),
+        (lambda age: 300 + 1e-3 * age, "none", lambda value: value + 1e-3),
+        (lambda age: np.exp(0.1 * age) * 1e-9, "log", lambda value: value * 1.01),
+    ],
+    ids=["tiny", "far from zero", "logarithm"],
+)
+def test_golden_numbers_are_compared_in_units_of_their_spread(values: Any, transform: str, wrong: Any) -> None:
+    chunk = table()
+    age = np.array(chunk["age"], np.float64)
+    chunk["price"] = objects([f"{value!r}" for value in values(age).tolist()])
+    sealed, _ = seal(chunk, {"age": "number"}, {"price": "regress"})
+    assert sealed.tasks["price"]["state"]["transform"] == transform
+    sealed = golden.sealed_with(sealed, {"age": chunk["age"][:8]})
+    spread = sealed.tasks["price"]["state"]["spread"]
+    rounding = {"none": lambda value: value + 1e-4 * spread, "log": lambda value: value * (1 + 1e-4 * spread)}
+    assert with_answers(sealed, rounding[transform]).check_golden()["agree"] == 8
+    assert with_answers(sealed, wrong).check_golden()["agree"] == 0
+
+
+def test_golden_forecasts_are_compared_in_units_of_their_spread() -> None:
+    sealed = forecasting_model()
+    days = [f"2024-01-{day:02}" for day in range(1, 9)]
+    row = {
+        "day": days,
+        "sold": [*(1e6 + day for day in range(6)), None, None],
+        "shop": ["a"] * 8,
+        "promo": [0] * 8,
+        "rain": [0] * 8,
+    }
+    sealed = golden.sealed_with(sealed, {"window": objects([json.dumps(row)])})
+    (answer,) = sealed.golden["answers"]
+    assert load(format.to_bytes(sealed), threads=1).check_golden()["agree"] == 1
+    answer["sold"][0] += 100
+    assert load(format.to_bytes(sealed), threads=1).check_golden()["agree"] == 0
 
 
 def test_the_card_says_what_matters_first_hand() -> None:

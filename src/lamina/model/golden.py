@@ -19,7 +19,7 @@ import numpy as np
 
 from lamina.data.schema import Chunk, Json, Values
 from lamina.model.graph import damaged
-from lamina.tasks import LaidOut
+from lamina.tasks import LaidOut, Measured
 
 if TYPE_CHECKING:
     from lamina.model.format import Sealed
@@ -83,7 +83,7 @@ def check(model: Model) -> dict[str, Json]:
         raise damaged("The golden answers are not as many as the examples.", model.where)
     differences = []
     for number, (answer, wanted) in enumerate(zip(model.predict(rows), expected, strict=True)):
-        wrong = _difference(answer, wanted)
+        wrong = _difference(answer, wanted, _units(model, answer))
         if wrong:
             differences.append({"row": number, **wrong})
     return {
@@ -103,22 +103,37 @@ def first_answer(model: Model) -> dict[str, Json]:
     return {"input": {name: _brief(value) for name, value in rows[0].items()}, "answer": answer}
 
 
-def _difference(answer: Mapping[str, Any], wanted: Json) -> dict[str, Json]:
+def _units(model: Model, answer: Mapping[str, Any]) -> dict[str, float]:
+    """By column, what its numbers' differences are measured by: a millionth is much where all are as small."""
+    units = {}
+    for name, task in model.tasks.items():
+        if isinstance(task, Measured) and answer.get(name) is not None:
+            suffixes = task.decode(np.zeros((1, task.width), np.float32))
+            spreads = task.spreads({suffix: answer[name + suffix] for suffix in suffixes})
+            units.update({name + suffix: spread for suffix, spread in spreads.items()})
+    return units
+
+
+def _difference(answer: Mapping[str, Any], wanted: Json, units: Mapping[str, float]) -> dict[str, Json]:
     if not isinstance(wanted, Mapping):
         return {"column": "", "expected": str(wanted), "answered": ""}
     for name, value in wanted.items():
         found = answer.get(name)
-        if not _agree(found, value):
+        if not _agree(found, value, units.get(name)):
             return {"column": name, "expected": value, "answered": found}
     return {}
 
 
-def _agree(found: Json, wanted: Json) -> bool:
+def _agree(found: Json, wanted: Json, unit: float | None = None) -> bool:
+    """Are two answers the same, numbers within `TOLERANCE` units? Without a unit: of 1, or of their size."""
     if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(_agree, found, wanted))
+        pairs = zip(found, wanted, strict=False)
+        return len(found) == len(wanted) and all(_agree(one, other, unit) for one, other in pairs)
     if isinstance(wanted, Mapping) and "array" in wanted:
         return isinstance(found, np.ndarray) and _alike(found, _unpacked(wanted))
     if isinstance(found, float) and isinstance(wanted, float):
+        if unit is not None:
+            return abs(found - wanted) <= TOLERANCE * unit
         return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return bool(found == wanted)
 

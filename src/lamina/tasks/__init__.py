@@ -321,6 +321,15 @@ class Comparable(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """A task whose answers are numbers of any size: only it knows whether a difference between two is a large one."""
+
+    def spreads(self, answer: Mapping[str, Json]) -> Mapping[str, float]:
+        """What differences of one row's answer are measured by, in the target's unit; both by column suffix."""
+        ...
+
+
+@runtime_checkable
 class Writing(Protocol):
     """A task whose answer is written token by token, on the graphs of `lamina.model.writer`.
 

@@ -147,6 +147,11 @@ class Task:
         unit = np.where(unit > 0, unit, 1.0)
         return agreement(one / unit, other / unit, np.ones(len(one), bool))
 
+    def spreads(self, answer: Mapping[str, Json]) -> dict[str, float]:
+        """How far the quantiles of one series are apart, as in `agreement`."""
+        numbers = np.concatenate([np.asarray(part, np.float64) for part in answer.values()])
+        return dict.fromkeys(answer, float(np.ptp(numbers) + SETTLED * np.abs(numbers).max()))
+
     def state(self) -> dict[str, Json]:
         return {**asdict(self), "stretch": list(self.stretch)}
 

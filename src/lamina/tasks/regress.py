@@ -206,6 +206,11 @@ class Task:
         low, high = self.intervals(output)
         return {"": self.answers(output), ".low": low, ".high": high}
 
+    def spreads(self, answer: Mapping[str, Json]) -> dict[str, float]:
+        """The spread of the training part; where that is of logarithms, what it makes of each number."""
+        sizes = {suffix: abs(value) if self.transform == "log" else 1.0 for suffix, value in answer.items()}
+        return {suffix: self.spread * size for suffix, size in sizes.items()}
+
     def scorer(self, output: Array, target: Array, only: str = "") -> Scorer:
         """The scores, or `only` one, as a function of how often each row counts; the primary one comes first."""
         answer, truth = self.answers(output), self.original(target)
