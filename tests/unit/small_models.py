@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lamina import registry
 from lamina.data.schema import Field, Values
 from lamina.modalities import Encoder, _tracks
+from lamina.modalities._covariate import Covariate
 from lamina.modalities._grid import Clock, Grid
 from lamina.modalities.time import DAY
-from lamina.modalities.window import Covariate
 from lamina.modalities.window import Encoder as Window
 from lamina.model.export import export
 from lamina.model.format import Sealed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.metrics import mean_pinball_loss
 from lamina.errors import InputError
 from lamina.evaluate.forecasts import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
 from lamina.evaluate.judged import compared
+from lamina.modalities.window import Encoder
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.steps.forecast import choose, simple, smoothing, trees, understand
@@ -158,6 +160,25 @@ def test_columns_are_recognised_by_what_they_do() -> None:
     assert {field.name: field.role for field in fields}["sold"] == "target"
     _, told = recognise(MemoryTable(long()), "sold", {"horizon": 3, "known": ["promo"]})  # type: ignore[arg-type]
     assert (told["known"], told["past"]) == (["promo"], [])
+
+
+def test_numbers_of_every_column_may_have_decimal_commas_and_units() -> None:
+    columns = long() | {"price": [f"{1 + row % 7 / 8}" for row in range(2 * STEPS)]}
+    written = {
+        **columns,
+        "sold": [str(value).replace(".", ",") for value in columns["sold"]],
+        "price": [f"{value.replace('.', ',')} €" for value in columns["price"]],
+    }
+    fields, options = recognise(MemoryTable(written), "sold", {"horizon": 5})  # type: ignore[arg-type]
+    assert {field.name: field.modality for field in fields}["price"] == "number"
+    assert "price" in options["past"]
+    one, other = panel_of(columns), panel_of(written)
+    np.testing.assert_array_equal(one.tracks.target, other.tracks.target)
+    np.testing.assert_array_equal(one.tracks.covariates, other.tracks.covariates)
+    state = json.loads(json.dumps(other.encoder.state()))
+    assert Encoder.restore(state) == other.encoder
+    with pytest.raises(ValueError, match="decimal sign"):
+        Encoder.restore({**state, "decimal": ";"})
 
 
 def test_series_are_told_apart_by_all_rows_however_these_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,10 @@ from lamina.data.schema import Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._canonical import canonical, column, object_array
+from lamina.modalities._covariate import UNREADABLE, Covariate
 from lamina.modalities._grid import OFF, WAVES, Clock, Grid, grid_of
 from lamina.modalities._instant import day_first_of
-from lamina.modalities._number_text import read_numbers
+from lamina.modalities._number_text import decimal_of, read_numbers
 from lamina.modalities._options import positive, read_options
 from lamina.modalities._tracks import (
     CENTER,
@@ -42,73 +43,16 @@ Array = np.ndarray[Any, Any]
 RawTable = Mapping[str, Values]
 """Raw values by column, all of one length."""
 
-MOST_LEVELS = 32
 MANY_MISSING = 1000
 _ZONE = re.compile(r":\d{2}.*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\s*\([A-Z]+\))?$|\d{6}Z$", re.IGNORECASE)
 FEWEST_DIGITS = 13
 """So many different numbers must be dates for all to be: a plain count may well run from 202401 to 202412."""
-UNREADABLE = 0.01
-"""A column of numbers may hold such a share of other texts."""
 LONGEST = 16_384
 MOST_STEPS = 20
 """A series may span so many steps for each of its rows, beyond a thousand: one wrong date must not fill the memory."""
-WIDEST = 10.0
 DEFAULTS: Mapping[str, Json] = {
     "time": "", "target": "", "group": "", "known": [], "past": [], "horizon": 1, "length": 0, "center": "mean",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Covariate:
-    """A column besides the target: a number, or a category with some levels.
-
-    Attributes:
-        known: in advance, for the steps to come.
-        levels: of a category; a number has none.
-        mean, spread: of a number, in the training part.
-    """
-
-    name: str
-    known: bool
-    levels: tuple[str, ...] = ()
-    mean: float = 0.0
-    spread: float = 1.0
-
-    @property
-    def columns(self) -> int:
-        return max(len(self.levels), 1)
-
-    def read(self, values: Values) -> Array:
-        """float32 [row, column], NaN where a value is missing or unreadable; an unknown level is all zeros."""
-        if not self.levels:
-            numbers, _ = read_numbers(values)
-            return np.clip((numbers - self.mean) / self.spread, -WIDEST, WIDEST)[:, None].astype(np.float32)
-        texts = canonical(values)
-        places = {level: place for place, level in enumerate(self.levels)}
-        found = np.zeros((len(texts), len(self.levels)), np.float32)
-        for row, text in enumerate(texts.tolist()):
-            if text is None:
-                found[row] = np.nan
-            elif text in places:
-                found[row, places[text]] = 1.0
-        return found
-
-    def values(self, array: Array) -> list[Any]:
-        """The inverse of `read`, for values that are there."""
-        if not self.levels:
-            return [float(value) * self.spread + self.mean for value in array[:, 0]]
-        return [self.levels[int(row.argmax())] if row.any() else "other" for row in array]
-
-    @classmethod
-    def fit(cls, name: str, known: bool, values: Values) -> Self | None:
-        """What training values say; None where they say nothing: one value only, or too many levels."""
-        texts = [text for text in canonical(values).tolist() if text is not None]
-        numbers, errors = read_numbers(values)
-        if len(errors) <= UNREADABLE * len(values) and len(np.unique(numbers[np.isfinite(numbers)])) > 1:
-            mean, spread = float(np.nanmean(numbers)), float(np.nanstd(numbers))
-            return cls(name, known, (), mean, spread or 1.0)
-        levels = tuple(sorted(set(texts)))
-        return cls(name, known, levels) if 2 <= len(levels) <= MOST_LEVELS else None
 
 
 @dataclass(frozen=True)
@@ -240,6 +184,8 @@ class Encoder:
     horizon: int
     center: Center
     filled: int
+    decimal: str = "."
+    """How the training part writes numbers of the target."""
 
     @property
     def feature(self) -> Feature:
@@ -304,12 +250,13 @@ class Encoder:
             time, target, str(chosen["group"]), tuple(item for item in covariates if item is not None), clock, grid,
             grid.parts(int(np.ptp(every)), clock.dates), int(chosen["length"]) or longest, horizon,
             "last" if chosen["center"] == "last" else "mean", filled=max(horizon, 3),
+            decimal=decimal_of([_joined(tables, target)]),
         )  # fmt: skip
 
     def read(self, table: RawTable) -> Reading:
         """Put a table onto the grid; columns of covariates that it does not have are missing."""
         moments, problems = self.clock.read(table[self.time])
-        values, wrong = read_numbers(table[self.target])
+        values, wrong = read_numbers(table[self.target], self.decimal)
         unreadable = {row: f"{self.target}: {reason}" for row, reason in wrong.items()}
         unreadable |= {row: f"{self.time}: {reason}" for row, reason in problems.items()}
         steps, off = self.grid.steps(moments)
@@ -436,7 +383,7 @@ class Encoder:
         return {
             "time": self.time, "target": self.target, "group": self.group, "covariates": covariates,
             "clock": asdict(self.clock), "grid": self.grid.state(), "parts": list(self.parts), "length": self.length,
-            "horizon": self.horizon, "center": self.center, "filled": self.filled,
+            "horizon": self.horizon, "center": self.center, "filled": self.filled, "decimal": self.decimal,
         }  # fmt: skip
 
     @classmethod
@@ -452,9 +399,12 @@ class Encoder:
             raise ValueError(f"windows of {length} and {horizon} steps from their {center}")
         if not set(parts) <= {"clock", "weekday", "season"}:
             raise ValueError(f"a calendar of {parts}")
+        decimal = state.get("decimal", ".")
+        if not {decimal, *(item.decimal for item in covariates)} <= {".", ","}:
+            raise ValueError(f"the decimal sign {decimal!r}")
         return cls(
             str(state["time"]), str(state["target"]), str(state["group"]), covariates, clock,
-            Grid.restore(state["grid"]), parts, length, horizon, center, int(state["filled"]),
+            Grid.restore(state["grid"]), parts, length, horizon, center, int(state["filled"]), decimal,
         )  # fmt: skip
 
 
@@ -492,5 +442,5 @@ def _grows(tables: Sequence[RawTable], name: str) -> bool:
 
 
 def _numeric(values: Values) -> bool:
-    numbers, errors = read_numbers(values)
+    numbers, errors = read_numbers(values, decimal_of([values]))
     return not errors and bool(np.isfinite(numbers).any())

@@ -14,7 +14,7 @@ from lamina.data.tables import Table
 from lamina.errors import InputError
 from lamina.modalities._canonical import canonical, object_array
 from lamina.modalities._grid import Grid, grid_of
-from lamina.modalities._number_text import read_numbers
+from lamina.modalities._number_text import decimal_of, read_numbers
 from lamina.modalities._tracks import Tracks
 from lamina.modalities.window import Encoder, Reading, clock_of
 from lamina.plan import Plan
@@ -42,6 +42,8 @@ class Long:
         values: raw values of all of the table's rows by column.
         known: bool [row], of all of the table's rows: there is a number of the target.
         dropped: rows that belong to no series or have no readable stamp or number, with the reason.
+        dates: stamps are dates, not numbers.
+        decimal: "." or ",", as numbers of the target are written.
     """
 
     names: tuple[str, ...]
@@ -51,6 +53,7 @@ class Long:
     known: Array
     dropped: tuple[tuple[int, str], ...]
     dates: bool
+    decimal: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def read_long(table: Table, plan: Plan) -> Long:
     values = table.take(np.arange(len(table)), list(dict.fromkeys(columns)))
     moments, problems = clock_of(values[options["time"]]).read(values[options["time"]])
     dropped = {row: f"{options['time']}: {reason}" for row, reason in problems.items()}
-    numbers, wrong = read_numbers(values[target])
+    decimal = decimal_of([values[target]])
+    numbers, wrong = read_numbers(values[target], decimal)
     dropped |= {row: f"{target}: {reason}" for row, reason in wrong.items()}
     keys = canonical(values[options["group"]]) if options["group"] else object_array([""] * len(table))
     dropped |= dict.fromkeys(np.flatnonzero(keys == None).tolist(), f"{options['group']}: there is no value")  # noqa: E711
@@ -121,7 +125,7 @@ def read_long(table: Table, plan: Plan) -> Long:
     rows = tuple(np.split(order, ends[:-1]))
     dates = clock_of(values[options["time"]]).dates
     listed = tuple(sorted(dropped.items()))
-    return Long(tuple(names.tolist()), rows, moments, values, np.isfinite(numbers), listed, dates)
+    return Long(tuple(names.tolist()), rows, moments, values, np.isfinite(numbers), listed, dates, decimal)
 
 
 def panel(table: Table, boundary: int | None, plan: Plan) -> Panel:
@@ -232,7 +236,7 @@ def _too_short(steps: int, horizon: int) -> InputError:
 
 
 def _encoder(target: str, options: Mapping[str, Any], long: Long, grid: Grid, steps: Array, validation: int) -> Encoder:
-    """Fitted on the rows before the validation part; how stamps are written and spaced is read from all of them."""
+    """Fitted on the rows before the validation part; how moments and the target are written is read from all rows."""
     columns = [options["time"], target, *options["known"], *options["past"]]
     tables = []
     for rows in long.rows:
@@ -245,7 +249,8 @@ def _encoder(target: str, options: Mapping[str, Any], long: Long, grid: Grid, st
     }  # fmt: skip
     fitted = Encoder.fit(lambda: [object_array(tables)], wanted)
     span = validation - int(min(steps[rows].min() for rows in long.rows))
-    return replace(fitted, clock=clock_of(long.values[options["time"]]), grid=grid, parts=grid.parts(span, long.dates))
+    clock = clock_of(long.values[options["time"]])
+    return replace(fitted, clock=clock, grid=grid, parts=grid.parts(span, long.dates), decimal=long.decimal)
 
 
 def season_of(tracks: Tracks, periods: Sequence[int], end: int) -> int:

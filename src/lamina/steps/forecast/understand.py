@@ -13,8 +13,9 @@ from lamina.data.schema import Field, Json, Role, Values
 from lamina.data.tables import Table
 from lamina.errors import InputError, nearest
 from lamina.modalities._canonical import canonical
-from lamina.modalities._number_text import read_numbers
-from lamina.modalities.window import MOST_LEVELS, UNREADABLE, Covariate, clock_of
+from lamina.modalities._covariate import MOST_LEVELS, UNREADABLE, Covariate
+from lamina.modalities._number_text import decimal_of, read_numbers
+from lamina.modalities.window import clock_of
 from lamina.narrate import Narrator
 from lamina.plan import Plan, TaskPlan, as_toml
 from lamina.steps.request import Request
@@ -141,7 +142,7 @@ def recognise(
 
 
 def _check_target(target: str, values: Values) -> None:
-    numbers, errors = read_numbers(values)
+    numbers, errors = read_numbers(values, decimal_of([values]))
     if not np.isfinite(numbers).any() or len(errors) > max(UNREADABLE * len(values), 1):
         shown = next(iter(errors.values()), "all are missing")
         raise InputError(
@@ -233,7 +234,8 @@ def _field(name: str, values: Values, target: str, options: Mapping[str, Json]) 
     if name in roles and name:
         modality, role, reason = roles[name]
         return Field(name, modality, role, reason=reason)
-    kind = "number" if len(read_numbers(values)[1]) <= UNREADABLE * len(values) else "category"
+    errors = read_numbers(values, decimal_of([values]))[1]
+    kind = "number" if len(errors) <= UNREADABLE * len(values) else "category"
     reasons = {
         "known": "known in advance for the steps that are forecast: you said so",
         "past": "known up to now only; if it is known in advance: --set task.known=" + f"'[\"{name}\"]'",
