@@ -77,7 +77,7 @@ def pascal(root: Path) -> None:
 
 
 def darknet(root: Path) -> None:
-    """images/ and labels/ with the parts below, names in data.yaml; a picture without things has no file."""
+    """images/ and labels/ with the parts below, names in data.yaml; a picture without things has an empty file."""
     for name, things in THINGS.items():
         picture(root / "images" / PARTS[name] / f"{name}.png")
         lines = [
@@ -85,9 +85,8 @@ def darknet(root: Path) -> None:
             f"{wide / SIZE[0]:.6f} {high / SIZE[1]:.6f}\n"
             for label, x, y, wide, high in things
         ]
-        if lines:
-            (root / "labels" / PARTS[name]).mkdir(parents=True, exist_ok=True)
-            (root / "labels" / PARTS[name] / f"{name}.txt").write_text("".join(lines))
+        (root / "labels" / PARTS[name]).mkdir(parents=True, exist_ok=True)
+        (root / "labels" / PARTS[name] / f"{name}.txt").write_text("".join(lines))
     (root / "data.yaml").write_text("train: images/train\nnc: 2\nnames:\n  0: cat  # small\n  1: 'dog'\nval: x\n")
 
 
@@ -292,6 +291,45 @@ def test_a_file_without_its_picture_is_listed(tmp_path: Path) -> None:
     assert found_in(tmp_path / "yolo").unreadable == (
         ("labels/train/one.txt", "there is no picture of that name in images/"),
     )
+
+
+def test_a_yolo_picture_without_labels_is_empty_beside_others_that_have_some(tmp_path: Path) -> None:
+    darknet(tmp_path)
+    (tmp_path / "labels" / "train" / "two.txt").unlink()
+    found = found_in(tmp_path)
+    boxes = raw.read(rows(found)["two"]["boxes"])
+    assert isinstance(boxes, raw.Boxes)
+    assert not len(boxes.edges)
+    assert found.notes == ("1 pictures have no file of labels: they are taken for pictures without boxes.",)
+
+
+@pytest.mark.parametrize(("moved", "split"), [("test", False), ("valid", True)])
+def test_a_yolo_part_without_any_labels_is_left_out_and_not_called_empty(
+    moved: str, split: bool, tmp_path: Path
+) -> None:
+    """The labels of a test part are often withheld; a validation part then tests."""
+    darknet(tmp_path)
+    if moved == "valid":
+        for folder in ("images", "labels"):
+            (tmp_path / folder / "test").rename(tmp_path / folder / "valid")
+        picture(tmp_path / "images" / "test" / "four.png")
+    else:
+        (tmp_path / "labels" / "test" / "three.txt").unlink()
+    found = found_in(tmp_path)
+    by_name = rows(found)
+    assert [name for name, row in by_name.items() if row["boxes"] is None] == ["four" if split else "three"]
+    assert {row.get("split") for name, row in by_name.items() if name != "four"} == (
+        {"train", "test"} if split else {None}
+    )
+    assert "No picture of the test part has a file of labels" in found.notes[0]
+
+
+def test_a_yolo_training_part_without_any_labels_is_refused(tmp_path: Path) -> None:
+    darknet(tmp_path)
+    (tmp_path / "labels" / "train").rename(tmp_path / "labels" / "train2017")
+    with pytest.raises(InputError, match="None of the 2 pictures to train with") as caught:
+        read(tmp_path)
+    assert "images/train/one.png belong into labels/train/one.txt" in caught.value.fix
 
 
 def test_yolo_lines_that_make_no_sense_are_kept_and_outlines_become_boxes(tmp_path: Path) -> None:

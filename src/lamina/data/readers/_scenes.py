@@ -13,12 +13,15 @@ from lamina.data.readers.locate import IMAGES
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture: its path relative to the root, size in pixels, boxes, and part ("" if not said)."""
+    """One picture: its path relative to the root, size in pixels, boxes (None if nothing says which), and part.
+
+    The part is "" where none is said.
+    """
 
     path: str
     width: float
     height: float
-    boxes: Sequence[Mapping[str, Any]]
+    boxes: Sequence[Mapping[str, Any]] | None
     split: str = ""
 
 

@@ -8,6 +8,7 @@ what belongs to no picture is listed as unreadable.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def _collection(root: Path, found: Found) -> Collection:
         )
     scenes = _with_test(found)
     order = ("train", "validation", "test")
-    if len({scene.split for scene in scenes}) > 1:
+    several = len({scene.split for scene in scenes if scene.boxes is not None}) > 1
+    if several:
         if any(not scene.split for scene in scenes):
             outside = next(scene for scene in scenes if not scene.split)
             raise InputError(
@@ -55,8 +57,11 @@ def _collection(root: Path, found: Found) -> Collection:
                 fix="Call the parts train, valid and test, or give labels of one part only.",
             )
         scenes = sorted(scenes, key=lambda scene: order.index(scene.split))
-    columns = {"path": [scene.path for scene in scenes], BOXES: [_text(scene) for scene in scenes]}
-    if len({scene.split for scene in scenes}) > 1:
+    columns: dict[str, Sequence[str | None]] = {
+        "path": [scene.path for scene in scenes],
+        BOXES: [_text(scene) for scene in scenes],
+    }
+    if several:
         columns["split"] = [scene.split for scene in scenes]
     return Collection(
         root.name,
@@ -70,12 +75,14 @@ def _collection(root: Path, found: Found) -> Collection:
 
 def _with_test(found: Found) -> list[Scene]:
     """The scenes; where there is no test part, the validation part is for testing."""
-    parts = {scene.split for scene in found.scenes}
+    parts = {scene.split for scene in found.scenes if scene.boxes is not None}
     if "validation" not in parts or "test" in parts:
         return found.scenes
     found.notes.append("There is no test part: the validation part is for testing, and training rows validate.")
     return [replace(scene, split="test") if scene.split == "validation" else scene for scene in found.scenes]
 
 
-def _text(scene: Scene) -> str:
+def _text(scene: Scene) -> str | None:
+    if scene.boxes is None:
+        return None
     return json.dumps({"width": scene.width, "height": scene.height, BOXES: scene.boxes}, ensure_ascii=False)

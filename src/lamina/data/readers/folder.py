@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -407,7 +407,9 @@ def one_file(path: Path) -> Collection:
     return Collection(path.name, (Part(source),), path.parent, file_hash(path))
 
 
-def path_source(name: str, columns: dict[str, list[str]], problems: dict[int, str] | None = None) -> Source:
+def path_source(
+    name: str, columns: Mapping[str, Sequence[str | None]], problems: dict[int, str] | None = None
+) -> Source:
     """Columns of text, `path` among them, as a source; `problems` says of which rows why they cannot be used."""
     arrays = {column: object_array(values) for column, values in columns.items()}
     rows = len(arrays["path"])

@@ -2,13 +2,13 @@
 
 Read are `images/` and `labels/` side by side, with or without a folder for each part above or below them; x and y are
 the middle of the box. A line with more numbers is an outline, whose box is taken. The classes' names are in `data.yaml`
-or `classes.txt`. A picture without a file of labels holds nothing.
+or `classes.txt`. A picture without a file of labels holds nothing; where no picture of a part has one, nobody knows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def read(root: Path) -> Found | None:
     """Every picture below a folder `images`, with its boxes; None if no folder `labels` beside one holds text files.
 
     Raises:
-        InputError: the classes' names are nowhere.
+        InputError: the classes' names are nowhere, or no training picture has a file of labels.
     """
     if not any(True for pattern in ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt") for _ in root.glob(pattern)):
         return None
@@ -35,7 +35,7 @@ def read(root: Path) -> Found | None:
     if not pictures:
         return None
     names, found, used = _names(root), Found(), set[str]()
-    empty = 0
+    empty, unknown = 0, _without_labels(root, pictures, files)
     for path in pictures:
         size = size_of(root / path)
         if isinstance(size, str):
@@ -43,16 +43,46 @@ def read(root: Path) -> Found | None:
             continue
         labels = _labels_of(path)
         used.add(labels)
+        part = part_of(Path(path))
+        if part in unknown:
+            found.scenes.append(Scene(path, *size, None, part))
+            continue
         empty += labels not in files
         boxes = _boxes(root / labels, names, size) if labels in files else []
-        found.scenes.append(Scene(path, *size, boxes, part_of(Path(path))))
+        found.scenes.append(Scene(path, *size, boxes, part))
     for path in files:
         of_labels = LABELS in Path(path).parts and path.endswith(".txt") and Path(path).name not in _NOT_LABELS
         if of_labels and path not in used:
             found.unreadable.append((path, "there is no picture of that name in images/"))
+    found.notes += [
+        f"No picture of the {part} part has a file of labels: nothing is learned from its {number:,} pictures, nor "
+        "scored on them. If they do hold nothing, give each an empty file."
+        for part, number in unknown.items()
+    ]
     if empty:
         found.notes.append(f"{empty:,} pictures have no file of labels: they are taken for pictures without boxes.")
     return found
+
+
+def _without_labels(root: Path, pictures: Iterable[str], files: Container[str]) -> dict[str, int]:
+    """How many pictures the parts have of which none has a file of labels.
+
+    Raises:
+        InputError: one of them is the training part.
+    """
+    parts: dict[str, list[str]] = {}
+    for path in pictures:
+        parts.setdefault(part_of(Path(path)), []).append(path)
+    unknown = {part: own for part, own in parts.items() if not any(_labels_of(path) in files for path in own)}
+    for part in {"train", ""} & set(unknown):
+        one = unknown[part][0]
+        raise InputError(
+            f"None of the {len(unknown[part]):,} pictures {'to train with ' if part else ''}has a file of labels.",
+            where=str(root),
+            fix=f"The labels of {one} belong into {_labels_of(one)}. If no picture holds anything, give each an empty "
+            "file.",
+        )
+    return {part: len(own) for part, own in unknown.items()}
 
 
 def _labels_of(path: str) -> str:
