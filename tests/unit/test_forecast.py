@@ -361,6 +361,23 @@ def test_naive_forecasts_repeat_the_last_value_and_the_last_season() -> None:
     np.testing.assert_array_equal(simple._naive(found, 7)(series, origins), before[:, :5])
 
 
+def test_a_simple_forecast_that_always_errs_to_one_side_is_scored_as_it_is() -> None:
+    columns = long(1)
+    columns["sold"] = (2.0 * np.arange(STEPS)).tolist()
+    found = panel_of(columns, group="", past=[], static=[])
+    windows = training_windows(found.tracks, found.encoder.length, 5, found.validation)
+    validation = rolling(found, found.validation, found.test, 1)
+    for one in simple.fit(found, windows, (validation.series, validation.origins), Silent(), seed=0, seconds=30):
+        series, origins = np.array([0]), np.array([found.test])
+        quantiles = one.quantiles(series, origins, found.units)
+        np.testing.assert_array_equal(quantiles[:, :, MIDDLE], one.points(series, origins))
+        assert (np.diff(quantiles, axis=2) >= 0).all()
+        if one.name == simple.NAIVE:
+            ahead = 2.0 * np.arange(1, 6)
+            np.testing.assert_allclose(quantiles[0, :, -1] - quantiles[0, :, MIDDLE], ahead)
+            np.testing.assert_array_equal(quantiles[0, :, 0], quantiles[0, :, MIDDLE])
+
+
 def holt_winters(
     values: Array, season: int, level: float, trend: float, seasonal: float, damping: float, horizon: int
 ) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from lamina.narrate import Narrator
 from lamina.steps.forecast import smoothing, trees
 from lamina.steps.forecast.series import Panel, filled_forward
-from lamina.tasks.forecast import QUANTILES
+from lamina.tasks.forecast import MIDDLE, QUANTILES
 
 Array = np.ndarray[Any, Any]
 Points = Callable[[Array, Array], Array]
@@ -87,13 +87,23 @@ def fit(
         answering = (time.monotonic() - begin - spent) / len(truth)
         with np.errstate(invalid="ignore"):
             errors = np.nanquantile(apart, QUANTILES, axis=0).T
-        # The middle stays what it is: a rule that is asked for one number gives that one.
-        errors = np.nan_to_num(errors)
-        errors[:, len(QUANTILES) // 2] = 0.0
-        found.append(Simple(name, points, spent, answering, np.sort(errors, axis=1), note))
+        found.append(Simple(name, points, spent, answering, _around_the_middle(np.nan_to_num(errors)), note))
         narrator.say(f"{name}{f' ({note})' if note else ''}: mean absolute scaled error "
                      f"{np.nanmean(np.abs(apart)):.4g} on the validation part")  # fmt: skip
     return tuple(found)
+
+
+def _around_the_middle(errors: Array) -> Array:
+    """[step, quantile], ascending, of errors of either sign: 0 in the middle.
+
+    A rule that is asked for one number gives that one, and its score is that of the rule, even where it always errs to
+    one side; the ends of its interval still reach as far as its errors did.
+    """
+    found = errors.copy()
+    found[:, :MIDDLE] = np.minimum(found[:, :MIDDLE], 0.0)
+    found[:, MIDDLE] = 0.0
+    found[:, MIDDLE + 1 :] = np.maximum(found[:, MIDDLE + 1 :], 0.0)
+    return found
 
 
 def _naive(panel: Panel, season: int) -> Points:
