@@ -165,6 +165,19 @@ def test_long_gaps_stay_open_and_short_series_are_padded_in_front() -> None:
     np.testing.assert_array_equal(scaled[4:9], 0)
 
 
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+def test_a_window_of_zeros_is_told_in_the_units_of_the_series(size: float) -> None:
+    values = [0.0 if step // 6 % 2 else size * (3 + step % 3) for step in range(48)]
+    full = {name: object_array(column) for name, column in table(values).items()}
+    found = Encoder.fit(lambda: [object_array([full])], {"length": 4, "horizon": 2})
+    assert found.unit == pytest.approx(size * np.std(np.array(values) / size))
+    zeros = Encoder.restore(found.state()).encode(object_array([table([0.0] * 6)])).array[0]
+    np.testing.assert_allclose(zeros[:, SPREAD], found.unit)
+    np.testing.assert_array_equal(zeros[:, [TARGET, CENTER]], 0)
+    older = {name: value for name, value in found.state().items() if name != "unit"}
+    assert Encoder.restore(older).unit == 1
+
+
 def test_what_came_before_the_window_changes_nothing() -> None:
     values = [None if step % 5 == 2 else float(step**2 % 11) for step in range(30)]
     promo = [None if step % 4 == 1 else step % 3 for step in range(30)]

@@ -53,6 +53,7 @@ class Layout:
         filled: gaps up to so many steps are filled with the value before them.
         spans: of each covariate, its first column, the one after the last, and whether it is known in advance.
         parts: of the calendar.
+        unit: the spread of a window of zeros, which has none and no size of its own.
     """
 
     length: int
@@ -61,6 +62,7 @@ class Layout:
     filled: int
     spans: tuple[tuple[int, int, bool], ...]
     parts: tuple[str, ...]
+    unit: float
 
 
 class Tracks:
@@ -154,7 +156,7 @@ class Tracks:
             last = observed.shape[1] - 1 - observed[:, ::-1].argmax(axis=1)
             center = np.where(observed.any(axis=1), values[np.arange(len(values)), last], 0.0)[:, None]
         spread = np.maximum(spread, FLAT * np.abs(mean))
-        spread = np.where(spread > 0, spread, 1.0)
+        spread = np.where(spread > 0, spread, self.layout.unit)
         scaled = np.where(filled, (values - center) / spread, 0.0)
         return np.stack([scaled, observed, *np.broadcast_arrays(center, spread, scaled)[:2]], axis=2)
 

@@ -7,6 +7,7 @@ Rows in which the target is missing, after the last one that has it, say what is
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,8 @@ FEWEST_DIGITS = 13
 LONGEST = 16_384
 MOST_STEPS = 20
 """A series may span so many steps for each of its rows, beyond a thousand: one wrong date must not fill the memory."""
+ROUNDING = 1e-9
+"""Of a series' largest value: what changes by less does not change."""
 DEFAULTS: Mapping[str, Json] = {
     "time": "", "target": "", "group": "", "known": [], "past": [], "horizon": 1, "length": 0, "center": "mean",
 }  # fmt: skip
@@ -186,6 +189,8 @@ class Encoder:
     filled: int
     decimal: str = "."
     """How the training part writes numbers of the target."""
+    unit: float = 1.0
+    """Spread of a window that holds nothing but zeros: the usual one of a series in the training part."""
 
     @property
     def feature(self) -> Feature:
@@ -207,7 +212,7 @@ class Encoder:
         for item in self.covariates:
             spans.append((place, place + item.columns, item.known))
             place += item.columns
-        return Layout(self.length, self.horizon, self.center, self.filled, tuple(spans), self.parts)
+        return Layout(self.length, self.horizon, self.center, self.filled, tuple(spans), self.parts, self.unit)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -246,11 +251,12 @@ class Encoder:
         every = np.concatenate([grid.steps(one)[0] for one in moments])
         longest = min(max(len(one) for one in moments), LONGEST)
         horizon = int(positive("window", "horizon", chosen["horizon"]))
+        decimal = decimal_of([_joined(tables, target)])
         return cls(
             time, target, str(chosen["group"]), tuple(item for item in covariates if item is not None), clock, grid,
             grid.parts(int(np.ptp(every)), clock.dates), int(chosen["length"]) or longest, horizon,
             "last" if chosen["center"] == "last" else "mean", filled=max(horizon, 3),
-            decimal=decimal_of([_joined(tables, target)]),
+            decimal=decimal, unit=_usual_spread([table[target] for table in tables if target in table], decimal),
         )  # fmt: skip
 
     def read(self, table: RawTable) -> Reading:
@@ -384,6 +390,7 @@ class Encoder:
             "time": self.time, "target": self.target, "group": self.group, "covariates": covariates,
             "clock": asdict(self.clock), "grid": self.grid.state(), "parts": list(self.parts), "length": self.length,
             "horizon": self.horizon, "center": self.center, "filled": self.filled, "decimal": self.decimal,
+            "unit": self.unit,
         }  # fmt: skip
 
     @classmethod
@@ -402,9 +409,13 @@ class Encoder:
         decimal = state.get("decimal", ".")
         if not {decimal, *(item.decimal for item in covariates)} <= {".", ","}:
             raise ValueError(f"the decimal sign {decimal!r}")
+        # Files of before windows of zeros had a unit of their own read them in units of 1.
+        unit = float(state.get("unit", 1.0))
+        if not 0 < unit < math.inf:
+            raise ValueError(f"a unit of {unit}")
         return cls(
             str(state["time"]), str(state["target"]), str(state["group"]), covariates, clock,
-            Grid.restore(state["grid"]), parts, length, horizon, center, int(state["filled"]), decimal,
+            Grid.restore(state["grid"]), parts, length, horizon, center, int(state["filled"]), decimal, unit,
         )  # fmt: skip
 
 
@@ -417,6 +428,19 @@ def _joined(tables: Sequence[RawTable], name: str) -> Values:
     if not parts:
         raise InputError(f"No table has a column {name!r}.", fix="Give the column the role ignore, or name another.")
     return np.concatenate(parts if len(kinds) == 1 else [part.astype(object) for part in parts])
+
+
+def _usual_spread(series: Sequence[Values], decimal: str) -> float:
+    """The median over series of their standard deviation, of those that vary by more than rounding; 1 where none does."""
+    varied = []
+    for values in series:
+        numbers, _ = read_numbers(values, decimal)
+        there = numbers[np.isfinite(numbers)]
+        with np.errstate(over="ignore"):
+            spread = float(there.std()) if len(there) else 0.0
+        if ROUNDING * float(np.abs(there).max(initial=0.0)) < spread < math.inf:
+            varied.append(spread)
+    return float(np.median(varied)) if varied else 1.0
 
 
 def _readable(clock: Clock, values: Values) -> Array:
