@@ -65,7 +65,7 @@ class Reading:
     Attributes:
         track: the series; None without any value of the target.
         rows: int64 [step], the table's row that each step is from; -1 where there is none.
-        again: rows whose step another, later row has as well: that one counts.
+        again: rows whose step a later row (of those of one moment, one further down) has as well: that one counts.
         off: rows whose stamp is not on the grid; they count for the nearest step.
         unreadable: rows without a readable stamp or target, with the reason.
     """
@@ -275,6 +275,7 @@ class Encoder:
         # Rows from before the first value of the target say nothing that a window could use.
         usable &= steps >= start
         kept = np.flatnonzero(usable)
+        kept = kept[np.argsort(moments[kept], kind="stable")]
         span = int(steps[kept].max()) - start + 1
         if span > MOST_STEPS * len(kept) + 1000:
             raise InputError(
@@ -283,7 +284,7 @@ class Encoder:
                 fix="Correct stamps that are far from all others, or give rows at a more regular spacing.",
             )
         rows = np.full(span, -1, np.int64)
-        # Of several rows at one step the last one counts.
+        # Of several rows at one step the latest one counts, of those of one moment the last one.
         rows[steps[kept] - start] = kept
         again = np.setdiff1d(kept, rows)
         there = rows >= 0
@@ -431,7 +432,7 @@ def _joined(tables: Sequence[RawTable], name: str) -> Values:
 
 
 def _usual_spread(series: Sequence[Values], decimal: str) -> float:
-    """The median over series of their standard deviation, of those that vary by more than rounding; 1 where none does."""
+    """The median over series of their standard deviation, of those that vary; 1 where none does."""
     varied = []
     for values in series:
         numbers, _ = read_numbers(values, decimal)
