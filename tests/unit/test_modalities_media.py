@@ -380,7 +380,10 @@ def test_of_a_long_sound_the_loudest_part_is_kept() -> None:
 def test_where_the_whole_is_asked_for_longer_sounds_are_refused_not_cut() -> None:
     sounds = [wav(tone(440, 12)), *[wav(tone(440, 0.5))] * 9]
     encoder = fit(audio, sounds, long="refuse")
-    assert 11 < encoder.seconds <= 12
+    assert encoder.seconds == 12
+    assert not encoder.encode(objects(sounds)).errors
+    many = fit(audio, [wav(tone(440, 2)), *[wav(tone(440, 0.5))] * 400], long="refuse")
+    assert many.seconds == 0.5
     shorter = fit(audio, sounds, long="refuse", seconds=0.6)
     encoded = shorter.encode(objects(sounds))
     assert list(encoded.errors) == [0]
@@ -388,6 +391,14 @@ def test_where_the_whole_is_asked_for_longer_sounds_are_refused_not_cut() -> Non
     assert "up to 0.6 s only" in encoded.errors[0]
     assert not shorter.encode(objects([wav(tone(440, 0.61))])).errors
     assert audio.Encoder.restore(shorter.state()) == shorter
+
+
+def test_a_sound_of_which_only_the_beginning_is_read_is_no_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "SEARCHED_SECONDS", 2)
+    encoder = fit(audio, [wav(tone(440, 1))], long="refuse", seconds=2)
+    encoded = encoder.encode(objects([wav(tone(440, 3)), wav(tone(440, 2)), tone(440, 2)]))
+    assert list(encoded.errors) == [0]
+    assert "3.0 s long" in encoded.errors[0]
 
 
 def test_rate_and_length_follow_the_training_sounds() -> None:

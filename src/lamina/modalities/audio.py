@@ -118,7 +118,8 @@ class Encoder:
         rate: samples a second to which all is brought. Default: 16,000, or the highest rate of the training
             files where all are lower. Arrays of samples are taken to have this rate already.
         seconds: length of the encoding. Default: the 95th percentile of the training sounds' lengths, at most
-            10; where longer sounds are refused, the 99.5th percentile, at most 30. A shorter one is padded.
+            10; where longer sounds are refused, what at least 99.5% of them fit into, at most 30. A shorter one is
+            padded.
         long: of a longer sound, "loudest" (default) keeps the loudest stretch of that length (the first, where several
             are equally loud; of a very long file its first five minutes are searched); "refuse" makes it an error
             entry, for tasks that ask for all that is in a sound.
@@ -165,8 +166,13 @@ class Encoder:
         if auto:
             rate = min(DEFAULT_RATE, max(item.rate for item in headers))
         if chosen["seconds"] == "auto":
-            share, most = (0.995, LONGEST_WHOLE) if long == "refuse" else (0.95, LONGEST_DEFAULT)
-            usual = float(np.quantile([item.seconds for item in headers], share))
+            lengths = [item.seconds for item in headers]
+            # Between two lengths lies one that refuses the longer sound: of few sounds that is far more than 0.5%.
+            usual, most = (
+                (float(np.quantile(lengths, 0.995, method="higher")), LONGEST_WHOLE)
+                if long == "refuse"
+                else (float(np.quantile(lengths, 0.95)), LONGEST_DEFAULT)
+            )
             seconds = min(most, max(0.1, float(np.ceil(usual * 100) / 100)))
         else:
             seconds = float(within("audio", "seconds", chosen["seconds"], 0.025, SEARCHED_SECONDS))
@@ -216,10 +222,10 @@ class Encoder:
             raise Unreadable("the sound holds samples that are no finite numbers")
         if np.abs(samples).max() > LOUDEST:
             raise Unreadable(f"the sound holds samples beyond {LOUDEST:,} times full scale")
-        if self.long == "refuse" and len(samples) > (self.seconds + SPARE) * rate:
+        if self.long == "refuse" and (length := _whole_length(value, root, len(samples) / rate)) > self.seconds + SPARE:
             raise Unreadable(
-                f"the sound is {len(samples) / rate:.1f} s long, and sounds are heard as a whole up to "
-                f"{self.seconds:g} s only: cut it at pauses"
+                f"the sound is {length:.1f} s long, and sounds are heard as a whole up to {self.seconds:g} s only: cut "
+                "it at pauses"
             )
         # Cut before resampling with a little to spare: most of a long file is never analysed.
         wanted = round(self.seconds * self.rate)
@@ -334,6 +340,12 @@ def _read(value: object, root: Path | None) -> tuple[Array, int]:
         except _reading_errors() as error:
             raise Unreadable(f"the sound cannot be decoded: {_reason(error)}") from error
         return (np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)), rate
+
+
+def _whole_length(value: object, root: Path | None, read: float) -> float:
+    """Seconds of a sound of which so many were read: of a longer file, which was read in part, what its header says."""
+    partly = read >= SEARCHED_SECONDS and not isinstance(value, np.ndarray)
+    return max(read, header(value, root).seconds) if partly else read
 
 
 def _mono(array: Array) -> Array:
