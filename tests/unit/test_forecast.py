@@ -201,6 +201,8 @@ def test_series_are_told_apart_by_all_rows_however_these_are_sampled(monkeypatch
         ({"day": ["2024-01-01"] * 4, "sold": [1, 2, 3, 4]}, {}, "--group"),
         (long(), {"time": "dya"}, "day"),
         (long(), {"known": ["promos"]}, "promo"),
+        ({**long(), "window": long()["promo"]}, {}, "schema.window.role=ignore"),
+        ({**long(3), "window": long(3)["town"]}, {}, "another name"),
     ],
 )
 def test_wrong_columns_are_told_with_the_fix(columns: dict[str, list[Any]], given: dict[str, Any], said: str) -> None:

@@ -17,6 +17,7 @@ from lamina.modalities._covariate import MOST_LEVELS, UNREADABLE, Covariate
 from lamina.modalities._number_text import decimal_of, read_numbers
 from lamina.modalities.window import clock_of
 from lamina.narrate import Narrator
+from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import Plan, TaskPlan, as_toml
 from lamina.steps.request import Request
 from lamina.steps.understand import check_columns, open_data, overrides, place_of
@@ -138,7 +139,19 @@ def recognise(
     free = [name for name in free if not kinds.get(name)]
     if "past" not in given:
         options["past"] = [name for name in free if Covariate.fit(name, False, values[name]) is not None]
+    _check_free(options, target)
     return tuple(_field(name, values[name], target, options) for name in table.columns), options
+
+
+def _check_free(options: Mapping[str, Json], target: str) -> None:
+    """Raises InputError for a column that is called what the sealed model calls its windows."""
+    lists = [name for key in ("known", "past", "static") for name in options[key]]
+    if WINDOW in (target, options["time"], options["group"], *lists):
+        raise InputError(
+            f"A column is called {WINDOW!r}, as the sealed model's input of whole windows is.",
+            where=f"column {WINDOW}",
+            fix=f"Give it another name, or leave it out where it is not needed: --set schema.{WINDOW}.role=ignore",
+        )
 
 
 def _check_target(target: str, values: Values) -> None:
