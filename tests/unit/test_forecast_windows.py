@@ -75,6 +75,23 @@ def test_numbers_can_count_time() -> None:
     assert grid.parts(1000, clock.dates) == ()
 
 
+def test_milliseconds_since_1970_count_time_exactly() -> None:
+    stamps = [1_700_000_000_001 + 60_000 * step for step in range(20)]
+    clock = clock_of(np.array(stamps))
+    moments, problems = clock.read(np.array(stamps))
+    assert (clock.dates, problems) == (False, {})
+    grid = grid_of([moments], clock.dates)
+    assert grid is not None
+    assert grid.size == 60_000 * 10**6
+    steps, off = grid.steps(moments)
+    np.testing.assert_array_equal(steps, np.arange(20))
+    np.testing.assert_array_equal(off, 0)
+    assert clock.text(int(grid.moments(np.array([20]))[0]), grid.days) == str(stamps[-1] + 60_000)
+    assert list(clock.read(np.array([3e12]))[1]) == [0]
+    far = Grid("microseconds", 10**6, -29 * 10**17)
+    assert far.steps(np.array([29 * 10**17]))[0].tolist() == [58 * 10**11]
+
+
 @pytest.mark.parametrize(("frequency", "form", "words"), [("D", "%Y%m%d", "1 day"), ("MS", "%Y%m", "1 month")])
 def test_numbers_that_are_dates_are_no_count(frequency: str, form: str, words: str) -> None:
     every = pd.date_range("2022-11-01", periods=40, freq=frequency)

@@ -26,8 +26,9 @@ WAVES = 2 * HARMONICS
 OFF = 0.01
 """A stamp is off the grid if it is further from it than this share of a step."""
 YEAR_STEPS = 366 * DAY
-LARGEST = 2.0**53 / SECOND
-"""Of numbers that count time: beyond, their millionths are no whole numbers of float64."""
+LARGEST = 2.9e12
+"""Of numbers that count time, such as milliseconds since 1970: two of them are so far apart that the millionths between
+them, and half as many more, fit into int64."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class Clock:
         else:
             numbers, errors = read_numbers(array)
             missing = ~(np.abs(numbers) <= LARGEST)
-            moments = np.rint(np.where(missing, 0, numbers) * SECOND).astype(np.int64)
+            # The whole part apart: as one product with a million a large number would be rounded.
+            part, whole = np.modf(np.where(missing, 0, numbers))
+            moments = whole.astype(np.int64) * SECOND + np.rint(part * SECOND).astype(np.int64)
         reasons = {int(row): errors.get(int(row), "there is no time stamp") for row in np.flatnonzero(missing)}
         return moments, reasons
 
@@ -68,7 +71,7 @@ class Clock:
             days: the time of day says nothing.
         """
         if not self.dates:
-            return f"{moment / SECOND:.12g}"
+            return f"{moment / SECOND:.12g}" if moment % SECOND else str(moment // SECOND)
         instant = np.datetime64(int(moment), "us")
         if days:
             return str(instant.astype("datetime64[D]"))
@@ -96,7 +99,7 @@ class Grid:
         """(int64, the nearest step of each moment in microseconds; float64, how far off in steps)."""
         if self.unit == "microseconds":
             away = moments - self.anchor
-            found = np.floor_divide(2 * away + self.size, 2 * self.size)
+            found = np.floor_divide(away + self.size // 2, self.size)
             return found, np.abs(away - found * self.size) / self.size
         if self.unit == "weekdays":
             days, first = _days(moments), _days(np.array([self.anchor]))[0]
