@@ -224,9 +224,14 @@ def test_units_are_errors_of_the_seasonal_naive_forecast_in_the_training_part() 
     for series in range(2):
         own = np.array(columns["sold"][series * STEPS :][:86])
         assert found.units[series] == pytest.approx(np.abs(own[7:] - own[:-7]).mean())
-    flat = long() | {"sold": [5.0] * STEPS + long()["sold"][STEPS:]}
-    units = panel_of(flat).units
-    assert units[0] == units[1] > 0
+    # Flat, or not there yet: what is usual for a series of its size.
+    for size in (5.0, 5e6):
+        flat = long() | {"sold": [size] * STEPS + long()["sold"][STEPS:]}
+        for one in (panel_of(flat), panel_of({name: values[90:] for name, values in flat.items()})):
+            own = np.array(columns["sold"][STEPS:][: one.validation - one.first])
+            assert one.units[0] == pytest.approx(one.units[1] / own.mean() * size)
+    nothing = long() | {"sold": [0.0] * STEPS + long()["sold"][STEPS:]}
+    assert panel_of(nothing).units[0] == pytest.approx(found.units[1])
     # The same every week but for rounding: the unit is the change from day to day.
     again = [float(np.sin(2 * np.pi * step / 7)) for step in range(STEPS)]
     units = panel_of(long() | {"sold": again + long()["sold"][STEPS:]}).units

@@ -358,22 +358,27 @@ def units_of(tracks: Tracks, season: int, end: int) -> Array:
     """float64 [series]: how far training values lie from those one season before, on average; never 0.
 
     The denominator of the mean absolute scaled error (Hyndman & Koehler 2006), with the season as in the M4
-    competition. A series that is too short, or the same every season but for rounding, takes a season of 1, then the
-    median of all.
+    competition. A series that is too short, or the same every season but for rounding, takes a season of 1, then what
+    is usual for a series of its size: in units of others, a flat one of millions would count more than all of them.
     """
-    found = np.full(len(tracks), np.nan)
+    # A series begins with a value; one that begins after `end` is known by nothing else before it is forecast.
+    found, sizes = np.full(len(tracks), np.nan), np.abs(tracks.target[tracks.offsets[:-1]])
     for series in range(len(tracks)):
         span = max(0, min(end, int(tracks.ends[series])) - int(tracks.starts[series]))
         own = tracks.target[tracks.offsets[series] : tracks.offsets[series] + span]
-        least = ROUNDING * float(np.abs(own[np.isfinite(own)]).max(initial=0.0))
+        known = np.abs(own[np.isfinite(own)])
+        sizes[series] = known.mean() if len(known) else sizes[series]
+        least = ROUNDING * float(known.max(initial=0.0))
         for lag in (season, 1):
             apart = np.abs(own[lag:] - own[: len(own) - lag]) if len(own) > lag else np.zeros(0)
             apart = apart[np.isfinite(apart)]
             if len(apart) and apart.mean() > least:
                 found[series] = apart.mean()
                 break
-    middle = float(np.nanmedian(found)) if np.isfinite(found).any() else 1.0
-    return np.where(np.isfinite(found), found, middle)
+    there = np.isfinite(found)
+    middle = float(np.median(found[there])) if there.any() else 1.0
+    share = float(np.median(found[there] / sizes[there])) if there.any() else 1.0
+    return np.where(there, found, np.where(sizes > 0, share * sizes, middle))
 
 
 def _counts(tracks: Tracks, validation: int, test: int) -> tuple[int, int, int]:
