@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lamina import run
+from lamina.cli._options import command_line
 from lamina.errors import InputError
-from lamina.steps.request import Request, seconds
+from lamina.steps.request import Request, check, seconds
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,29 @@ def test_run_folders_are_never_overwritten(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError) as caught:
         run.find("runs/loan")
     assert "'runs/loans'" in caught.value.fix
+
+
+NOT_UTF_8 = b"caf\xe9.csv".decode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Request(NOT_UTF_8),
+        Request(Path(NOT_UTF_8)),
+        Request("rows.csv", test=NOT_UTF_8),
+        Request("rows.csv", weights=(f"photo={NOT_UTF_8}",)),
+        Request("rows.csv", targets=("price", NOT_UTF_8)),
+    ],
+)
+def test_names_that_no_plan_can_keep_are_refused_at_once(asked: Request) -> None:
+    with pytest.raises(InputError, match=r"caf\\udce9\.csv is not valid UTF-8") as caught:
+        check(asked)
+    assert "Rename" in caught.value.fix
+
+
+def test_a_folder_for_the_run_may_be_called_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(Request("rows.csv", out=NOT_UTF_8))
+    monkeypatch.setattr("sys.argv", ["lamina", "train", "rows.csv", "--out", NOT_UTF_8])
+    # The sealed model keeps what the user wrote.
+    assert command_line() == r"lamina train rows.csv --out 'caf\udce9.csv'"

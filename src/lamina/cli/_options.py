@@ -74,8 +74,8 @@ def narrator(arguments: argparse.Namespace) -> Narrator:
 
 
 def command_line() -> str:
-    """How the user called us."""
-    return "lamina " + shlex.join(sys.argv[1:])
+    """How the user called us; what is not UTF-8, as a name of a folder may be, is written as an escape."""
+    return f"lamina {shlex.join(sys.argv[1:])}".encode(errors="backslashreplace").decode()
 
 
 def print_json(document: Any) -> None:

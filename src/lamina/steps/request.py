@@ -83,8 +83,10 @@ def check(request: Request) -> None:
     """Find what is wrong with the request alone, before any data is read.
 
     Raises:
-        InputError: an impossible seed, or a `--set` that is no assignment, names no setting or has a wrong value.
+        InputError: an impossible seed, a name that is not UTF-8, or a `--set` that is no assignment, names no setting or
+            has a wrong value.
     """
+    _check_names(request)
     if not 0 <= request.seed <= LARGEST_SEED:
         raise InputError(
             f"The seed is {request.seed}.", where="--seed", fix=f"Give a whole number from 0 to {LARGEST_SEED}."
@@ -97,6 +99,19 @@ def check(request: Request) -> None:
         # These name columns, targets and inputs, which are known later.
         if not (equals and key.startswith(("schema.", "network.", "task."))):
             Plan().with_set([item])
+
+
+def _check_names(request: Request) -> None:
+    """Names of files can be any bytes, but what the plan and the sealed model keep is text."""
+    kept = {
+        "DATA": [request.data], "--test": [request.test], "--split": [request.split], "--target": request.targets,
+        "--set": request.sets, "--weights": request.weights, "--time": [request.time], "--group": [request.group],
+    }  # fmt: skip
+    for option, names in kept.items():
+        for name in names:
+            shown = str(name).encode(errors="backslashreplace").decode() if isinstance(name, str | Path) else ""
+            if shown and shown != str(name):
+                raise InputError(f"{shown} is not valid UTF-8.", where=option, fix="Rename it, and give the new name.")
 
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
