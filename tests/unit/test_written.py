@@ -20,9 +20,12 @@ from lamina.learn.stream import NEXT, TEXT, Stream, scored
 from lamina.modalities import _tokens
 from lamina.modalities.text import Encoder
 from lamina.model.decoding import beam_search, drawn, log_softmax, most_likely, written
+from lamina.narrate import Silent
 from lamina.networks.blocks.lexicon import FLOOR, Lexicon
 from lamina.networks.writers import SOURCE, decoder, encoder_decoder
 from lamina.plan import DataPlan
+from lamina.steps.request import Request
+from lamina.steps.written import pairs, texts
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.choose import size
 from lamina.steps.written.corpus import divide, read
@@ -413,6 +416,14 @@ def test_parts_are_cut_at_ends_of_lines_or_between_texts() -> None:
     assert divide(two, 0.5)[1] == ("a" * 200, "b" * 100)
 
 
+def test_one_long_text_among_many_short_ones_is_cut() -> None:
+    """A book after thirty notes: held out as a whole it would leave next to nothing to learn from."""
+    notes = (*["note"] * 30, "word " * 10_000)
+    head, tail = divide(notes, 0.1)
+    assert sum(map(len, tail)) / sum(map(len, notes)) == pytest.approx(0.1, abs=0.01)
+    assert "".join((*head, *tail)) == "".join(notes)
+
+
 LINES = "".join(f"The {word} goes to the {other}.\n" for word in "abcdefghij" for other in "klmnopqrst")
 
 
@@ -442,6 +453,31 @@ def test_a_file_a_folder_and_a_table_are_read(tmp_path: Path, monkeypatch: pytes
     found = corpus(tmp_path / "table.csv")
     assert (found.column, len(found.test), len(found.dropped)) == ("text", 23, 1)
     assert set(found.test) == {text for place, text in enumerate(lines) if place % 9 == 0}
+
+
+def test_a_folder_that_says_what_validates_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(LINES)
+    (tmp_path / "valid.txt").write_text("what validates")
+    for test in (None, tmp_path / "valid.txt"):
+        found = corpus(tmp_path, test)
+        assert found.validation == ("what validates",)
+        assert "what validates" not in "".join(found.train)
+
+
+def test_what_is_left_out_or_learned_from_is_told_of_the_test_texts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
+    lines = LINES.splitlines()
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    train.write_text("".join(f'{{"text": "{one}"}}\n' for one in lines) + '{"text": \n')
+    own = [f'{{"text": "{word} is a line of its own, number {word}."}}\n' for word in "abcdefgh"]
+    test.write_text("".join([f'{{"text": "{lines[3]}"}}\n', *own, '{"text": null}\n', "[broken\n"]))
+    found = corpus(train, test, column="text")
+    assert (len(found.test), found.repeated, len(found.unreadable)) == (9, 1, 2)
+    assert found.dropped == ((9, "of the test data: no text"),)
+    kinds = {finding.kind: (finding.severity, finding.count) for finding in texts.findings(found)}
+    assert kinds == {"unreadable": ("warning", 2), "duplicates": ("warning", 1), "rows without a text": ("note", 1)}
 
 
 @pytest.mark.parametrize(
@@ -486,3 +522,16 @@ def test_networks_grow_with_time_and_with_text() -> None:
 
     assert width(10_000, 3600) <= width(1_000_000, 3600) <= width(100_000_000, 36000)
     assert width(10_000_000, 30) < width(10_000_000, 30_000)
+
+
+def test_test_pairs_that_are_learned_from_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
+    lines = LINES.splitlines()
+    rows = [f"{one},Das ist {one},{'test' if place % 5 == 0 else 'train'}" for place, one in enumerate(lines)]
+    # With spaces around it a text is the same.
+    rows += [f" {lines[1]},Noch einmal das,test", f"{lines[2]},Und wieder das,validation"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["en,de,split", *rows]) + "\n")
+    request = Request(str(tmp_path / "pairs.csv"), targets=("de",), task="translate")
+    (finding,) = pairs.findings(pairs.understand(request, Silent())[1])
+    assert (finding.kind, finding.severity, finding.count) == ("duplicates", "warning", 1)
+    assert "1 of 21 test texts" in finding.text

@@ -52,7 +52,7 @@ def audit(
     seen = _some(learned, most, generator)
     held_out = _some(split.test, most // 2, generator)
     found = [
-        *unreadable_rows(table),
+        *unreadable_rows(table.unreadable),
         *missing_targets(table, targets, split),
         *duplicates(table, schema, split, equal),
         *near_duplicates(table, schema, split, equal, generator, examples),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,18 +24,18 @@ MANY = 0.01
 """Repeated rows above this share of the training part are a warning."""
 
 
-def unreadable_rows(table: Table) -> list[AuditFinding]:
-    """What the reader could not read at all."""
-    if not table.unreadable:
+def unreadable_rows(unreadable: Sequence[tuple[str, str]]) -> list[AuditFinding]:
+    """What the reader could not read at all, (place, reason) each."""
+    if not unreadable:
         return []
-    shown = tuple(f"{place}: {reason}" for place, reason in table.unreadable[:SHOWN])
-    what = counted(len(table.unreadable), "place")
+    shown = tuple(f"{place}: {reason}" for place, reason in unreadable[:SHOWN])
+    what = counted(len(unreadable), "place")
     return [
         AuditFinding(
             "unreadable",
             "warning",
-            f"{what} in the data could not be read and {'is' if len(table.unreadable) == 1 else 'are'} left out.",
-            len(table.unreadable),
+            f"{what} in the data could not be read and {'is' if len(unreadable) == 1 else 'are'} left out.",
+            len(unreadable),
             shown,
             "Correct them or remove them from the data.",
         )
@@ -110,6 +111,22 @@ def duplicates(table: Table, schema: Schema, split: Split, equal: Array) -> list
             )
         )
     return found
+
+
+def repeated_texts(copies: int, tested: int, what: str, rows: tuple[str, ...] = ()) -> list[AuditFinding]:
+    """Test texts that are learned from as well.
+
+    Args:
+        copies, tested: how many of how many.
+        what: they are, in the plural.
+        rows: their places.
+    """
+    if not copies:
+        return []
+    share = copies / tested
+    text = f"{copies:,} of {tested:,} test {what} ({share:.1%}) are training or validation {what} too, word for word."
+    fix = "Remove the copies from one side: they make the score too good."
+    return [AuditFinding("duplicates", "warning" if share >= FEW else "note", text, copies, rows, fix)]
 
 
 def conflicting_labels(

@@ -83,8 +83,8 @@ def check(request: Request) -> None:
     """Find what is wrong with the request alone, before any data is read.
 
     Raises:
-        InputError: an impossible seed, a name that is not UTF-8, or a `--set` that is no assignment, names no setting or
-            has a wrong value.
+        InputError: an impossible seed, a name that is not UTF-8, or a `--set` that is no assignment, names no setting
+            or has a wrong value.
     """
     _check_names(request)
     if not 0 <= request.seed <= LARGEST_SEED:

@@ -24,6 +24,9 @@ FEWEST = 2_000
 """Bytes of training text that a run needs, at least."""
 MANY = 20
 """From so many texts on, whole texts are held out; of fewer, the ends."""
+MOST_HELD = 4
+"""Whole texts are held out if they are at most so many times as long as wanted: one long text among short ones is cut.
+"""
 PARTS = {
     "train": "train", "training": "train", "valid": "validation", "validation": "validation", "val": "validation",
     "dev": "validation", "test": "test", "testing": "test",
@@ -42,6 +45,7 @@ class Corpus:
         how: how the parts were chosen, for the user to read.
         places: how many files or rows.
         dropped: (row, reason) of rows without a text.
+        unreadable: (place, reason) of what could not be read at all.
         model: that was given to be learned on from.
     """
 
@@ -53,7 +57,14 @@ class Corpus:
     how: str
     places: int
     dropped: tuple[tuple[int, str], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
     model: Given | None = None
+
+    @property
+    def repeated(self) -> int:
+        """Test texts that stand among those to learn from as well."""
+        known = {*self.train, *self.validation}
+        return sum(one in known for one in self.test)
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,7 @@ class _Found:
     fingerprint: str
     column: str = ""
     dropped: tuple[tuple[int, str], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpus:
@@ -81,12 +93,15 @@ def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpu
     """
     found = _read(data, column, split)
     digest, how, held = found.fingerprint, "", tuple[str, ...]()
+    dropped, unreadable = found.dropped, found.unreadable
     train = tuple(one for one, part in zip(found.texts, found.parts, strict=True) if part in ("", "train"))
     validation = tuple(one for one, part in zip(found.texts, found.parts, strict=True) if part == "validation")
     if test is not None and test != "":
         other = _read(test, found.column, "")
         digest = hashlib.blake2b(f"{digest} {other.fingerprint}".encode(), digest_size=16).hexdigest()
         held, how = other.texts, "the test texts were given"
+        dropped += tuple((row, f"of the test data: {reason}") for row, reason in other.dropped)
+        unreadable += other.unreadable
     elif "test" in found.parts:
         held = tuple(one for one, part in zip(found.texts, found.parts, strict=True) if part == "test")
         how = "the data says which texts are for testing"
@@ -102,16 +117,17 @@ def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpu
         how = f"the last {plan.test_share:.0%} of the text tests, what stands before it validates"
     if not validation:
         train, validation = divide(train, plan.validation_share)
-    return Corpus(train, validation, held, digest, found.column, how, len(found.texts), found.dropped)
+    return Corpus(train, validation, held, digest, found.column, how, len(found.texts), dropped, unreadable)
 
 
 def divide(texts: Texts, share: float) -> tuple[Texts, Texts]:
-    """(The beginning, the last `share` by characters): whole texts where there are many, else cut at an end of line."""
+    """(The beginning, the last `share` by characters): whole texts where there are many, unless one of them is most of
+    what there is; else cut at an end of line."""
     wanted = share * sum(map(len, texts))
     lengths = np.cumsum([len(one) for one in reversed(texts)])
     number = int(np.searchsorted(lengths, wanted))
-    if len(texts) >= MANY:
-        held = min(number + 1, len(texts) - 1)
+    held = min(number + 1, len(texts) - 1)
+    if len(texts) >= MANY and lengths[held - 1] <= MOST_HELD * wanted:
         return texts[:-held], texts[-held:]
     last = texts[len(texts) - 1 - number]
     at = len(last) - int(wanted - (lengths[number - 1] if number else 0))
@@ -137,7 +153,7 @@ def _of_files(files: Sequence[Path], folder: Path) -> _Found:
         texts.append(decoded(raw, file))
         parts.append(PARTS.get(file.stem.lower(), ""))
     # A single file may be called anything.
-    marked = parts if len(set(parts)) > 1 and "test" in parts else [""] * len(parts)
+    marked = parts if len(set(parts)) > 1 and {"validation", "test"} & set(parts) else [""] * len(parts)
     kept = [(one, part) for one, part in zip(texts, marked, strict=True) if one.strip()]
     if not kept:
         raise InputError(f"{files[0]} is empty.", where=str(files[0]), fix="Give a file with text in it.")
@@ -166,7 +182,7 @@ def _of_table(table: Table, column: str, split: str) -> _Found:
         raise InputError(
             f"The column {column!r} has no text.", where=column, fix="Name another with --set task.column=NAME."
         )
-    return _Found(tuple(texts), tuple(parts), table.fingerprint, column, tuple(dropped))
+    return _Found(tuple(texts), tuple(parts), table.fingerprint, column, tuple(dropped), tuple(table.unreadable))
 
 
 def text_columns(table: Table, sample: dict[str, Any], option: str, without: Sequence[str] = ()) -> str:

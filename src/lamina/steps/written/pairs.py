@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lamina.data.audit_rows import repeated_texts, unreadable_rows
 from lamina.data.column_roles import split_reason
 from lamina.data.examples import Examples
-from lamina.data.findings import AuditFinding
+from lamina.data.findings import SHOWN, AuditFinding
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
@@ -365,12 +366,20 @@ def _spread(rows: Array, most: int) -> Array:
 
 def findings(raw: Raw) -> tuple[AuditFinding, ...]:
     """What the user should know of the pairs."""
-    if not raw.dropped:
-        return ()
-    return (AuditFinding(
-        "rows without a pair", "note", f"{len(raw.dropped):,} rows lack one of the two texts, and are left out.",
-        len(raw.dropped), tuple(raw.table.place(row) for row, _ in raw.dropped[:20]), "",
-    ),)  # fmt: skip
+    read, parts = raw.texts[raw.source], raw.parts
+    known = {read[row] for part in (parts.train, parts.validation) for row in part.tolist()}
+    copies = [row for row in parts.test.tolist() if read[row] in known]
+    places = tuple(raw.table.place(row) for row in copies[:SHOWN])
+    found = [
+        *unreadable_rows(raw.table.unreadable),
+        *repeated_texts(len(copies), len(parts.test), "texts that are read", places),
+    ]
+    if raw.dropped:
+        found.append(AuditFinding(
+            "rows without a pair", "note", f"{len(raw.dropped):,} rows lack one of the two texts, and are left out.",
+            len(raw.dropped), tuple(raw.table.place(row) for row, _ in raw.dropped[:SHOWN]), "",
+        ))  # fmt: skip
+    return tuple(found)
 
 
 def data_document(plan: Plan, material: Material) -> dict[str, Json]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.audit_rows import repeated_texts, unreadable_rows
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Field, Json
 from lamina.errors import InputError
@@ -230,12 +231,13 @@ def _check_lengths(parts: Mapping[str, Array], context: int) -> None:
 
 def findings(corpus: Corpus) -> tuple[AuditFinding, ...]:
     """What the user should know of the texts."""
-    if not corpus.dropped:
-        return ()
-    return (AuditFinding(
-        "rows without a text", "note", f"{len(corpus.dropped):,} rows have no text, and are left out.",
-        len(corpus.dropped), tuple(f"row {row}: {reason}" for row, reason in corpus.dropped[:20]), "",
-    ),)  # fmt: skip
+    found = [*unreadable_rows(corpus.unreadable), *repeated_texts(corpus.repeated, len(corpus.test), "texts")]
+    if corpus.dropped:
+        found.append(AuditFinding(
+            "rows without a text", "note", f"{len(corpus.dropped):,} rows have no text, and are left out.",
+            len(corpus.dropped), tuple(f"row {row}: {reason}" for row, reason in corpus.dropped[:20]), "",
+        ))  # fmt: skip
+    return tuple(found)
 
 
 def data_document(plan: Plan, material: Material) -> dict[str, Json]:
@@ -249,7 +251,7 @@ def data_document(plan: Plan, material: Material) -> dict[str, Json]:
         "split": corpus.how,
         "dropped": [{"row": row, "place": f"row {row}", "reason": reason} for row, reason in corpus.dropped[:200]],
         "dropped_count": len(corpus.dropped),
-        "unreadable": [],
+        "unreadable": [{"place": place, "reason": reason} for place, reason in corpus.unreadable[:200]],
         "fields": [
             {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
             for field in plan.schema
