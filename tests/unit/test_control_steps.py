@@ -19,13 +19,14 @@ from lamina import run as runs
 from lamina.environments import COPY_SEED, TEST_SEED, VALIDATION_SEED, Actions, World, use_seed
 from lamina.environments.spaces import open_world
 from lamina.environments.vector import seed_of
+from lamina.errors import InputError
 from lamina.evaluate.sealed import play_model
 from lamina.methods.sac import SoftActorCritic
 from lamina.model.policy import Policy
 from lamina.model.runtime import Model
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.control import choose
+from lamina.steps.control import choose, understand
 from lamina.steps.control.player import build
 from lamina.steps.control.train import INEXACT, train
 from lamina.steps.request import Request
@@ -237,3 +238,104 @@ def test_a_slow_environment_keeps_the_budget(
     assert data["episodes"].startswith(f"{tested} fresh episodes, and ")
     assert "the budget has no time for more" in data["episodes"]
     assert data["episodes"] in (tmp_path / "run" / "report.html").read_text()
+
+
+GRIDS = '''
+import numpy as np
+from gymnasium import spaces
+
+
+class Doors:
+    """As MiniGrid shows it: kinds of things, colors and states. A door of color 5 is opened, one of 4 not."""
+
+    observation_space = spaces.Box(0, 255, (7, 7, 3), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.random = np.random.default_rng(seed)
+        self.steps = 0
+        return self.look(), {}
+
+    def step(self, action):
+        reward = float(action == (self.color == 5))
+        self.steps += 1
+        return self.look(), reward, self.steps == 10, False, {}
+
+    def look(self):
+        self.color = int(self.random.integers(4, 6))
+        grid = np.ones((7, 7, 3), np.uint8) * [1, 0, 0]
+        grid[0], grid[3, 4] = [2, 5, 0], [4, self.color, 1]
+        grid[6, 3] = [10, 0, 2]
+        return grid.astype(np.uint8)
+
+
+class Declared(Doors):
+    observation_space = spaces.Box(0, 10, (7, 7, 3), np.uint8)
+
+
+class Dark(Doors):
+    """Black, but for some bright pixels."""
+
+    def look(self):
+        self.color = int(self.random.integers(4, 6))
+        return np.uint8(200) * (self.random.random((7, 7, 3)) < 0.1)
+
+
+class Large(Doors):
+    observation_space = spaces.Box(0, 255, (70, 70, 3), np.uint8)
+
+    def look(self):
+        return np.repeat(np.repeat(super().look(), 10, axis=0), 10, axis=1)
+'''
+
+
+@pytest.fixture
+def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "grid_worlds.py").write_text(GRIDS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
+    yield
+    sys.modules.pop("grid_worlds", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "sets", "kinds", "said"),
+    [
+        ("Doors", (), 16, "grids of 7 x 7 places, 3 of 16 codes at each"),
+        ("Doors", ("task.codes=11",), 11, "3 of 11 codes"),
+        ("Doors", ("task.codes=0",), 0, "pictures of 7 x 7 pixels, 3 channels"),
+        ("Doors", ("task.history=2",), 16, "16 codes at each, the last 2 of them"),
+        ("Declared", (), 11, "3 of 11 codes"),
+        ("Dark", (), 0, "pictures of 7 x 7"),
+        ("Large", (), 0, "pictures of 70 x 70"),
+    ],
+)
+def test_small_grids_of_codes_are_told_from_pictures(
+    grids: None, name: str, sets: tuple[str, ...], kinds: int, said: str
+) -> None:
+    understood = understand.understand(Request(f"grid_worlds:{name}", sets=sets), Told())
+    (field,) = understood.world.fields
+    assert said in field.reason
+    assert understood.world.encoders["observation"].feature.details.get("codes", 0) == kinds
+    # Resuming opens it by the plan alone.
+    again = understand.opened(understood.plan, Path())
+    assert understand.fingerprint(again) == understood.plan.data.fingerprint
+
+
+@pytest.mark.parametrize("codes", ["1", "257", "-1", "true", "2.5"])
+def test_a_wrong_number_of_codes_is_told(grids: None, codes: str) -> None:
+    with pytest.raises(InputError, match="number of codes"):
+        understand.understand(Request("grid_worlds:Doors", sets=(f"task.codes={codes}",)), Told())
+
+
+def test_what_a_code_stands_for_is_learned_and_sealed(grids: None, tmp_path: Path) -> None:
+    settings = {"method.name": "ppo", "training.steps": 4096, "method.copies": 8, "method.horizon": 64}
+    small = {"network.observation.width": 8, "network.observation.hidden": 32, "training.threads": 1}
+    trained = lamina.train(
+        "grid_worlds:Doors", out=tmp_path / "run", quiet=True, set={**settings, **small, "training.evaluations": 2}
+    )
+    # Acting at random reaches 5 of 10; read as pixels, the two colors differ by a 255th.
+    assert trained.results.targets[0].scores["mean_return"].value > 9.5
+    assert trained.results.seal is not None
+    model = lamina.load(tmp_path / "run")
+    assert model.check_golden()["sound"]

@@ -17,7 +17,7 @@ from lamina.networks import bag, efficientnet, recurrent, resnet, transformer
 from lamina.networks.assembly import FuseOptions, assemble, build_assembly, count_parameters
 from lamina.networks.blocks.attention import Rotary
 from lamina.networks.blocks.depth import StochasticDepth, chances
-from lamina.networks.blocks.fields import Pixels, lengths, trimmed, within
+from lamina.networks.blocks.fields import Codes, Pixels, lengths, trimmed, within
 from lamina.networks.blocks.options import read_options
 from lamina.networks.blocks.pooling import PoolSequence, masked_maximum, masked_mean, pool_map
 from lamina.networks.blocks.spelling import SpelledEmbedding, hashed_runs
@@ -352,3 +352,12 @@ def test_runs_of_letters() -> None:
     assert len(hashed_runs("ab", 20_000)) == len({"<ab", "ab>", "<ab>"})
     assert len(hashed_runs("a" * 100, 50)) == 24
     assert all(0 < number <= 9 for number in hashed_runs("Ġwonderful", 9))
+
+
+def test_each_code_of_a_grid_is_an_input_of_its_own() -> None:
+    grid = torch.tensor([[[[0, 2]], [[1, 7]]]], dtype=torch.uint8)
+    found = Codes(3)(grid)
+    assert found.shape == (1, 6, 2, 1)
+    # The first channel's three kinds, then the second's; 7 is none of them.
+    assert found[0, :, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
+    assert found[0, :, 1, 0].tolist() == [0, 1, 0, 0, 0, 0]

@@ -139,7 +139,7 @@ def _played(
                 cut += not over
                 ended.append(place)
         shown = sight.then(running, observed)
-        again = []
+        again: list[int] = []
         for place in ended:
             if begun < episodes and time_left.allows(begun, len(running) - len(ended) + len(again)):
                 playing[running[place]] = begun

@@ -28,9 +28,11 @@ UNBOUNDED = 1e6
 LARGEST_BOUND = 1e38
 SMALL = 32
 """Pictures of at most so many pixels a side are often grids of codes: they are kept as they are, colors and all."""
+MOST_CODES = 32
+"""Kinds that a grid of codes has at most, where nobody said that it is one: a picture has more values."""
 
 
-def open_world(name: str, *, history: int = 1, base: Path | None = None) -> World:
+def open_world(name: str, *, history: int = 1, base: Path | None = None, codes: int | None = None) -> World:
     """What is observed and what can be done in the environment `name`.
 
     Args:
@@ -39,6 +41,8 @@ def open_world(name: str, *, history: int = 1, base: Path | None = None) -> Worl
         history: how many observations are shown at once. Numbers become a series, pictures are stacked; of a
             category only the newest is shown.
         base: a folder whose modules can be imported too.
+        codes: how many kinds of codes are in pictures of at most `SMALL` pixels a side, 0 where these are pictures like
+            others; None: codes where the bounds of the space are those of at most `MOST_CODES` kinds.
 
     Raises:
         InputError: there is no such environment, it cannot be made, or has spaces that nothing here can read.
@@ -47,7 +51,7 @@ def open_world(name: str, *, history: int = 1, base: Path | None = None) -> Worl
     make = maker(name, base)
     environment = make(None)
     try:
-        parts = dict(_unique(_parts(environment.observation_space, "", history, name), name))
+        parts = dict(_unique(_parts(environment.observation_space, "", history, name, codes), name))
         actions = _actions(environment.action_space, name)
         reach = dict(_reaches(environment.observation_space, ""))
         spec = getattr(environment, "spec", None)
@@ -212,13 +216,13 @@ def _kind(space: Any) -> str:
     return next((name for name in names if name in SPACES), names[0])
 
 
-def _parts(space: Any, name: str, history: int, world: str) -> Iterator[tuple[Field, Encoder]]:
+def _parts(space: Any, name: str, history: int, world: str, codes: int | None) -> Iterator[tuple[Field, Encoder]]:
     """Fields and encoders of a space, named from the outermost inwards, joined with dots."""
     kind = _kind(space)
     if kind == "Dict" or kind == "Tuple":
         inner = space.spaces.items() if kind == "Dict" else enumerate(space.spaces)
         for key, part in inner:
-            yield from _parts(part, f"{name}.{key}" if name else str(key), history, world)
+            yield from _parts(part, f"{name}.{key}" if name else str(key), history, world, codes)
         return
     name = name or WHOLE
     if kind == "Discrete":
@@ -231,7 +235,8 @@ def _parts(space: Any, name: str, history: int, world: str) -> Iterator[tuple[Fi
     elif kind == "MultiBinary":
         yield _numbers(name, int(np.prod(space.shape)), "yes or no", history)
     elif kind == "Box" and space.dtype == np.uint8 and len(space.shape) in (2, 3, 4):
-        yield _frames(name, tuple(space.shape), history)
+        kinds = int(np.max(space.high)) + 1
+        yield _frames(name, tuple(space.shape), history, kinds * (kinds <= MOST_CODES) if codes is None else codes)
     elif kind == "Box":
         yield _numbers(name, int(np.prod(space.shape)), _range(space), history)
     else:
@@ -285,7 +290,7 @@ def _category(name: str, start: int, count: int, world: str) -> tuple[Field, Enc
     )
 
 
-def _frames(name: str, shape: tuple[int, ...], history: int) -> tuple[Field, Encoder]:
+def _frames(name: str, shape: tuple[int, ...], history: int, codes: int) -> tuple[Field, Encoder]:
     # Pictures come as [height, width, channel], or several gray ones as [time, height, width]: there are fewer of them
     # than pixels.
     first, last = shape[0], shape[-1]
@@ -298,11 +303,36 @@ def _frames(name: str, shape: tuple[int, ...], history: int) -> tuple[Field, Enc
     gray = not small and channels in (1, 3)
     tall, wide = (height, width) if max(height, width) <= frames.SIZE else (frames.SIZE, frames.SIZE)
     kept, stack = 1 if gray else channels, time * history
-    encoder = frames.Encoder(tall, wide, kept, stack, gray, (frames.MEAN,) * kept, (frames.STD,) * kept)
-    reason = f"pictures of {width} x {height} pixels, {channels} channel{'s' * (channels > 1)}"
-    reason += f", the last {stack} of them" if stack > 1 else ""
     options: dict[str, Json] = {"size": [tall, wide], "gray": gray, "stack": stack}
+    if small and codes:
+        # Of numbers that come equally often; for networks that read codes as amounts.
+        mean, deviation = (codes - 1) / 2, float(np.sqrt((codes**2 - 1) / 12))
+        reason, options["codes"] = f"grids of {width} x {height} places, {channels} of {codes} codes at each", codes
+    else:
+        mean, deviation, codes = frames.MEAN, frames.STD, 0
+        reason = f"pictures of {width} x {height} pixels, {channels} channel{'s' * (channels > 1)}"
+    encoder = frames.Encoder(tall, wide, kept, stack, gray, (mean,) * kept, (deviation,) * kept, codes)
+    reason += f", the last {stack} of them" if stack > 1 else ""
     return Field(name, "frames", "input", reason=reason, options=options), encoder
+
+
+def codes_seen(world: World, observations: Observations) -> int | None:
+    """How many kinds of codes there seem to be in its `small_pictures`; None where these are pictures like others.
+
+    Codes are few small numbers, and pixels are not. Of codes not all may have been seen, so there is room for more.
+    """
+    highest = max((int(observations[name].max(initial=0)) for name in small_pictures(world)), default=0)
+    fitting = [kinds for kinds in (MOST_CODES // 2, MOST_CODES) if highest < kinds]
+    return fitting[0] if highest and fitting else None
+
+
+def small_pictures(world: World) -> list[str]:
+    """The fields of pictures that may be grids of codes, as far as their spaces tell."""
+    return [
+        name
+        for name, encoder in world.encoders.items()
+        if isinstance(encoder, frames.Encoder) and not encoder.codes and max(encoder.height, encoder.width) <= SMALL
+    ]
 
 
 def _unique(parts: Iterator[tuple[Field, Encoder]], world: str) -> Iterator[tuple[str, tuple[Field, Encoder]]]:

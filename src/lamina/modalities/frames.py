@@ -98,11 +98,15 @@ class Encoder:
     mean: tuple[float, ...]
     """Of each channel of one picture, on the scale 0 to 255."""
     std: tuple[float, ...]
+    codes: int = 0
+    """Where the pictures are grids of codes, how many kinds of them there are; 0 for pictures."""
 
     @property
     def feature(self) -> Feature:
-        """`details`: each channel's mean and std on the scale 0 to 255."""
-        details = {"mean": list(self.mean) * self.stack, "std": list(self.std) * self.stack}
+        """`details`: each channel's mean and std on the scale 0 to 255; "codes" where each value stands for a kind."""
+        details: dict[str, Json] = {"mean": list(self.mean) * self.stack, "std": list(self.std) * self.stack}
+        if self.codes:
+            details["codes"] = self.codes
         return Feature("image", (self.height, self.width, self.channels * self.stack), "uint8", details=details)
 
     @classmethod
@@ -194,7 +198,10 @@ class Encoder:
 
     def state(self) -> dict[str, Json]:
         """All of it as JSON."""
-        return {**vars(self), "mean": list(self.mean), "std": list(self.std)}
+        # Pictures are kept as they were before there were codes: what could read them still can.
+        codes = {"codes": self.codes} if self.codes else {}
+        plain = {name: value for name, value in vars(self).items() if name != "codes"}
+        return {**plain, "mean": list(self.mean), "std": list(self.std), **codes}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:

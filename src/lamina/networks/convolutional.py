@@ -1,5 +1,7 @@
 """Plain convolutions without normalisation: the network that plays from pictures (Mnih et al. 2015).
 
+Where the picture is a grid of codes, each is read as what it is, one of several kinds.
+
 Nothing in it depends on the other rows of a batch or on training mode, so what a policy did while it gathered
 experience can be computed again exactly while it learns from it.
 """
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from lamina.modalities import Feature
 from lamina.networks import OutputShape
-from lamina.networks.blocks.fields import Pixels, levels_of, only_field
+from lamina.networks.blocks.fields import Codes, Pixels, levels_of, only_field
 from lamina.networks.blocks.options import whole
 
 ACCEPTS = ("image",)
@@ -42,8 +44,10 @@ class Convolutional(nn.Module):
     def __init__(self, name: str, feature: Feature, options: Options) -> None:
         super().__init__()
         self.name = name
-        self.pixels = Pixels(feature, mean=0.0, deviation=255.0)
         height, width, channels = feature.shape
+        kinds = int(feature.details.get("codes", 0))
+        self.pixels: nn.Module = Codes(kinds) if kinds else Pixels(feature, mean=0.0, deviation=255.0)
+        channels *= kinds or 1
         strided = min(height, width) >= LARGE
         sizes = [(8, 4), (4, 2), (3, 1)] if strided else [(3, 2), (3, 2), (3, 1)]
         self.layers = nn.ModuleList()

@@ -64,6 +64,22 @@ class Pixels(nn.Module):
         return (images.float() * self.scale + self.shift).permute(0, 3, 1, 2)
 
 
+class Codes(nn.Module):
+    """uint8 [batch, height, width, channel] to float32 [batch, channel * kinds, height, width]: 1 for the value's kind.
+
+    A value that is none of the kinds is 0 for all of them.
+    """
+
+    kinds: Tensor
+
+    def __init__(self, kinds: int) -> None:
+        super().__init__()
+        self.register_buffer("kinds", torch.arange(kinds, dtype=torch.float32), persistent=False)
+
+    def forward(self, grids: Tensor) -> Tensor:
+        return (grids.float().unsqueeze(4) == self.kinds).float().flatten(3).permute(0, 3, 1, 2)
+
+
 def levels_of(maps: Sequence[Tensor], feature: Feature) -> tuple[Level, ...]:
     """The levels of a pyramid from an example of its maps, [batch, channel, height, width] each, of such pictures."""
     return tuple(

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lamina.data.schema import Field
+from lamina.environments import COPY_SEED, tabular, use_seed
 from lamina.environments import World as World
-from lamina.environments.spaces import open_world
+from lamina.environments.play import play
+from lamina.environments.spaces import codes_seen, open_world, small_pictures
 from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan
@@ -17,7 +19,9 @@ from lamina.steps.request import Request
 
 ACTION = "action"
 """What the answer of a policy is called."""
-OPTIONS = ("history",)
+OPTIONS = ("history", "codes")
+LOOKED_AT, LOOKED_LONG = 2, 25
+"""Episodes that are looked at, and their steps, to tell grids of codes from pictures."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     )  # fmt: skip
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] == "task")
     world = opened(plan, request.base)
+    if "codes" not in plan.task[ACTION].options and small_pictures(world):
+        plan = _with_codes(plan, world)
+        world = opened(plan, request.base)
     answer = Field(ACTION, "vector" if world.actions.kind == "continuous" else "category", "target", reason=_can(world))
     plan = replace(
         plan,
@@ -70,7 +77,24 @@ def opened(plan: Plan, base: Path) -> World:
         raise InputError(
             f"The history is {history!r}.", where="task.options.history", fix="Give a whole number from 1 to 1024."
         )
-    return open_world(plan.data.train, history=history, base=base)
+    codes = options.get("codes")
+    if codes is not None and (type(codes) is not int or not 0 <= codes <= 256 or codes == 1):
+        raise InputError(
+            f"The number of codes is {codes!r}.",
+            where="task.options.codes",
+            fix="Give a whole number from 2 to 256, or 0 where small pictures are pictures like others.",
+        )
+    return open_world(plan.data.train, history=history, base=base, codes=codes)
+
+
+def _with_codes(plan: Plan, world: World) -> Plan:
+    """The plan with the number of codes that a few steps of random actions show in small pictures, 0 for none."""
+    random = tabular.random_policy(world, 0)
+    seed = use_seed(plan.seed, COPY_SEED)
+    played = play(world, random, LOOKED_AT, seed, most_steps=LOOKED_LONG, keep=LOOKED_AT * LOOKED_LONG)
+    task = plan.task[ACTION]
+    options = {**task.options, "codes": codes_seen(world, played.observations) or 0}
+    return replace(plan, task={ACTION: replace(task, options=options)})
 
 
 def fingerprint(world: World) -> str:
