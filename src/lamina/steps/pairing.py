@@ -219,15 +219,15 @@ def _wanted(request: Request, column: str, options: Mapping[str, Json], kind: st
     if sides := _sides(of_column.get("size")):
         of_column["size"] = [scale * side for side in sides]
     wanted = {name: source[name] for source in (of_column, options) for name in SHAPING if name in source}
-    sides = [options[name] for name in ("height", "width") if name in options]
-    if len(sides) == 1:
+    given = [options[name] for name in ("height", "width") if name in options]
+    if len(given) == 1:
         raise InputError(
             "Of height and width only one is given.",
             where=f"task.{RESTORED}",
             fix=f"Give both, or task.{RESTORED}.size=[height, width].",
         )
-    if sides:
-        wanted["size"] = sides
+    if given:
+        wanted["size"] = given
     return wanted
 
 
