@@ -294,3 +294,18 @@ def test_one_wrong_date_does_not_fill_the_memory() -> None:
     with pytest.raises(InputError, match="span") as caught:
         encoder().read(far)
     assert caught.value.fix
+
+
+def test_a_series_of_another_century_changes_no_other_and_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = table([float(step % 5) for step in range(20)])
+    far = table([1.0, 2.0, 3.0], start="1824-02-01")
+    found = encoder(length=8)
+    alone, other = (found.encode(object_array([one])).array[0] for one in (own, far))
+    asked = list[int]()
+    calendar = Grid.calendar
+    monkeypatch.setattr(
+        Grid, "calendar", lambda grid, steps, parts: asked.append(len(steps)) or calendar(grid, steps, parts)
+    )
+    both = found.encode(object_array([own, far])).array
+    assert sum(asked) < 100
+    np.testing.assert_array_equal(both, [alone, other])

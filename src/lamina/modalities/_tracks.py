@@ -19,6 +19,9 @@ MOST_KNOWN = 0.5
 """The least share of the steps to come that must have what is known in advance; the others take it from before."""
 SOME = 8192
 """Windows that are looked at together."""
+SPARSE = 20
+"""The calendar is kept of so many steps for each one of a series: one with wrong dates, decades away from all others,
+must not fill the memory."""
 FLAT = 1e-3
 """A window's spread is at least this share of its center: of one that hardly varies, rounding would be blown up."""
 
@@ -79,8 +82,9 @@ class Tracks:
         self._target_at = _before(np.isfinite(self.target))
         self._known_at = [_before(np.isfinite(self.covariates[:, first])) for first, _, _ in layout.spans]
         self._first = int(self.starts.min())
-        steps = np.arange(self._first, int((self.starts + self.sizes).max()) + layout.horizon)
-        self._calendar = grid.calendar(steps, layout.parts)
+        last = int((self.starts + self.sizes).max()) + layout.horizon
+        dense = last - self._first <= SPARSE * (len(self.target) + len(tracks) * layout.horizon)
+        self._calendar = grid.calendar(np.arange(self._first, last), layout.parts) if dense else None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -135,12 +139,19 @@ class Tracks:
         alive = np.arange(len(ahead)) >= np.where(observed.any(axis=1), first, len(ahead))[:, None]
         least = flat[np.arange(len(flat)), first][:, None]
         steps = np.where(alive, origins[:, None] + ahead, 0)
-        calendar = np.where(alive[:, :, None], self._calendar[np.where(alive, steps - self._first, 0)], 0.0)
+        calendar = np.where(alive[:, :, None], self._told(np.where(alive, steps, self._first)), 0.0)
         parts = [self._target(flat, alive & inside & (ahead < 0), least), steps[:, :, None], calendar]
         for (begin, end, in_advance), at in zip(layout.spans, self._known_at, strict=True):
             shown = alive & (in_advance | (ahead < 0))
             parts.append(self._covariate(at, slice(begin, end), flat, shown, inside, least))
         return np.concatenate(parts, axis=2).astype(np.float32)
+
+    def _told(self, steps: Array) -> Array:
+        """float32 [..., column]: what the calendar tells of steps."""
+        if self._calendar is not None:
+            return np.asarray(self._calendar[steps - self._first])
+        distinct, place = np.unique(steps, return_inverse=True)
+        return np.asarray(self.grid.calendar(distinct, self.layout.parts)[place.reshape(steps.shape)])
 
     def _target(self, flat: Array, shown: Array, least: Array) -> Array:
         """float64 [row, step, 4]: the normalised target, whether observed, center, spread."""
