@@ -148,3 +148,23 @@ def test_pictures_without_a_mask_are_counted(whole: Path, tmp_path: Path, capsys
     words = ["--set", *SETS, "training.epochs=1"]
     assert main(["train", str(data), "--target", "mask", "--out", str(tmp_path / "run"), *words]) == 0
     assert "4 rows (8.3%) have no answer in the target and are left out" in capsys.readouterr().err
+
+
+def test_polygons_in_a_table_are_masks(tmp_path: Path, cache: Path) -> None:
+    random = np.random.default_rng(0)
+    lines = ["photo\tshape"]
+    for row in range(24):
+        picture = np.full((24, 28), 60, np.uint8)
+        top, left = (int(random.integers(0, most)) for most in (14, 18))
+        picture[top : top + 8, left : left + 8] = 200
+        Image.fromarray(picture).save(tmp_path / f"{row}.png")
+        corners = [[left, top], [left + 7, top], [left + 7, top + 7], [left, top + 7]]
+        lines.append(f"{row}.png\t{json.dumps([{'label': 'box', 'points': corners}] if row % 4 else [])}")
+    (tmp_path / "scenes.tsv").write_text("\n".join([*lines, ""]))
+    sets = [item.replace("task.mask", "task.shape") for item in SETS if not item.startswith("training.epochs")]
+    run_here(tmp_path, "train", "scenes.tsv", "--target", "shape", "--out", "run", "--set", *sets, "training.epochs=2")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["targets"][0]["task"] == "segment"
+    assert results["seal"]["same_answers"] == 1.0
+    found = lamina.load(tmp_path / "run" / "model.lamina").predict(tmp_path / "scenes.tsv").to_rows()
+    assert {row["shape"].shape for row in found} == {(24, 28)}

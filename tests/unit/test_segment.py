@@ -15,11 +15,12 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional
 
+from lamina import registry
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError
 from lamina.evaluate.assess import assess
 from lamina.evaluate.slices import slices
-from lamina.modalities import Encoder
+from lamina.modalities import Encoder, polygons
 from lamina.modalities._files import Unreadable
 from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
@@ -75,6 +76,7 @@ def test_it_keeps_the_protocols_and_suits_masks() -> None:
     assert task.width == task.layout.size == 3 * SIDE * SIDE
     field = Field("mask", "image", role="target")
     assert suits(field, describe(column(squares(1), squares(2)))) is not None
+    assert suits(field, {"modes": {"I;16B": 3}, "formats": {"TIFF": 3}}) is not None
     assert suits(field, describe(column(np.zeros((4, 4, 3), np.uint8)))) is None
     assert suits(Field("what", "category", role="target"), {}) is None
 
@@ -195,6 +197,42 @@ def test_polygons_are_filled_and_their_labels_are_the_classes() -> None:
     assert codes[12:15].max() == 0
     plain = fitted([[corners], [[[0, 0], [5, 0], [5, 5]]]])
     assert plain.labels == ("background", "object")
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_column_of_polygons_is_recognised_as_a_target_of_this_task(text: bool, labelled: bool) -> None:
+    one: Any = drawn_square("cat", 2, 2, 6)
+    one = one if labelled else one["points"]
+    lists: list[Any] = [[one], [], [one, one], None]
+    values = column(*(json.dumps(item) if text and item is not None else item for item in lists))
+    found = registry.module("modalities", "polygons").recognise(values, "shape")
+    others = [
+        registry.module("modalities", name).recognise(values, "shape")
+        for name in registry.names("modalities")
+        if name != "polygons"
+    ]
+    assert found is not None
+    assert all(other is None or other.confidence < found.confidence for other in others)
+    said = polygons.describe(values)
+    assert (said["polygons"], said["pictures_without_polygons"], said["unreadable"]) == (3, 1, 0)
+    assert said["labels"] == {"cat" if labelled else "object": 3}
+    assert suits(Field("shape", "polygons", role="target"), said) is not None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[], []],
+        ["[1, 2, 3]", "[4, 5, 6]"],
+        [[[1, 2], [3, 4], [5, 6]]] * 2,
+        ['["a", "b", "c"]'] * 2,
+        ["one", "two"],
+        [[{"label": "cat", "x": 1, "y": 2, "width": 3, "height": 4}]] * 2,
+    ],
+)
+def test_other_lists_are_no_polygons(values: list[Any]) -> None:
+    assert polygons.recognise(column(*values), "shape") is None
 
 
 def drawn_square(label: str, left: int, top: int, side: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 __all__ = ["AuditFinding", "audit", "suspect_labels"]
 
 MOST_ROWS = 50_000
-PARTED = ("image", "audio", "boxes")
+PARTED = ("image", "audio", "boxes", "polygons")
 """Modalities of targets that are neither classes nor numbers: each row has a value of its own."""
 MOST_CELLS = 4_000_000
 """Columns are compared on a random sample of at most so many rows, and so many values in all."""

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lamina.data.schema import Json
+from lamina.modalities import polygons
 from lamina.modalities._files import Unreadable, is_missing
 from lamina.modalities._frame import Frame
 from lamina.modalities._pixels import PIXEL_LIMIT
 from lamina.modalities.image import header, raw_pixels
 
 Array = np.ndarray[Any, Any]
-PLAIN = "object"
-"""What a polygon without a label shows."""
 LARGEST_VALUE = 65_535
 OPAQUE = 255
 """Of a channel that says how opaque a mask is, where that says nothing."""
-
-
-def polygons(value: Any) -> list[tuple[str, list[tuple[float, float]]]] | None:
-    """(label, points) of each polygon; None where the value is no list of polygons.
-
-    Known are [{"label": "cat", "points": [[x, y], ...]}, ...], with "polygon" for "points", and [[[x, y], ...], ...].
-
-    Raises:
-        Unreadable: it is such a list, but not a sound one.
-    """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise Unreadable(f"the polygons are no valid JSON: {error}") from None
-    if not isinstance(value, list):
-        return None
-    return [_polygon(item) for item in value]
-
-
-def _polygon(item: Json) -> tuple[str, list[tuple[float, float]]]:
-    label, points = PLAIN, item
-    if isinstance(item, Mapping):
-        label, points = str(item.get("label", PLAIN)), item.get("points", item.get("polygon"))
-    try:
-        corners = [(float(x), float(y)) for x, y in points]
-    except (TypeError, ValueError):
-        corners = []
-    if len(corners) < 3 or not np.isfinite(corners).all():
-        raise Unreadable("a polygon is a list of at least three points [x, y] in pixels of the picture")
-    return label, corners
 
 
 def size_of(value: Any, root: Path | None) -> tuple[int, int]:
@@ -78,7 +44,7 @@ def read_mask(
     """
     if is_missing(value):
         raise Unreadable("there is no mask")
-    drawn = polygons(value)
+    drawn = polygons.read(value)
     if drawn is not None:
         return _filled(drawn, size, labels, apart)
     mask = raw_pixels(value, root)
@@ -101,7 +67,7 @@ def read_mask(
 
 
 def _filled(
-    drawn: Sequence[tuple[str, list[tuple[float, float]]]],
+    drawn: Sequence[polygons.Polygon],
     size: tuple[int, int] | None,
     labels: Sequence[str],
     apart: bool,

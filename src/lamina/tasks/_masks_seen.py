@@ -13,9 +13,9 @@ import numpy as np
 
 from lamina.data.schema import Field, Json
 from lamina.errors import InputError
-from lamina.modalities import Chunks
+from lamina.modalities import Chunks, polygons
 from lamina.modalities._files import Unreadable, present, sample
-from lamina.tasks._masks import polygons, read_mask
+from lamina.tasks._masks import read_mask
 from lamina.tasks._regions import parts_of_each
 
 Array = np.ndarray[Any, Any]
@@ -161,7 +161,7 @@ def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> 
     for values in sample(chunks, present(chunks), MASKS, seed=2):
         for value in values:
             try:
-                drawn = polygons(value)
+                drawn = polygons.read(value)
                 mask = read_mask(value, root, None, apart=drawn is not None)
             except Unreadable as error:
                 reason = reason or str(error)

@@ -13,13 +13,13 @@ import numpy as np
 from lamina.data.examples import blocks
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
-from lamina.modalities import Chunks, Encoded, Encoder, Recognition
+from lamina.modalities import Chunks, Encoded, Encoder, Recognition, polygons
 from lamina.modalities._files import Unreadable, each, is_missing
 from lamina.modalities._frame import Frame
 from lamina.tasks import Layout, Score, Sight
 from lamina.tasks import _pixels as pixels
 from lamina.tasks._agreement import Agreement
-from lamina.tasks._masks import laid, polygons, read_mask, size_of
+from lamina.tasks._masks import laid, read_mask, size_of
 from lamina.tasks._masks_seen import Kind, looked, wrong
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._regions import bordered, components, instances
@@ -42,11 +42,19 @@ SMALLEST_SHARE = 0.1
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
-    """Pictures of one channel that are stored without loss."""
+    """Pictures of one channel that are stored without loss, or polygons."""
+    if field.modality == "polygons":
+        return Recognition(0.9, "the target is polygons in pictures: what does each pixel show?")
     modes, formats = description.get("modes"), description.get("formats")
     if field.modality != "image" or not modes or not formats:
         return None
-    if set(modes) <= {"1", "L", "P", "I", "I;16"} and set(formats) <= {"PNG", "TIFF", "BMP", "GIF", "array"}:
+    if set(modes) <= {"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"} and set(formats) <= {
+        "PNG",
+        "TIFF",
+        "BMP",
+        "GIF",
+        "array",
+    }:
         return Recognition(0.9, "the target holds a mask for each picture: what does each pixel show?")
     return None
 
@@ -176,7 +184,7 @@ class Task:
         instances, foreground = self.kind == "instances", self.values[-1] < 0
         labels = (self.labels[0], *self.drawn) if self.drawn else self.labels
         mask = read_mask(value, root, size, labels, apart=instances or foreground)
-        drawn = polygons(value) is not None
+        drawn = polygons.read(value) is not None
         # The numbers of polygons are their places in the list: none stands for what has no label.
         judged = np.ones(mask.shape, dtype=bool) if drawn else mask != self.unlabelled
         if not judged.any():
