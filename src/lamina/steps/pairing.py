@@ -216,8 +216,8 @@ def _wanted(request: Request, column: str, options: Mapping[str, Json], kind: st
     of_column = _size_asked(request, column)
     if kind == "colourise":
         of_column.pop("channels", None)
-    if sides := _sides(of_column.get("size")):
-        of_column["size"] = [scale * side for side in sides]
+    if smaller := _sides(of_column.get("size")):
+        of_column["size"] = [scale * side for side in smaller]
     wanted = {name: source[name] for source in (of_column, options) for name in SHAPING if name in source}
     given = [options[name] for name in ("height", "width") if name in options]
     if len(given) == 1:
