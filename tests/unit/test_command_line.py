@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,16 @@ def test_a_file_that_cannot_be_made_is_told_by_its_reason(rows: Path, place: str
 def test_answers_in_a_file_of_too_long_a_name_are_refused(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(MODEL), str(rows), "--out", str(rows.with_name(f"{'a' * 246}.csv"))]) == 2
     assert "Cannot write" in capsys.readouterr().err
+
+
+def test_json_on_the_screen_is_nothing_but_json(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(MODEL), str(rows), "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [list(answer)[-1] for answer in answers] == ["error", "error"]
+    out = rows.with_name("answers.csv")
+    assert main(["predict", str(MODEL), str(rows), "--json", "--out", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": 2, "errors": 0}
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 3
 
 
 def run(*words: str, stdout: int | None = None, **more: str) -> subprocess.CompletedProcess[bytes]:

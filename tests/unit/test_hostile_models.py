@@ -212,6 +212,20 @@ def zip64() -> bytes:
     return content[:end] + locator + content[end:]
 
 
+def far_entry() -> bytes:
+    """An entry that lies 2 ** 64 - 1 bytes into the file, as the extra field of its directory record says."""
+    content = signed(entries())
+    at = content.index(b"PK\x01\x02")
+    length = struct.unpack("<H", content[at + 28 : at + 30])[0]
+    extra = struct.pack("<2HQ", 1, 8, 2**64 - 1)
+    record = content[at : at + 30] + struct.pack("<H", len(extra)) + content[at + 32 : at + 42] + b"\xff" * 4
+    record += content[at + 46 : at + 46 + length] + extra
+    content = content[:at] + record + content[at + 46 + length :]
+    end = content.rindex(b"PK\x05\x06") + 12
+    size = struct.unpack("<L", content[end : end + 4])[0] + len(extra)
+    return content[:end] + struct.pack("<L", size) + content[end + 4 :]
+
+
 def bomb() -> bytes:
     content = entries()
     content["golden.json"] = b'{"rows":' + b" " * 100_000_000 + b"[]}"
@@ -252,6 +266,7 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "no manifest": lambda: without(MANIFEST),
     "thousands of entries": many_entries,
     "zip64": zip64,
+    "an entry beyond all files": far_entry,
     "a bomb": bomb,
     "JSON of millions of empty objects": many_values,
     "a declared size beyond all limits": lambda: patched(packed(entries()), 24, struct.pack("<L", 0xFFFFFFF0)),

@@ -138,6 +138,11 @@ def test_every_prompt_is_answered_by_itself(writer: Model) -> None:
     assert len(set(together)) > 1
 
 
+def test_a_prompt_that_is_a_number_is_read_as_it_is_written(writer: Model) -> None:
+    """This network writes the last byte again and again."""
+    assert [write(writer, prompt, 3, temperature=0) for prompt in ("12.10", "3.0", "7.5")] == ["000", "000", "555"]
+
+
 def test_translations_do_not_depend_on_what_is_translated_beside() -> None:
     model = Model(writing_model(True)[0], threads=1)
     texts = ["the cat", "the dog ran to the mat and sat on the cat", "mat", ""]

@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         default="-",
-        help=".csv, .jsonl or .parquet (default: CSV on the screen); of pictures, a folder",
+        help=".csv, .jsonl or .parquet (default: CSV on the screen, JSON with --json); of pictures, a folder",
     )
     parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
 
@@ -33,8 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"--threads is {arguments.threads}.", fix=f"Give a number up to {MOST_THREADS}, or 0 for all cores."
         )
     model = load(model_file(arguments.model), threads=arguments.threads)
-    counts = predict_to_file(model, arguments.data, arguments.out)
-    if arguments.json:
+    screen = ".json" if arguments.json else ".csv"
+    counts = predict_to_file(model, arguments.data, arguments.out, screen=screen)
+    if arguments.json and arguments.out != "-":
         _options.print_json(counts)
     elif arguments.out != "-":
         rest = f", {counts['errors']:,} could not be answered (see the column `error`)" if counts["errors"] else ""

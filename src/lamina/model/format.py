@@ -143,12 +143,16 @@ def read(source: str | os.PathLike[str] | bytes) -> Sealed:
         raise InputError(f"{path} may not be read.", fix="Change its permissions.") from None
 
 
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, OSError)
+"""What unpacking raises where names are no text, or entries lie beyond any file."""
+
+
 def _read(file: BinaryIO, where: str) -> Sealed:
     _check_directory(file, where)
     try:
         with zipfile.ZipFile(file) as archive:
             return _read_archive(archive, where)
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise graph.damaged(f"The model file is damaged: {error}.", where) from None
     except (RuntimeError, NotImplementedError) as error:
         # zipfile's words for encrypted entries and for unknown versions of the format.

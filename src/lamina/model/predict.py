@@ -30,8 +30,11 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch: int = BATCH) -> dict[str, int]:
-    """Answer every row of `data` into `out`: .csv, .tsv, .jsonl, .json, .parquet, or "-" for CSV on standard output.
+def predict_to_file(
+    model: Model, data: Any, out: str | os.PathLike[str], batch: int = BATCH, *, screen: str = ".csv"
+) -> dict[str, int]:
+    """Answer every row of `data` into `out`: .csv, .tsv, .jsonl, .json, .parquet, or "-" for standard output, which
+    gets what a file that ends in `screen` would.
 
     The columns are `path` where rows are files, for each target T its answer T and T.p, T.p.CLASS or T.low,
     T.high, and `error`; of a forecaster the series, the moment, T, T.low, T.high and `error`, a line for each step. The
@@ -50,7 +53,7 @@ def predict_to_file(model: Model, data: Any, out: str | os.PathLike[str], batch:
         path, folder = pictures.places(out)
         pictures.check_apart(folder, data)
         album = pictures.Album(folder, path.parent)
-    kind = ".csv" if to_screen else path.suffix.lower()
+    kind = screen if to_screen else path.suffix.lower()
     if kind not in _WRITERS:
         raise InputError(
             f"Cannot write answers to {path.name!r}: its extension is {kind or 'missing'!r}.",

@@ -35,7 +35,8 @@ def write(
     """
     task, encoder = task_of(model)
     _check(prompt, tokens, temperature, top_p, seed)
-    values = np.array([prompt], object)
+    # As bytes: of a text that is a number, such as 12.10, a cell of a table would be read as 12.1.
+    values = np.array([prompt.encode()], object)
     encoded = encoder.encode(values).array
     start = encoded[:, : max(1, int((encoded != task.padding).sum()))]
     assert model.writer is not None
