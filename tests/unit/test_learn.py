@@ -24,8 +24,8 @@ from lamina.learn import checkpoint, finder, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.loader import Loader
-from lamina.learn.loop import Limits, fit
-from lamina.learn.record import Record
+from lamina.learn.loop import Limits, Status, fit
+from lamina.learn.record import Record, read
 from lamina.learn.schedules import CURVES, Schedule
 from lamina.learn.threads import TRY_STEPS
 from lamina.methods.supervised import Supervised
@@ -122,19 +122,19 @@ def test_resume_after_a_kill_is_bit_exact(name: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
-    learner = method()
-    fit(
-        learner,
-        loader(),
-        Schedule.over(10, SchedulePlan()),
-        Engine(CPU),
-        limits=Limits(save_seconds=0),
-        folder=tmp_path,
-    )
-    newest = sorted(tmp_path.glob("*.safetensors"))[-1]
+    log, limits = tmp_path / "log.jsonl", Limits(save_seconds=0, log_steps=1)
+
+    def train(steps: int) -> Status:
+        return fit(
+            method(), loader(), Schedule.over(steps, SchedulePlan()), Engine(CPU),
+            limits=limits, record=Record(log), folder=tmp_path / "checkpoints",
+        )  # fmt: skip
+
+    train(10)
+    newest = sorted((tmp_path / "checkpoints").glob("*.safetensors"))[-1]
     newest.write_bytes(newest.read_bytes()[:100])
-    status = fit(method(), loader(), Schedule.over(12, SchedulePlan()), Engine(CPU), folder=tmp_path)
-    assert status.step == 10, "the schedule of the checkpoint before counts"
+    assert train(12).step == 10, "the schedule of the checkpoint before counts"
+    assert [entry["step"] for entry in read(log)] == list(range(1, 11)), "no step is told twice"
 
 
 def test_a_bad_batch_stops_before_the_update_and_names_its_rows() -> None:

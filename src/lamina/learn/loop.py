@@ -121,6 +121,7 @@ def fit(
     limits, record = limits or Limits(), record or Record(None)
     checkpoints = None if folder is None else Checkpoints(folder)
     status, best_weights = _resumed(checkpoints, method, source, schedule)
+    record.go_on_from(status.step)
     run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights)
     with _interruptible() as interrupted:
         run.train(interrupted)

@@ -31,14 +31,18 @@ class Record:
 
     Args:
         file: the log; None keeps entries in memory only.
-        start: entries of training from this step on are dropped first: a resumed run writes them again.
     """
 
-    def __init__(self, file: Path | None, display: Display | None = None, start: int = 0) -> None:
+    def __init__(self, file: Path | None, display: Display | None = None) -> None:
         self.file, self.display = file, display or Silent()
         self.entries: list[dict[str, Any]] = []
         if file is not None and file.exists():
-            self.entries = [entry for entry in read(file) if entry.get("step", -1) <= start or start < 0]
+            self.entries = list(read(file))
+
+    def go_on_from(self, step: int) -> None:
+        """Drop what was written after `step`: training goes on from there, and writes it again."""
+        self.entries = [entry for entry in self.entries if entry.get("step", -1) <= step]
+        if self.file is not None and self.file.exists():
             self._rewrite()
 
     def write(self, kind: str, **values: Any) -> None:

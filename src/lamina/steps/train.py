@@ -12,6 +12,7 @@ from safetensors.torch import save
 from lamina.choose import hardware
 from lamina.files import write_bytes
 from lamina.learn.batch import Source
+from lamina.learn.checkpoint import Checkpoints
 from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.loop import Learns, Limits, Status, fit
 from lamina.learn.record import Record
@@ -65,7 +66,7 @@ def train(
         threads = max(1, min(threads, machine.cores - company.cores))
     torch.set_num_threads(threads)
     learner = build(plan, prepared, machine.device, base)
-    if not newest_step(run):
+    if Checkpoints(run.checkpoints).newest() is None:
         inform(learner, plan, prepared)
     status, record = carry_out(
         learner,
@@ -136,7 +137,7 @@ def carry_out(
         threads=hardware.detect().cores if _measured(plan) else 0,
         shared=(lambda: False) if company is None else company.running,
     )
-    record = Record(run.log, narrator, start=newest_step(run))
+    record = Record(run.log, narrator)
     torch.manual_seed(plan.seed + 1)
     method = learner.method
     try:
@@ -169,9 +170,3 @@ def tell_end(status: Status, plan: Plan, narrator: Narrator) -> None:
         narrator.say("interrupted: going on with the best weights so far; `lamina resume` can continue the training")
     elif status.stopped == "patience":
         narrator.say(f"no better for {plan.training.patience} evaluations: the best was at step {status.best_step:,}")
-
-
-def newest_step(run: Run) -> int:
-    """The step of the newest checkpoint, 0 without any: later entries of the log will be written again."""
-    files = sorted(run.checkpoints.glob("*.safetensors"))
-    return int(files[-1].stem) if files else 0

@@ -16,7 +16,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.control.choose import validation_seconds
 from lamina.steps.control.player import Player, build, weights_of
-from lamina.steps.train import newest_step, tell_end
+from lamina.steps.train import tell_end
 
 INEXACT = (
     "resumed, but not exactly: the environment is no function of its seed and the actions, so new episodes were begun"
@@ -42,7 +42,7 @@ def train(plan: Plan, world: World, run: Run, narrator: Narrator, seconds: float
         log_steps=max(1, min(200, steps // 100)),
         keep_best=plan.training.keep == "best",
     )
-    record = Record(run.log, narrator, start=newest_step(run))
+    record = Record(run.log, narrator)
     torch.manual_seed(plan.seed + 1)
     try:
         status = fit(
