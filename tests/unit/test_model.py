@@ -281,7 +281,7 @@ def test_pictures_from_a_folder_are_named_by_path(tmp_path: Path) -> None:
     paths = objects([str(tmp_path / f"{number:02}.png") for number in range(12)])
     chunk = {"photo": paths, "kind": objects(["dark", "light"] * 6), "tags": objects([["a"], ["a", "b"]] * 6)}
     sealed, _ = seal(chunk, {"photo": "image"}, {"kind": "classify", "tags": "tag"})
-    sealed = golden.sealed_with(sealed, {"photo": paths[:3]})
+    sealed = golden.sealed_with(Model(sealed, threads=1), {"photo": paths[:3]})
     model = load(format.to_bytes(sealed), threads=1)
     (tmp_path / "05.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     answers = model.predict(tmp_path)
@@ -332,7 +332,7 @@ def test_golden_numbers_are_compared_in_units_of_their_spread(values: Any, trans
     chunk["price"] = objects([f"{value!r}" for value in values(age).tolist()])
     sealed, _ = seal(chunk, {"age": "number"}, {"price": "regress"})
     assert sealed.tasks["price"]["state"]["transform"] == transform
-    sealed = golden.sealed_with(sealed, {"age": chunk["age"][:8]})
+    sealed = golden.sealed_with(Model(sealed, threads=1), {"age": chunk["age"][:8]})
     spread = sealed.tasks["price"]["state"]["spread"]
     rounding = {"none": lambda value: value + 1e-4 * spread, "log": lambda value: value * (1 + 1e-4 * spread)}
     assert with_answers(sealed, rounding[transform]).check_golden()["agree"] == 8
@@ -349,7 +349,7 @@ def test_golden_forecasts_are_compared_in_units_of_their_spread() -> None:
         "promo": [0] * 8,
         "rain": [0] * 8,
     }
-    sealed = golden.sealed_with(sealed, {"window": objects([json.dumps(row)])})
+    sealed = golden.sealed_with(Model(sealed, threads=1), {"window": objects([json.dumps(row)])})
     (answer,) = sealed.golden["answers"]
     assert load(format.to_bytes(sealed), threads=1).check_golden()["agree"] == 1
     answer["sold"][0] += 100

@@ -16,6 +16,7 @@ from lamina.explain import drawing, occlusion
 from lamina.explain.contributions import contributions
 from lamina.explain.question import Question, question
 from lamina.model import golden
+from lamina.model.forecast import opened
 from lamina.model.rows import RawChunk, open_rows
 from lamina.model.runtime import Model
 
@@ -37,7 +38,7 @@ def explain_input(model: Model, source: Any, row: int = 0) -> Explained:
     """
     if row < 0:
         raise InputError(f"There is no row {row}.", fix="Rows are counted from 0.")
-    rows = open_rows(source, model, 256)
+    rows = opened(source, model, 256)
     before = 0
     for chunk in rows:
         if row < before + len(chunk):

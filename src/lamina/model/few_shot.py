@@ -198,7 +198,7 @@ def adapt(model: Model, given: Examples, way: str = WAYS[0]) -> Adapted:
         card=_card(model, given, way, accuracy),
         golden={},
     )
-    sealed = golden.sealed_with(sealed, given.rows, given.root)
+    sealed = golden.sealed_with(Model(sealed, threads=1), given.rows, given.root)
     kept = len(sealed.golden["rows"])
     limit = f"The file holds {kept} raw example rows: whoever has the model can read them."
     return Adapted(replace(sealed, card={**sealed.card, "limits": [*sealed.card["limits"], limit]}), way, accuracy)

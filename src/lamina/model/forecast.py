@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from lamina.data.schema import Field, Values
 from lamina.modalities._canonical import canonical, object_array
 from lamina.modalities.window import Encoder
 from lamina.model.answers import Part
-from lamina.model.rows import RawChunk, Reads, Rows
+from lamina.model.rows import RawChunk, Reads, Rows, open_rows, row_of_json
 
 WINDOW = "window"
 ROWS = 8192
@@ -53,7 +54,7 @@ class LongTable:
 def long_table(model: Reads, data: Any) -> LongTable | None:
     """What a forecaster reads of `data`, if that is a long table; None if it is windows, or the model no forecaster."""
     found = window_of(model)
-    if found is None or isinstance(model, LongTable):
+    if found is None:
         return None
     name, encoder = found
     rows = data if isinstance(data, list | tuple) else [data]
@@ -62,6 +63,16 @@ def long_table(model: Reads, data: Any) -> LongTable | None:
     own = [encoder.group] if encoder.group else []
     columns = dict.fromkeys((*own, *encoder.columns, *_about(model)))
     return LongTable({column: Column(Field(column, "text")) for column in columns}, model.targets)
+
+
+def opened(data: Any, model: Reads, batch: int, root: Path | None = None) -> Rows:
+    """`open_rows`, or for a forecaster and a long table, a row for each series."""
+    if isinstance(data, str) and data.lstrip().startswith("{"):
+        data = [row_of_json(data)]
+    long = long_table(model, data)
+    if long is None:
+        return open_rows(data, model, batch, root)
+    return rows_of(open_rows(as_columns(data), long, batch), model, model.fitting(batch))
 
 
 def as_columns(data: Any) -> Any:

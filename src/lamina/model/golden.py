@@ -35,14 +35,11 @@ _LARGEST_FILE = 4 << 20
 _FILES = ("image", "audio")
 
 
-def sealed_with(sealed: Sealed, chunk: Chunk, root: Path | None = None) -> Sealed:
-    """The same model with the rows of `chunk` (at most `MOST`) that it can answer as golden examples.
+def sealed_with(model: Model, chunk: Chunk, root: Path | None = None) -> Sealed:
+    """What the model is, with the rows of `chunk` (at most `MOST`) that it can answer as golden examples.
 
     Pictures and sounds named by a path are kept as their files' bytes, up to 4 MiB each.
     """
-    from lamina.model.runtime import Model
-
-    model = Model(sealed, threads=1)
     files = {column for item in model.inputs.values() if item.field.modality in _FILES for column in item.field.columns}
     rows = []
     for row in range(min(len(next(iter(chunk.values()))), MOST)):
@@ -59,7 +56,7 @@ def sealed_with(sealed: Sealed, chunk: Chunk, root: Path | None = None) -> Seale
             {name: _answer(value) for name, value in answers[number].items() if name != "error"} for number in kept
         ],
     }
-    return replace(sealed, golden=golden)
+    return replace(model.sealed, golden=golden)
 
 
 def rows_of(model: Model) -> list[dict[str, Any]]:

@@ -96,10 +96,6 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None, *, 
     size = model.fitting(batch)
     if isinstance(data, str) and data.lstrip().startswith("{"):
         data = [row_of_json(data)]
-    from lamina.model import forecast
-
-    if (long := forecast.long_table(model, data)) is not None:
-        return forecast.rows_of(open_rows(forecast.as_columns(data), long, batch), model, size)
     if isinstance(data, Mapping) and not _is_columns(data, model):
         data = [data]
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):

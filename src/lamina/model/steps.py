@@ -11,6 +11,7 @@ import numpy as np
 
 from lamina.data.windows import WINDOW, Cover, Cut, as_cells, measured, streamed
 from lamina.errors import InputError
+from lamina.model import forecast
 from lamina.model.answers import Part
 from lamina.model.rows import RawChunk, Rows, open_rows, row_of_json
 
@@ -40,10 +41,10 @@ class _Raw:
 
 
 def opened(data: Any, model: Model, batch: int, root: Path | None = None) -> Rows:
-    """`open_rows`, or for a model of windows and data without any, the steps of one long series."""
+    """Raw rows; for a forecaster, of a long table's series; for a model of windows, the steps of one long series."""
     cut = cut_of(model)
     if cut is None or WINDOW in _columns(data):
-        return open_rows(data, model, batch, root)
+        return forecast.opened(data, model, batch, root)
     rows = open_rows(data, _Raw(cut.columns, {}), max(batch, 4 * cut.length), root)
     return Steps(rows.chunks, rows.root, cut=cut)
 

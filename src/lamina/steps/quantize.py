@@ -148,7 +148,8 @@ def _variant(
     )
     limits = [*full.card.get("limits", []), *(_limit(kind, name, item) for name, item in scores.items())]
     card = {**full.card, "variant": {**to_json(variant), "path": path.name}, "limits": limits}
-    written = write(path, golden.sealed_with(replace(sealed, card=card), *example_rows(prepared)))
+    described = Model(replace(sealed, card=card), threads=1)
+    written = write(path, golden.sealed_with(described, *example_rows(prepared)))
     return replace(variant, bytes=written, size=written / size)
 
 

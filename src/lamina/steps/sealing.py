@@ -54,7 +54,7 @@ def sealed_parts(
         tasks={name: {"task": task.task, "state": task.state()} for name, task in tasks.items()},
         card=card,
     )
-    return golden.sealed_with(sealed, examples, root)
+    return golden.sealed_with(Model(sealed, threads=1), examples, root)
 
 
 def prove_and_write(

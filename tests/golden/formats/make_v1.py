@@ -14,7 +14,10 @@ from small_models import table, table_model
 
 from lamina.model import golden
 from lamina.model.format import write
+from lamina.model.runtime import Model
 
 if __name__ == "__main__":
-    sealed = golden.sealed_with(table_model()[0], {name: values[:8] for name, values in table().items()})
+    sealed = golden.sealed_with(
+        Model(table_model()[0], threads=1), {name: values[:8] for name, values in table().items()}
+    )
     write(Path(sys.argv[1]), sealed)

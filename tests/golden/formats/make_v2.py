@@ -16,7 +16,8 @@ from small_models import writing_model
 
 from lamina.model import golden
 from lamina.model.format import write
+from lamina.model.runtime import Model
 
 if __name__ == "__main__":
     prompts = np.array(["the cat sat", "a dog", "on the mat and the dog", "", "mat", "the the the"], object)
-    write(Path(sys.argv[1]), golden.sealed_with(writing_model(reads=True)[0], {"prompt": prompts}))
+    write(Path(sys.argv[1]), golden.sealed_with(Model(writing_model(reads=True)[0], threads=1), {"prompt": prompts}))

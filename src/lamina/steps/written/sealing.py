@@ -172,7 +172,7 @@ def seal(
         golden=KEPT_ROWS, network=network_document(learner),
     )  # fmt: skip
     kept = {name: values[:KEPT_ROWS] for name, values in examples.items()}
-    whole = golden.sealed_with(replace(sealed, card=description), kept)
+    whole = golden.sealed_with(Model(replace(sealed, card=description), threads=1), kept)
     bytes_written = write(run.model, whole)
     same = 1.0 - proof.ties / max(proof.rows, 1)
     return Seal(run.model.name, bytes_written, proof.rows, same, proof.largest, proof.rows_per_second)
