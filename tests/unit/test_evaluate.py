@@ -259,6 +259,15 @@ def test_subgroups_of_times_texts_and_gaps() -> None:
     assert list(slices.subgroups(Field("x", "image"), np.zeros(3))) == []
 
 
+def test_a_level_that_is_called_missing_is_no_missing_value() -> None:
+    values = np.array(["missing", None, "north", "missing"], dtype=object)
+    found = {name: member.tolist() for name, member in slices.subgroups(Field("x", "category"), values)}
+    assert found["missing"] == [True, False, False, True]
+    assert found["(missing)"] == [False, True, False, False]
+    plain = [name for name, _ in slices.subgroups(Field("x", "category"), values[1:3])]
+    assert plain == ["north", "missing"]
+
+
 def test_subgroups_of_numbers_with_decimal_commas() -> None:
     values = np.array([f"{number},{number % 10}" for number in range(200)], dtype=object)
     found = dict(slices.subgroups(Field("x", "number"), values))

@@ -104,7 +104,10 @@ def _levels(values: Values) -> Iterator[tuple[str, Array]]:
     counts = Counter(text for text in texts if text is not None)
     for text, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:LEVELS]:
         yield text, np.asarray(texts == text)
-    yield "missing", np.array([text is None for text in texts], dtype=bool)
+    nothing = "missing"
+    while nothing in counts:  # so a level may be called
+        nothing = f"({nothing})"
+    yield nothing, np.array([text is None for text in texts], dtype=bool)
 
 
 def _quarters(numbers: Array) -> Iterator[tuple[str, Array]]:
