@@ -171,7 +171,7 @@ def test_where_a_part_has_no_labels_vectors_are_not_probed(known: tuple[str | No
 
 
 @pytest.mark.parametrize(("name", "keep"), [("anogan", "last"), ("autoencoder", "best")])
-def test_of_a_method_by_stages_the_last_weights_are_kept(name: str, keep: str) -> None:
+def test_of_a_method_by_stages_the_last_weights_are_kept_and_no_others(name: str, keep: str) -> None:
     """While the critic still learns, the loss of an encoder that has not begun may be lower than it will ever be."""
     feature = Feature("image", (16, 16, 1), "uint8")
     prepared: Any = SimpleNamespace(
@@ -179,9 +179,16 @@ def test_of_a_method_by_stages_the_last_weights_are_kept(name: str, keep: str) -
     )
     plan = Plan(task={"anomaly": TaskPlan("anomaly")})
     request = Request("data", sets=(f"method.name={name}",))
-    assert decided(request, prepared, plan, None).training.keep == keep
+    chosen = decided(request, prepared, plan, None)
+    assert chosen.training.keep == keep
     asked = Request("data", sets=(f"method.name={name}", "training.keep=best"))
-    assert decided(asked, prepared, plan, None).training.keep == "best"
+    for given in (None, chosen):
+        if keep == "best":
+            assert decided(asked, prepared, plan, given).training.keep == "best"
+            continue
+        with pytest.raises(InputError, match="the last weights are kept") as caught:
+            decided(asked, prepared, plan, given)
+        assert caught.value.where == "training.keep"
 
 
 def test_search_finds_the_nearest_and_keeps_places() -> None:

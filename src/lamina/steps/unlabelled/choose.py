@@ -10,6 +10,7 @@ import torch
 from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
+from lamina.errors import InputError
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, Plan
@@ -115,6 +116,7 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
             name=plan.name, reasons={**plan.reasons, **given.reasons, **wishes},
         ).with_set(sets)  # fmt: skip
         check_method(plan, features)
+        _check_kept(plan)
         return plan
     rows = len(prepared.split.train)
     own = networks_asked(request, list(choose_networks.groups(features)))
@@ -158,7 +160,19 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     )  # fmt: skip
     plan = plan.with_set(item for item in sets if not of_inputs(item, own))
     check_method(plan, features)
+    _check_kept(plan)
     return plan
+
+
+def _check_kept(plan: Plan) -> None:
+    """Raises InputError where the best weights of a method by stages are to be kept: they may be half a model."""
+    if plan.method.name in BY_STAGES and plan.training.keep == "best":
+        raise InputError(
+            f"Of the method {plan.method.name!r} the last weights are kept, not the best: its losses do not compare "
+            "over the whole training, and the lowest may be that of a part which has not begun to learn.",
+            where="training.keep",
+            fix="Leave it out, or set training.keep=last.",
+        )
 
 
 def _quiet(part: NetworkPlan) -> NetworkPlan:
