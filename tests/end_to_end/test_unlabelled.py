@@ -126,6 +126,12 @@ def test_pictures_are_judged_by_their_folders_and_shown(stripes: Path) -> None:
     assert (stripes / "run" / "report.html").read_text().count("Most alike") >= 3
 
 
+def test_its_validation_loss_falls_while_it_learns(stripes: Path) -> None:
+    # The pictures of a class lie side by side: judged so, what keeps the rows of a batch apart would count as a fault.
+    losses = [entry["loss"] for entry in jsonl(stripes / "run" / "log.jsonl") if entry["kind"] == "validation"]
+    assert losses[-1] < losses[0]
+
+
 def test_the_most_alike_picture_is_itself(stripes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     query = stripes / "stripes" / "down" / "3.png"
     assert main(["search", str(stripes / "run"), str(stripes / "stripes"), str(query), "--top", "3", "--json"]) == 0

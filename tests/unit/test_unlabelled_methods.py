@@ -33,6 +33,7 @@ from lamina.networks.assembly import build_body
 from lamina.networks.decoders import build_decoder
 from lamina.networks.decoders.places import averaging, cells, grid_of, size_of, spread
 from lamina.plan import NetworkPlan, OptimizerPlan, SchedulePlan
+from lamina.steps.unlabelled.learner import _mixed
 
 CPU = torch.device("cpu")
 FEATURES = {
@@ -649,3 +650,14 @@ def test_its_loss_is_that_of_pixels_and_of_what_the_critic_sees(mapped: anogan.A
             pixels = float((made[row].double() - real[row]).square().mean())
             seen = float((known - found).square().mean() / known.square().mean())
             assert float(each[row]) == pytest.approx(pixels + seen, rel=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "batches"), [(1, [1]), (256, [256]), (257, [129, 128]), (600, [200, 200, 200])])
+def test_validation_judges_mixed_rows_in_batches_of_one_size(rows: int, batches: list[int]) -> None:
+    order, size = _mixed(np.arange(rows), 256, seed=4)
+    assert sorted(order) == list(range(rows))
+    assert [len(order[start : start + size]) for start in range(0, rows, size)] == batches
+    again, _ = _mixed(np.arange(rows), 256, seed=4)
+    assert np.array_equal(order, again)
+    if rows > 1:
+        assert not np.array_equal(order, np.arange(rows))

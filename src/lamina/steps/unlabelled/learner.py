@@ -123,9 +123,19 @@ def build(
         method,
         engine,
         rows_loader(plan, prepared, train, training.batch_size),
-        rows_loader(plan, prepared, validation, max(training.batch_size, 256)),
+        rows_loader(plan, prepared, *_mixed(validation, max(training.batch_size, 256), plan.seed)),
         tuple(notes),
     )
+
+
+def _mixed(rows: Array, most: int, seed: int) -> tuple[Array, int]:
+    """(The rows in an order drawn at random, how many make a batch: at most `most`, and each about as many).
+
+    What compares the rows of a batch with each other must not judge one class after the other, as they lie in folders,
+    nor a few rows that are left over: such losses rise while the method learns.
+    """
+    batches = max(1, -(-len(rows) // most))
+    return np.random.default_rng([seed & 0xFFFFFFFF, 3]).permutation(rows), max(1, -(-len(rows) // batches))
 
 
 def width_of(learner: Learner) -> int:
