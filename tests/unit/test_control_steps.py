@@ -230,8 +230,8 @@ def test_a_slow_environment_keeps_the_budget(
     )
     taken = slow_world.passed[0]
     sys.modules.pop("slow_world")
-    # An episode takes 25 seconds, and so do all that are begun together.
-    assert 0.5 * budget < taken < 1.1 * budget
+    # An episode takes 25 seconds, and so do all that are begun together; each part of the run may end with some.
+    assert 0.5 * budget < taken < 1.3 * budget
     data = trained.results.data
     tested = len(trained.results.exhibits[-1].points)
     assert 5 <= tested < 100
