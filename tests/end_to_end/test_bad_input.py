@@ -127,7 +127,7 @@ def test_a_rate_far_too_high_stops_and_names_the_rows(
     assert not (tmp_path / "out" / "model.lamina").exists()
 
 
-def full_disk(*given: object) -> None:
+def full_disk(*given: object, **more: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

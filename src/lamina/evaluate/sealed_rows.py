@@ -12,6 +12,7 @@ from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
 from lamina.evaluate.scored import Scored, check_columns
 from lamina.evaluate.scores import interval
+from lamina.modalities._files import is_missing
 from lamina.tasks import Task, encode_target
 
 if TYPE_CHECKING:
@@ -39,16 +40,17 @@ def score(model: Model, data: Any, seed: int) -> Scored:
         usable[[*errors, *chunk.errors]] = False
         raw = {name: item.field.values(chunk.values) for name, item in model.inputs.items()}
         found = {name: encode_target(task, chunk.values[name], raw, reader.root) for name, task in tasks.items()}
-        scored = np.zeros(size, dtype=bool)
+        scored, wrong = np.zeros(size, dtype=bool), ~usable
         for name, one in found.items():
-            # A row without one of several targets counts for the others.
+            # A row without one of several targets counts for the others; one that cannot be read is an error as well.
             told = usable.copy()
             told[list(one.errors)] = False
             outputs[name].append(answered[name][told])
             targets[name].append(one.array[told])
             scored |= told
+            wrong[[row for row in one.errors if not is_missing(chunk.values[name][row])]] = True
         rows += size
-        bad += int(size - scored.sum())
+        bad += int((wrong | ~scored).sum())
     for name in tasks:
         if not sum(map(len, targets[name])):
             raise InputError(
