@@ -79,6 +79,18 @@ def test_the_sealed_model_is_scored_on_each_target_alone(place: Path, capsys: py
     assert part["targets"]["size"]["rmse"]["value"] == pytest.approx(whole["targets"]["size"]["rmse"]["value"])
 
 
+def test_what_is_missing_is_no_error_and_what_cannot_be_read_is_one(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = read_csv(place / "rows.csv")[1:4]
+    for row, size, kind in zip(rows, ("NA", "many", "1.5"), ("up", "down", " "), strict=True):
+        row |= {"size": size, "kind": kind, "tags": "x"}
+    write_csv(place / "odd.csv", rows)
+    assert main(["test", str(place / "run" / "model.lamina"), str(place / "odd.csv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["errors"]) == (3, 1)
+
+
 def test_a_loss_that_is_no_number_is_noticed(place: Path) -> None:
     learner = api.learner(place / "run")
     _, batch = next(learner.source.batches(0))

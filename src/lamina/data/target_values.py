@@ -75,14 +75,14 @@ def _codes(table: Table, field: Field) -> TargetValues:
     return TargetValues(field, codes < 0, codes=codes, labels=labels)
 
 
-def lacks(field: Field, values: Values, decimal: str) -> Array:
-    """bool [row]: where a target that may lack is missing; an unreadable number is not.
+def lacks(values: Values, decimal: str | None) -> Array:
+    """bool [row]: where a target is missing; a number that cannot be read is not.
 
     Args:
         values: raw, of some rows.
-        decimal: sign of numbers.
+        decimal: the sign of numbers; None where they are no numbers.
     """
-    if field.modality == "number":
+    if decimal is not None:
         numbers, unreadable = read_numbers(values, decimal)
         missing: Array = np.isnan(numbers)
         missing[list(unreadable)] = False

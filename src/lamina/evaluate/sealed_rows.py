@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.data.tables import read_chunks
+from lamina.data.target_values import lacks
 from lamina.errors import InputError
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
 from lamina.evaluate.scored import Scored, check_columns
 from lamina.evaluate.scores import interval
-from lamina.modalities._files import is_missing
 from lamina.tasks import Task, encode_target
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def score(model: Model, data: Any, seed: int) -> Scored:
             outputs[name].append(answered[name][told])
             targets[name].append(one.array[told])
             scored |= told
-            wrong[[row for row in one.errors if not is_missing(chunk.values[name][row])]] = True
+            failed = np.array(list(one.errors), dtype=np.int64)
+            missing = lacks(chunk.values[name][failed], getattr(tasks[name], "decimal", None))
+            wrong[failed[~missing]] = True
         rows += size
         bad += int((wrong | ~scored).sum())
     for name in tasks:

@@ -266,12 +266,11 @@ class Partly:
     """A task beside others, as what encodes rows: where its answer is missing, a row counts for the others."""
 
     task: Task
-    field: Field
 
     def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """As the task's, but a missing answer is no error: it is NaN, or no class (-1)."""
         found = self.task.encode(values, root)
-        missing = lacks(self.field, values, getattr(self.task, "decimal", "."))
+        missing = lacks(values, getattr(self.task, "decimal", None))
         if np.issubdtype(found.array.dtype, np.floating):
             found.array[missing] = np.nan
         return Encoded(found.array, {row: why for row, why in found.errors.items() if not missing[row]})
@@ -286,7 +285,7 @@ def target_part(schema: Schema, name: str, task: Task) -> tuple[Field, Any]:
     field = schema[name]
     if not isinstance(task, LaidOut):
         partly = len(schema.targets) > 1 and field.modality in MAY_LACK
-        return field, Partly(task, field) if partly else task
+        return field, Partly(task) if partly else task
     columns = (*field.columns, *(column for item in schema.inputs for column in item.columns))
     return replace(field, columns=columns), Beside(task, len(field.columns), schema.inputs)
 
