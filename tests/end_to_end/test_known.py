@@ -6,12 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from fixtures import credit
 
 import lamina
-from lamina.steps import baselines, prepare, understand
+from lamina.steps import answered, baselines, prepare, understand
 
 ALL = ["recognise", "split", "_fit", "audit", "compare"]
 SET = {"network.name": "mlp", "network.width": 16, "training.epochs": 1, "training.threads": 1}
@@ -78,6 +79,17 @@ def run(data: Path, out: Path, **changes: Any) -> Path:
     return lamina.train(data, "Status", quiet=True, out=out, **options).run.folder
 
 
+class Begun(Exception):
+    """The training would begin now."""
+
+
+def ask(data: Path, out: Path, **changes: Any) -> None:
+    """A run up to its training: what is asked of the data is asked before."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Begun):
+        patch.setattr(answered, "train_and_test", mock.Mock(side_effect=Begun))
+        run(data, out, **changes)
+
+
 def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
@@ -96,7 +108,7 @@ def test_the_same_question_is_not_asked_twice(first: First, tmp_path: Path, aske
 
 @pytest.mark.usefixtures("cache")
 def test_another_network_is_the_same_question(first: First, tmp_path: Path, asked: list[str]) -> None:
-    run(first.data, tmp_path / "second", set={**SET, "network.width": 8, "optimizer.learning_rate": 0.01})
+    ask(first.data, tmp_path / "second", set={**SET, "network.width": 8, "optimizer.learning_rate": 0.01})
     assert asked == []
 
 
@@ -114,7 +126,7 @@ def test_another_network_is_the_same_question(first: First, tmp_path: Path, aske
 def test_another_question_is_asked(
     first: First, tmp_path: Path, asked: list[str], change: dict[str, Any], again: list[str]
 ) -> None:
-    run(first.data, tmp_path / "second", **change)
+    ask(first.data, tmp_path / "second", **change)
     assert asked == again
 
 
@@ -123,7 +135,7 @@ def test_other_data_is_another_question(first: First, tmp_path: Path, asked: lis
     lines = first.data.read_text().splitlines(keepends=True)
     other = tmp_path / first.data.name
     other.write_text("".join(lines[:-1]))
-    run(other, tmp_path / "second")
+    ask(other, tmp_path / "second")
     assert asked == ALL
 
 
@@ -139,7 +151,7 @@ def test_damaged_and_lost_files_are_found_out_again(
     second = run(first.data, tmp_path / "second")
     assert asked == ALL
     assert weights(first.folder) == weights(second)
-    run(first.data, tmp_path / "third")
+    ask(first.data, tmp_path / "third")
     assert len(asked) == len(ALL), "and kept again"
 
 
@@ -150,5 +162,5 @@ def test_a_cache_of_questions_that_cannot_be_written_is_no_hindrance(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "questions").write_text("a file where the folder should be")
     run(first.data, tmp_path / "first")
-    run(first.data, tmp_path / "second")
+    ask(first.data, tmp_path / "second")
     assert len(asked) == 2 * len(ALL)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=DIGEST // 2).hexdigest()
 
 
+@cache
 def _code() -> str:
     """Changes with every file of the parts that matter: who develops Lamina must not meet yesterday's answers."""
     root = Path(lamina.__file__).parent
@@ -122,6 +124,7 @@ def _code() -> str:
     return _digest(json.dumps(stats).encode())
 
 
+@cache
 def _version(library: str) -> str:
     try:
         return metadata.version(library)
