@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
 import lamina
 from lamina.api import Trained
 from lamina.cli import main
 from lamina.demo import sets
+from lamina.learn.checkpoint import Checkpoints
 
 Row = Mapping[str, Any]
 QUICK = {"training.epochs": 2, "training.threads": 1}
@@ -51,12 +54,37 @@ def run_here(folder: Path, *words: str) -> None:
         assert main(list(words)) == 0
 
 
-def killed_and_resumed(folder: Path, *words: str, step: int = 9) -> Path:
-    """The run in `folder`/run that `lamina WORDS` began, was killed at after a step, and `lamina resume` ended."""
-    line, run = command(*words, "--out", "run"), folder / "run"
-    kill_at(subprocess.Popen(line, cwd=folder, env=environment(), stderr=subprocess.DEVNULL), run, step)
+class BrokenOff(BaseException):
+    """A run ends here, as suddenly as can be in the same process."""
+
+
+def broken_off(folder: Path, run: Path, *words: str, step: float = 9) -> None:
+    """Begin the run with `lamina WORDS` in `folder`, and break it off with its first checkpoint of `step` or later.
+
+    In this process: what a kill leaves of files is shown where runs are killed; here it is what a checkpoint holds.
+    """
+    write = Checkpoints.write
+
+    def write_and_end(self: Checkpoints, at: int, state: Mapping[str, Any]) -> None:
+        write(self, at, state)
+        if at >= step:
+            raise BrokenOff
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "write", write_and_end)
+        with contextlib.suppress(BrokenOff):
+            run_here(folder, *words, "--out", str(run))
+    assert saved(run, step)
+    assert not (run / "model.lamina").exists()
+    # What goes on from here must not draw on what this process happens to have left.
+    torch.seed()
+
+
+def broken_off_and_resumed(folder: Path, *words: str, step: float = 9) -> Path:
+    """The run in `folder`/run that `lamina WORDS` began, was broken off after a step, and `lamina resume` ended."""
+    broken_off(folder, folder / "run", *words, step=step)
     run_here(folder, "resume", "run")
-    return run
+    return folder / "run"
 
 
 def wait_until(process: subprocess.Popen[Any], when: Callable[[], bool]) -> None:
@@ -85,14 +113,15 @@ def check_same(run: Path, whole: Path, *files: str) -> None:
     assert losses[0] == losses[1]
 
 
-def same_after_a_kill(folder: Path, *words: str, step: int = 9, files: Sequence[str] = ()) -> tuple[Path, Path]:
-    """(Run, whole): what `lamina WORDS` ends with in `folder` killed and resumed, and undisturbed; they are the same.
+def same_when_broken_off(folder: Path, *words: str, step: float = 9, files: Sequence[str] = ()) -> tuple[Path, Path]:
+    """(Run, whole): what `lamina WORDS` ends with in `folder` broken off and resumed, and undisturbed; they are the
+    same.
 
     Args:
-        step, files: as of `killed_and_resumed` and `check_same`.
+        step, files: as of `broken_off` and `check_same`.
     """
     run_here(folder, *words, "--out", "whole")
-    run, whole = killed_and_resumed(folder, *words, step=step), folder / "whole"
+    run, whole = broken_off_and_resumed(folder, *words, step=step), folder / "whole"
     check_same(run, whole, *files)
     return run, whole
 

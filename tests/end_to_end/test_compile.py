@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from fixtures import command, credit, environment, kill_at, run_here
+from fixtures import broken_off_and_resumed, credit, run_here
 from safetensors.torch import load_file
 
 SETS = (
-    "training.epochs=4", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
+    "training.epochs=1", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
     "network.name=mlp", "network.width=16", "network.dropout=0", "training.keep=last", "training.patience=0",
 )  # fmt: skip
 TRAIN = ("train", "credit.csv", "--target", "Status", "--seed", "3", "--quiet")
@@ -28,10 +27,6 @@ def test_a_compiled_network_learns_the_same_and_resumes_exactly(tmp_path: Path, 
     for name, tensor in weights["plain"].items():
         torch.testing.assert_close(weights["compiled"][name], tensor, rtol=1e-3, atol=1e-4)
 
-    words = command(*TRAIN, "--out", "killed", "--set", *compiled)
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    kill_at(process, tmp_path / "killed", step=2)
-    assert not (tmp_path / "killed" / "report.html").exists()
-    run_here(tmp_path, "resume", "killed")
-    files = [tmp_path / name / "weights.safetensors" for name in ("compiled", "killed")]
+    run = broken_off_and_resumed(tmp_path, *TRAIN, "--set", *compiled)
+    files = [folder / "weights.safetensors" for folder in (tmp_path / "compiled", run)]
     assert files[0].read_bytes() == files[1].read_bytes()

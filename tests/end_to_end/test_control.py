@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, kill_at, run_command, run_here
+from fixtures import broken_off_and_resumed, jsonl, run_command, run_here
 
 import lamina
 from lamina.cli import main
@@ -27,20 +26,17 @@ QUICK: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def words(case: str, out: str = "run") -> tuple[str, ...]:
+def words(case: str) -> tuple[str, ...]:
     name, sets = QUICK[case]
-    return ("train", name, "--out", out, "--seed", "2", "--set", f"method.name={case.split()[0]}", *COMMON, *sets)
+    return ("train", name, "--seed", "2", "--set", f"method.name={case.split()[0]}", *COMMON, *sets)
 
 
 @pytest.mark.parametrize("case", sorted(QUICK))
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(case: str, tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(case: str, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "bright_spots.py").write_text(SPOTS)
-    run_here(tmp_path, *words(case, "whole"))
+    run_here(tmp_path, *words(case), "--out", "whole")
     last = max(int(file.stem) for file in (tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
-    process = subprocess.Popen(command(*words(case)), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    kill_at(process, tmp_path / "run", 0.4 * last)
-    run_here(tmp_path, "resume", "run")
-    run, whole = tmp_path / "run", tmp_path / "whole"
+    run, whole = broken_off_and_resumed(tmp_path, *words(case), step=0.4 * last), tmp_path / "whole"
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     seen = [
         [

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, kill_at, run_here
+from fixtures import broken_off_and_resumed, run_here
 from PIL import Image
 
 import lamina
@@ -119,12 +118,9 @@ def test_scored_again_on_labelled_pictures(place: Path, capsys: pytest.CaptureFi
         assert scored[name]["value"] == pytest.approx(result["scores"][name]["value"], abs=1e-3)
 
 
-def test_killed_and_resumed_it_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
-    words = command("train", str(place / "scenes"), "--out", "run", *TRAIN)
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    kill_at(process, tmp_path / "run")
-    run_here(tmp_path, "resume", "run")
-    weights = [folder / "run" / "weights.safetensors" for folder in (tmp_path, place)]
+def test_broken_off_and_resumed_it_ends_with_the_same_bits(place: Path, tmp_path: Path) -> None:
+    run = broken_off_and_resumed(tmp_path, "train", str(place / "scenes"), *TRAIN, step=0)
+    weights = [folder / "weights.safetensors" for folder in (run, place / "run")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import read_csv, run_here, same_after_a_kill, write_csv
+from fixtures import read_csv, run_here, same_when_broken_off, write_csv
 
 import lamina
 from lamina import plan
@@ -41,9 +41,9 @@ def shops(folder: Path, days: int = DAYS) -> Path:
     return write_csv(folder / "shops.csv", rows)
 
 
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     shops(tmp_path, 90)
-    run, whole = same_after_a_kill(tmp_path, *TRAIN, step=5)
+    run, whole = same_when_broken_off(tmp_path, *TRAIN, step=5)
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
     run_here(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")

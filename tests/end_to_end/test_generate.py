@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures import same_after_a_kill
+from fixtures import same_when_broken_off
 from PIL import Image
 
 import lamina
@@ -35,10 +35,10 @@ def pictures(folder: Path, each: int = 40, classes: tuple[str, ...] = ("left", "
     return folder / "sides"
 
 
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     pictures(tmp_path)
     words = ("train", "sides", "--task", "generate", "--seed", "1", "--set", *SETS)
-    same_after_a_kill(tmp_path, *words, files=["judge.safetensors"])
+    same_when_broken_off(tmp_path, *words, files=["judge.safetensors"])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import given_writers as given
 import numpy as np
 import pytest
-from fixtures import run_command, run_here, same_after_a_kill
+from fixtures import run_command, run_here, same_when_broken_off
 from safetensors.numpy import load_file, save_file
 
 import lamina
@@ -51,9 +51,9 @@ def words_of(folder: Path, kind: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(kind: str, tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(kind: str, tmp_path: Path, cache: Path) -> None:
     words = words_of(tmp_path, kind)
-    run, whole = same_after_a_kill(tmp_path, *words)
+    run, whole = same_when_broken_off(tmp_path, *words)
     answers = [lamina.load(path).predict([{"prompt": "The red cat"}]).to_rows() for path in (run, whole)]
     assert answers[0] == answers[1]
 

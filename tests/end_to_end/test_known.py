@@ -85,8 +85,7 @@ class Begun(Exception):
 
 def ask(data: Path, out: Path, **changes: Any) -> None:
     """A run up to its training: what is asked of the data is asked before."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Begun):
-        patch.setattr(answered, "train_and_test", mock.Mock(side_effect=Begun))
+    with mock.patch.object(answered, "train_and_test", side_effect=Begun), pytest.raises(Begun):
         run(data, out, **changes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import jsonl, run_here, same_after_a_kill
+from fixtures import jsonl, run_here, same_when_broken_off
 
 import lamina
 from lamina.cli import main
@@ -36,9 +36,9 @@ def chains(folder: Path, users: int = 120) -> Path:
     return path
 
 
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     chains(tmp_path)
-    _, whole = same_after_a_kill(tmp_path, *TRAIN)
+    _, whole = same_when_broken_off(tmp_path, *TRAIN)
     run_here(tmp_path, "train", "chains.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 

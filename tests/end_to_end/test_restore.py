@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import images, same_after_a_kill, write_csv
+from fixtures import images, same_when_broken_off, write_csv
 from PIL import Image
 
 import lamina
@@ -91,7 +91,7 @@ def test_a_large_picture_is_answered_at_its_own_size(enlarged: Path) -> None:
     assert decibels(answer["restored"][None, :, :, None], bicubic[None, :, :, None])[0] > 20
 
 
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -99,7 +99,7 @@ def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cac
         Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     words = ("train", "photos", "--restore", "inpaint", "--seed", "1")
     sets = ("--set", *SETS, "training.epochs=8", "network.name=edsr", *SMALL)
-    run, _ = same_after_a_kill(tmp_path, *words, *sets, step=5)
+    run, _ = same_when_broken_off(tmp_path, *words, *sets, step=5)
     assert results(run)["seal"]["same_answers"] == 1.0
 
 

@@ -18,7 +18,7 @@ import lamina
 from lamina.model.format import read
 
 SETS = (
-    "training.epochs=12", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
+    "training.epochs=6", "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0",
     "network.name=mlp", "network.width=24", "network.dropout=0.2", "training.ema=0.9", "training.keep=last",
     "training.patience=0",
 )  # fmt: skip
@@ -101,7 +101,7 @@ def test_killed_while_testing_and_resumed_from_elsewhere(folder: Path, uninterru
 
 
 def test_control_c_seals_what_there_is_and_can_be_resumed(folder: Path, uninterrupted: Path) -> None:
-    code, said = stopped(folder, TRAIN, at_step(folder, 150), signal.SIGINT)
+    code, said = stopped(folder, TRAIN, at_step(folder, 70), signal.SIGINT)
     assert code == 130, said
     assert "lamina resume" in said
     assert json.loads((folder / "run" / "status.json").read_text())["state"] == "interrupted"

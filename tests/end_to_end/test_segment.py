@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import check_same, killed_and_resumed, read_csv, run_here
+from fixtures import broken_off_and_resumed, check_same, read_csv, run_here
 from PIL import Image
 
 import lamina
@@ -71,9 +71,9 @@ def test_it_learns_the_masks_and_says_how_well(whole: Path) -> None:
     assert "mask: answers" in report
 
 
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "discs", tmp_path / "discs")
-    run = killed_and_resumed(tmp_path, *TRAIN)
+    run = broken_off_and_resumed(tmp_path, *TRAIN)
     check_same(run, whole / "whole")
 
 

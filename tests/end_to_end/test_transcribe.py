@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import command, environment, jsonl, kill_at, read_csv, run_here
+from fixtures import broken_off, jsonl, read_csv, run_here
 
 import lamina
 from lamina.cli import main
@@ -116,14 +115,11 @@ def test_a_sound_longer_than_is_heard_is_an_error_and_no_part_of_its_text(run: P
     assert row["text"] is None
 
 
-def test_a_killed_run_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
+def test_broken_off_and_resumed_it_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     sets = (*SMALL, "training.epochs=4", "training.checkpoint_seconds=0", "training.keep=last")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     run_here(data, *TRAIN, "--out", str(whole), "--set", *sets)
-    process = subprocess.Popen(
-        command(*TRAIN, "--out", str(broken), "--set", *sets), cwd=data, env=environment(), stderr=subprocess.DEVNULL
-    )
-    kill_at(process, broken)
+    broken_off(data, broken, *TRAIN, "--set", *sets, step=0)
     run_here(data, "resume", str(broken))
     assert (whole / "weights.safetensors").read_bytes() == (broken / "weights.safetensors").read_bytes()
     assert read(whole / "model.lamina").network == read(broken / "model.lamina").network

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures import jsonl, run_here, same_after_a_kill
+from fixtures import jsonl, run_here, same_when_broken_off
 from PIL import Image
 
 import lamina
@@ -55,9 +55,9 @@ def pictures(folder: Path, each: int = 24) -> Path:
     return folder / "stripes"
 
 
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     table(tmp_path)
-    _, whole = same_after_a_kill(tmp_path, *TABLE)
+    _, whole = same_when_broken_off(tmp_path, *TABLE)
     run_here(tmp_path, "train", "rows.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures import jsonl, same_after_a_kill
+from fixtures import jsonl, same_when_broken_off
 
 import lamina
 from lamina import api, plan
@@ -57,9 +57,9 @@ def words_of(task: str, folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("task", ["write", "translate"])
-def test_killed_and_resumed_it_is_as_if_nothing_had_happened(task: str, tmp_path: Path, cache: Path) -> None:
+def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(task: str, tmp_path: Path, cache: Path) -> None:
     words = words_of(task, tmp_path)
-    run, whole = same_after_a_kill(tmp_path, *words)
+    run, whole = same_when_broken_off(tmp_path, *words)
     answers = [lamina.load(path).predict([{_input(task): "The red cat"}]).to_rows() for path in (run, whole)]
     assert answers[0] == answers[1]
 
