@@ -127,6 +127,29 @@ def test_stamps_with_a_zone_are_answered_with_one() -> None:
     assert Encoder.restore(state) == encoder
 
 
+@pytest.mark.parametrize(("frequency", "words"), [("D", "1 day"), ("B", "1 weekday"), ("MS", "1 month")])
+def test_days_of_a_zone_are_days_in_summer_as_in_winter(frequency: str, words: str) -> None:
+    every = pd.date_range("2024-01-01", periods=300, freq=frequency, tz="Europe/Berlin")
+    for stamps in (object_array(every.map(lambda one: one.isoformat()).tolist()), object_array(list(every))):
+        clock = clock_of(stamps)
+        moments, problems = clock.read(stamps)
+        assert not problems
+        np.testing.assert_array_equal(moments, microseconds(every.tz_localize(None)))
+        grid = grid_of([moments], clock.dates)
+        assert grid is not None
+        assert grid.describe() == words
+        assert grid.steps(moments)[1].max() == 0
+        assert clock.text(int(moments[-1]), grid.days) == str(every[-1].date())
+        table = {"t": stamps.tolist(), "y": np.arange(300.0).tolist()}
+        encoder = Encoder.fit(lambda table=table: iter([object_array([table])]), {"time": "t", "target": "y"})
+        assert Encoder.restore(encoder.state()) == encoder
+        assert encoder.ahead(table) == [str((every[-1] + every.freq).date())]
+    # Days that begin with UTC's are as they were; so are hours, whatever their zone.
+    assert clock_of(object_array(["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"])).zoned
+    hours = pd.date_range("2024-03-30", periods=72, freq="h", tz="Europe/Berlin")
+    assert clock_of(object_array(list(hours))).zoned
+
+
 def test_a_season_is_told_only_where_there_is_more_than_a_year() -> None:
     daily = Grid("microseconds", 86_400 * 10**6, 0)
     assert daily.parts(300) == ("weekday",)

@@ -39,11 +39,14 @@ class Clock:
         dates: dates and times, or else plain numbers, which count steps or seconds as their writer likes.
         day_first: the order in 3/4/2020.
         zoned: stamps name their zone; they are read, and written, in UTC.
+        local: stamps name their zone, but are days and the like: all show the same time of day where they are from.
+            They are read, and written, as they stand there: in UTC, a day in summer began at another hour.
     """
 
     dates: bool = True
     day_first: bool = False
     zoned: bool = False
+    local: bool = False
 
     def read(self, values: Values) -> tuple[Array, dict[int, str]]:
         """(int64 [row], microseconds since 1970 or millionths of the number; the reason for each without one).
@@ -52,7 +55,7 @@ class Clock:
         """
         array = column(values)
         if self.dates:
-            instants, errors = read_instants(array, self.day_first)
+            instants, errors = read_instants(array, self.day_first, local=self.local)
             missing = np.isnat(instants)
             moments = np.where(missing, np.datetime64(0, "us"), instants).astype(np.int64)
         else:

@@ -47,7 +47,9 @@ _DIGITS = re.compile(
 _DECIMAL = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 
 
-def read_instants(values: Values, day_first: bool, unit: str = "") -> tuple[np.ndarray[Any, Any], dict[int, str]]:
+def read_instants(
+    values: Values, day_first: bool, unit: str = "", *, local: bool = False
+) -> tuple[np.ndarray[Any, Any], dict[int, str]]:
     """(datetime64[us] [row] with NaT where there is none, the reason by row where there was a value).
 
     Args:
@@ -55,13 +57,14 @@ def read_instants(values: Values, day_first: bool, unit: str = "") -> tuple[np.n
         day_first: read 3/4/2020 as 3 April rather than 4 March; 25/12 in the wrong order is unreadable.
         unit: "s", "ms", "us" or "ns": numbers count from 1970-01-01; "": numbers such as 20200131, 202001 and 2020 are
             dates.
+        local: zones are passed over: each moment is what clocks showed there.
     """
     array = column(values)
     if array.dtype.kind == "M":
         return array.astype("datetime64[us]"), {}
     instants = None if unit else _plain(array)
     if instants is None:
-        instants = map_distinct(array, lambda value: _microseconds(value, day_first, unit), np.int64).view(
+        instants = map_distinct(array, lambda value: _microseconds(value, day_first, unit, local), np.int64).view(
             "datetime64[us]"
         )
     empty = np.flatnonzero(np.isnat(instants))
@@ -94,16 +97,18 @@ _NO_COUNT = -(2**63)
 """What NumPy takes for NaT."""
 
 
-def _microseconds(value: Any, day_first: bool, unit: str) -> int:
-    moment = _moment(value, day_first, unit)
+def _microseconds(value: Any, day_first: bool, unit: str, local: bool) -> int:
+    moment = _moment(value, day_first, unit, local)
     return _NO_COUNT if moment is None else moment
 
 
-def _moment(value: Any, day_first: bool, unit: str) -> int | None:
+def _moment(value: Any, day_first: bool, unit: str, local: bool) -> int | None:
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else int(value.astype("datetime64[us]").astype(np.int64))
     if isinstance(value, datetime):
-        return _count(value) if value == value else None  # pandas.NaT is a datetime that differs from itself
+        if value != value:  # pandas.NaT is a datetime that differs from itself
+            return None
+        return _count(value.replace(tzinfo=None) if local else value)
     if isinstance(value, date):
         return _count(datetime(value.year, value.month, value.day))
     if value is None or isinstance(value, bool | np.bool_ | list | tuple | dict | np.ndarray):
@@ -115,7 +120,7 @@ def _moment(value: Any, day_first: bool, unit: str) -> int | None:
     text = str(value).strip()
     if unit:
         return _epoch(text, unit)
-    return _from_text(text, day_first)
+    return _from_text(text, day_first, local)
 
 
 def _epoch(text: str, unit: str) -> int | None:
@@ -129,27 +134,27 @@ def _epoch(text: str, unit: str) -> int | None:
     return int(moment) if abs(moment) <= 2e17 else None
 
 
-def _from_text(text: str, day_first: bool) -> int | None:
+def _from_text(text: str, day_first: bool, local: bool = False) -> int | None:
     if not text or len(text) > 60:
         return None
     match = _YEAR_FIRST.fullmatch(text)
     if match:
-        return _assemble(match, int(match["year"]), int(match["month"]), int(match["day"]))
+        return _assemble(match, int(match["year"]), int(match["month"]), int(match["day"]), local)
     match = _TWO_FIRST.fullmatch(text)
     if match:
         first, middle = int(match["first"]), int(match["middle"])
         day, month = (first, middle) if day_first else (middle, first)
-        return _assemble(match, _full_year(match["year"]), month, day)
+        return _assemble(match, _full_year(match["year"]), month, day, local)
     match = _DIGITS.fullmatch(text)
     if match:
-        return _assemble(match, int(match["year"]), int(match["month"] or 1), int(match["day"] or 1))
+        return _assemble(match, int(match["year"]), int(match["month"] or 1), int(match["day"] or 1), local)
     for pattern in _NAMED:
         match = pattern.fullmatch(text)
         if match:
             month = _NAMES.index(match["name"].lower()) + 1
-            return _assemble(match, _full_year(match["year"]), month, int(match["day"]))
+            return _assemble(match, _full_year(match["year"]), month, int(match["day"]), local)
     match = _MONTH_ONLY.fullmatch(text)
-    return _assemble(match, int(match["year"]), int(match["month"]), 1) if match else None
+    return _assemble(match, int(match["year"]), int(match["month"]), 1, local) if match else None
 
 
 def _full_year(text: str) -> int:
@@ -158,7 +163,7 @@ def _full_year(text: str) -> int:
     return year if len(text) == 4 else year + (1900 if year >= 70 else 2000)
 
 
-def _assemble(match: re.Match[str], year: int, month: int, day: int) -> int | None:
+def _assemble(match: re.Match[str], year: int, month: int, day: int, local: bool) -> int | None:
     parts = match.groupdict()
     hour, minute, second = (int(parts.get(name) or 0) for name in ("hour", "minute", "second"))
     half = (parts.get("half") or "").replace(".", "").lower()
@@ -169,8 +174,8 @@ def _assemble(match: re.Match[str], year: int, month: int, day: int) -> int | No
     fraction = int(((parts.get("fraction") or "") + "000000")[:6])
     extra = timedelta(seconds=1) if second == 60 else timedelta()  # a leap second
     try:
-        moment = datetime(year, month, day, hour, minute, min(second, 59), fraction, _zone(parts.get("zone"))) + extra
-        return _count(moment)
+        zone = None if local else _zone(parts.get("zone"))
+        return _count(datetime(year, month, day, hour, minute, min(second, 59), fraction, zone) + extra)
     except (ValueError, OverflowError):
         return None
 

@@ -39,6 +39,7 @@ from lamina.modalities._tracks import (
     Track,
     Tracks,
 )
+from lamina.modalities.time import DAY
 
 Array = np.ndarray[Any, Any]
 RawTable = Mapping[str, Values]
@@ -139,9 +140,19 @@ def clock_of(values: Values) -> Clock:
     if array.dtype.kind == "M":
         return Clock()
     dates = Clock(True, day_first_of(lambda: [array])[0], _is_zoned(array))
+    dates = _local(array, dates) if dates.zoned else dates
     if _are_dates_as_digits(array, dates):
         return dates
     return min((Clock(False), dates), key=lambda clock: len(clock.read(array)[1]))
+
+
+def _local(array: Values, zoned: Clock) -> Clock:
+    """The clock for stamps that name their zone: that of their own place, where it always shows the same time."""
+    local = Clock(True, zoned.day_first, local=True)
+    moments, missing = local.read(array)
+    times = np.delete(moments, list(missing)) % DAY
+    there = len(times) > 1 and bool((times == times[0]).all())
+    return local if there and not np.array_equal(moments, zoned.read(array)[0]) else zoned
 
 
 def _is_zoned(array: Values) -> bool:
@@ -400,7 +411,7 @@ class Encoder:
         covariates = tuple(Covariate(**{**item, "levels": tuple(item["levels"])}) for item in state["covariates"])
         parts, clock = (
             tuple(map(str, state["parts"])),
-            Clock(*(bool(state["clock"].get(name, False)) for name in ("dates", "day_first", "zoned"))),
+            Clock(*(bool(state["clock"].get(name, False)) for name in ("dates", "day_first", "zoned", "local"))),
         )
         length, horizon, center = int(state["length"]), int(state["horizon"]), state["center"]
         if not 1 <= length <= LONGEST or not 1 <= horizon <= LONGEST or center not in ("mean", "last"):
