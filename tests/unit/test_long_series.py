@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,17 @@ def test_a_series_is_recognised_and_its_clock_set_aside(tmp_path: Path) -> None:
     assert "main period" in why
     days = np.datetime64("2024-01-01") + np.arange(600)
     assert opened(tmp_path, as_frame(day=days, x=wave(600, 24))).cut.columns == ("x",)
+
+
+def test_numbers_with_a_decimal_comma_are_the_same_series(tmp_path: Path) -> None:
+    data = {"x": wave(900, 24) * 1000, "y": wave(900, 48)}
+    shown = {name: [f"{value:.3f}".replace(".", ",") for value in values.tolist()] for name, values in data.items()}
+    point, comma = (opened(tmp_path, as_frame(when=range(900), **columns)) for columns in (data, shown))
+    assert comma.cut == replace(point.cut, decimal=",")
+    assert Cut.restore(comma.cut.state()) == comma.cut
+    assert not comma.unreadable
+    windows = [np.array(table.take(np.arange(len(table)))[WINDOW].tolist()) for table in (point, comma)]
+    np.testing.assert_allclose(windows[1], windows[0], atol=1e-3)
 
 
 def test_rows_that_are_no_series_stay_rows(tmp_path: Path) -> None:

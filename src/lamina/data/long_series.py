@@ -21,7 +21,7 @@ from lamina.data.tables import Table
 from lamina.data.windows import LONGEST, WINDOW, Cut, as_cells, measured
 from lamina.errors import InputError, nearest
 from lamina.modalities._canonical import canonical, object_array
-from lamina.modalities._number_text import read_numbers
+from lamina.modalities._number_text import decimal_of, read_numbers
 
 Array = np.ndarray[Any, Any]
 
@@ -96,7 +96,7 @@ class WindowTable(Table):
             columns=(WINDOW, PART, *((label,) if label else ())),
             root=base.root,
             fingerprint=hashlib.blake2b(told.encode(), digest_size=16).hexdigest(),
-            unreadable=(*base.unreadable, *_unreadable(base, cut.columns)),
+            unreadable=(*base.unreadable, *_unreadable(base, cut)),
             notes=base.notes,
         )
 
@@ -115,7 +115,7 @@ class WindowTable(Table):
         found: dict[str, Values] = {}
         for name in wanted:
             if name == WINDOW:
-                found[name] = as_cells(measured(raw, self.cut.columns)[0][back.reshape(steps.shape)])
+                found[name] = as_cells(measured(raw, self.cut.columns, self.cut.decimal)[0][back.reshape(steps.shape)])
             elif name == PART:
                 found[name] = self._part[numbers]
             else:
@@ -139,11 +139,11 @@ class WindowTable(Table):
         return f"{self.base.place(first)} to {self.base.place(first + self.cut.length - 1).rpartition(', ')[2]}"
 
 
-def _unreadable(base: Table, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _unreadable(base: Table, cut: Cut) -> tuple[tuple[str, str], ...]:
     """Steps with something that is no number: gaps, in the windows."""
     found = []
-    for rows, chunk in base.chunks(None, columns):
-        reasons = measured(chunk, columns)[1]
+    for rows, chunk in base.chunks(None, cut.columns):
+        reasons = measured(chunk, cut.columns, cut.decimal)[1]
         found += [(base.place(int(rows[step])), reason) for step, reason in sorted(reasons.items())]
     return tuple(found)
 
@@ -162,7 +162,7 @@ def windowed(table: Table, boundary: int | None, wishes: Wishes, test_share: flo
         return None
     train = int(len(table) * (1 - test_share)) if boundary is None else boundary
     sample = table.take(np.arange(min(train, LOOKED_AT)), list(table.columns))
-    columns, why = _measured_columns(sample, wishes)
+    columns, decimal, why = _measured_columns(sample, wishes)
     if not columns:
         if wishes.window or wishes.columns:
             raise InputError(
@@ -174,10 +174,10 @@ def windowed(table: Table, boundary: int | None, wishes: Wishes, test_share: flo
     learned = train - round(train * VALIDATION_SHARE)
     spans = (("train", 0, learned), ("validation", learned, train), ("test", train, len(table)))
     longest = min(last - first for _, first, last in spans) - LEAST_IN_PART + 1
-    length, reason = _length(measured(sample, columns)[0], longest, wishes.window, table.name)
+    length, reason = _length(measured(sample, columns, decimal)[0], longest, wishes.window, table.name)
     stride = wishes.stride or max(1, min(-(-len(table) // MOST_WINDOWS), length // 8))
     label = wishes.labels[0] if wishes.labels else ""
-    cut = Cut(columns, length, stride)
+    cut = Cut(columns, length, stride, decimal)
     return WindowTable(table, cut, spans, label, _ordinary(table, label, learned, wishes)), f"{why}; {reason}"
 
 
@@ -195,8 +195,8 @@ def _ordinary(table: Table, label: str, train: int, wishes: Wishes) -> str:
     return max(sorted(set(texts)), key=texts.count) if texts else ""
 
 
-def _measured_columns(sample: Mapping[str, Values], wishes: Wishes) -> tuple[tuple[str, ...], str]:
-    """(Columns of what is measured at every step, why it is one series), or ((), why not)."""
+def _measured_columns(sample: Mapping[str, Values], wishes: Wishes) -> tuple[tuple[str, ...], str, str]:
+    """(Columns of what is measured at every step, their decimal sign, why it is one series), or ((), sign, why not)."""
     rest = [name for name in sample if name not in (*wishes.labels, *wishes.aside)]
     if wishes.columns is not None:
         for name in wishes.columns:
@@ -204,33 +204,35 @@ def _measured_columns(sample: Mapping[str, Values], wishes: Wishes) -> tuple[tup
                 raise InputError(
                     f"There is no column {name!r}.", where="task.options.series", fix=nearest(name, sample)
                 )
-        return wishes.columns, "one long series, as you asked"
-    times = [name for name in rest if _counts(sample[name], name)]
+        return wishes.columns, decimal_of(sample[name] for name in wishes.columns), "one long series, as you asked"
+    decimal = decimal_of(sample[name] for name in rest)
+    times = [name for name in rest if _counts(sample[name], name, decimal)]
     values = [name for name in rest if name not in times]
     steps = len(next(iter(sample.values())))
-    odd = next((name for name in values if not _numeric(sample[name])), "")
+    odd = next((name for name in values if not _numeric(sample[name], decimal)), "")
     if odd or not values:
-        return (), f"{odd!r} holds no numbers" if odd else "there is no column of numbers"
+        return (), decimal, f"{odd!r} holds no numbers" if odd else "there is no column of numbers"
     if wishes.window:
-        return tuple(values), "one long series, as you asked"
+        return tuple(values), decimal, "one long series, as you asked"
     if steps < FEWEST or any(group.series for group in column_groups({name: sample[name] for name in values})):
-        return (), f"fewer than {FEWEST} steps" if steps < FEWEST else "every row is a series"
-    alike = {name: _alike(read_numbers(sample[name])[0]) for name in values}
+        return (), decimal, f"fewer than {FEWEST} steps" if steps < FEWEST else "every row is a series"
+    alike = {name: _alike(read_numbers(sample[name], decimal)[0]) for name in values}
     values = [name for name in values if not np.isnan(alike[name])]
     if not values or min(alike[name] for name in values) < ALIKE:
-        return (), "neighbouring rows are not alike"
+        return (), decimal, "neighbouring rows are not alike"
     least = min(alike[name] for name in values)
-    return tuple(values), f"one long series: each row is much like the next (they correlate with {least:.2f})"
+    why = f"one long series: each row is much like the next (they correlate with {least:.2f})"
+    return tuple(values), decimal, why
 
 
-def _numeric(values: Values) -> bool:
-    numbers, errors = read_numbers(values)
+def _numeric(values: Values, decimal: str) -> bool:
+    numbers, errors = read_numbers(values, decimal)
     return bool(len(errors) <= 0.01 * len(numbers) and not np.isnan(numbers).all())
 
 
-def _counts(values: Values, name: str) -> bool:
+def _counts(values: Values, name: str, decimal: str) -> bool:
     """Does the column only count the steps, as numbers or times that ascend?"""
-    numbers, errors = read_numbers(values)
+    numbers, errors = read_numbers(values, decimal)
     if errors or np.isnan(numbers).any():
         time = registry.module("modalities", "time")
         if time.recognise(values, name) is None:

@@ -18,6 +18,7 @@ WINDOW = "window"
 """What the column of windows is called."""
 LONGEST = 4096
 """Steps of a window at most: so many places a network may tell of."""
+DECIMALS = (".", ",")
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Cut:
         columns: what is measured at every step, in order.
         length: steps of a window.
         stride: steps from the beginning of one window to that of the next.
+        decimal: "." or ",", as the numbers are written.
     """
 
     columns: tuple[str, ...]
     length: int
     stride: int = 1
+    decimal: str = "."
 
     def starts(self, steps: int) -> Array:
         """int64 [window]: where the windows of so many steps begin; the last one ends at the end.
@@ -52,9 +55,12 @@ class Cut:
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         """The inverse of `state`; ValueError for what no cut can be."""
-        found = cls(tuple(str(name) for name in state["columns"]), int(state["length"]), int(state["stride"]))
+        columns, decimal = tuple(str(name) for name in state["columns"]), str(state.get("decimal", "."))
+        found = cls(columns, int(state["length"]), int(state["stride"]), decimal)
         if not found.columns or not 2 <= found.length <= LONGEST or not 1 <= found.stride <= found.length:
             raise ValueError("windows that do not cover a series")
+        if decimal not in DECIMALS:
+            raise ValueError(f"the decimal sign {decimal!r}")
         return found
 
 
@@ -109,11 +115,11 @@ def covered(starts: Array, length: int, values: Array) -> tuple[Array, Array]:
     return steps, means[steps]
 
 
-def measured(values: Mapping[str, Values], columns: Sequence[str]) -> tuple[Array, dict[int, str]]:
+def measured(values: Mapping[str, Values], columns: Sequence[str], decimal: str = ".") -> tuple[Array, dict[int, str]]:
     """(float64 [step, channel] with NaN for gaps, the reason by step where there is something that is no number)."""
     found, reasons = [], dict[int, str]()
     for column in columns:
-        numbers, errors = read_numbers(values[column])
+        numbers, errors = read_numbers(values[column], decimal)
         found.append(numbers)
         reasons |= {step: f"{column}: {reason}" for step, reason in errors.items()}
     return np.stack(found, axis=1), reasons

@@ -100,7 +100,7 @@ def _measured(rows: Iterable[RawChunk], cut: Cut, errors: dict[int, str]) -> Ite
     """The steps' numbers, chunk by chunk; what is wrong with a step is kept in `errors` by its number."""
     first = 0
     for chunk in rows:
-        steps, reasons = measured(chunk.values, cut.columns)
+        steps, reasons = measured(chunk.values, cut.columns, cut.decimal)
         errors.update({first + step: reason for step, reason in {**reasons, **chunk.errors}.items()})
         first += len(chunk)
         yield steps
