@@ -9,7 +9,7 @@ from typing import Any
 import given_writers as given
 import numpy as np
 import pytest
-from fixtures import run_command, run_here, same_when_broken_off
+from fixtures import broken_off, same_when_broken_off
 from safetensors.numpy import load_file, save_file
 
 import lamina
@@ -114,15 +114,16 @@ def test_the_sealed_model_writes_without_the_given_one(folder: Path, capsys: pyt
     assert model.check_golden()["sound"]
 
 
-def test_another_model_in_the_folder_is_noticed(tmp_path: Path, cache: Path, folder: Path) -> None:
-    words = words_of(tmp_path, "llama")
-    run_here(tmp_path, *words, "--out", "run")
+def test_another_model_in_the_folder_is_noticed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken_off(tmp_path, tmp_path / "run", *words_of(tmp_path, "llama"))
     file = tmp_path / "model" / "model.safetensors"
     tensors = load_file(file)
     save_file({name: value * 2 for name, value in tensors.items()}, file)
-    done = run_command(tmp_path, "resume", "run")
-    assert done.returncode == 2
-    assert "not what the run was started with" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(["resume", "run"]) == 2
+    assert "not what the run was started with" in capsys.readouterr().err
 
 
 def test_a_plan_is_followed_with_its_model(folder: Path, tmp_path: Path) -> None:
