@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -30,7 +30,9 @@ from lamina.learn.schedules import CURVES, Schedule
 from lamina.learn.threads import TRY_STEPS
 from lamina.methods.supervised import Supervised
 from lamina.modalities import token_lengths
-from lamina.plan import OptimizerPlan, SchedulePlan
+from lamina.plan import OptimizerPlan, Plan, SchedulePlan
+from lamina.steps.learner import task_loss
+from lamina.steps.prepare import Prepared
 
 CPU = torch.device("cpu")
 
@@ -163,6 +165,78 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(parts: int) -> None:
         gradients.append([parameter.grad for parameter in learner.network.parameters()])
     for one, many in zip(*gradients, strict=True):
         torch.testing.assert_close(one, many)
+
+
+@pytest.mark.parametrize("blended", [False, True])
+def test_accumulation_changes_nothing_where_rows_lack_some_of_their_targets(blended: bool) -> None:
+    """A target is normalised by its known rows in the whole batch; those of a part alone may be few, or none."""
+
+    class Task:
+        def loss(self, output: torch.Tensor, target: torch.Tensor, options: Mapping[str, Any]) -> torch.Tensor:
+            return (output[:, 0] - target) ** 2
+
+    generator = np.random.default_rng(2)
+    x = torch.from_numpy(generator.normal(size=(7, 4)).astype(np.float32))
+    targets = {name: torch.from_numpy(generator.normal(size=7).astype(np.float32)) for name in ("a", "b")}
+    targets["a"][:4] = torch.nan
+    targets["b"][[0, 2]] = torch.nan
+    weight = torch.from_numpy(generator.uniform(size=7).astype(np.float32))
+    batch = Batch(torch.arange(7), {"x": x}, targets, weight)
+    if blended:
+        other = {name: target.flip(0) for name, target in targets.items()}
+        batch = Batch(torch.arange(7), {"x": x}, targets, weight, other, torch.full((7,), 0.7))
+    judged = task_loss(cast(Prepared, SimpleNamespace(tasks={"a": Task(), "b": Task()})), Plan())
+    found = []
+    for parts in (1, 2, 3, 7):
+        torch.manual_seed(0)
+        network = nn.Linear(4, 2)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+
+        def loss(part: Batch, network: nn.Module = network) -> Loss:
+            outputs = network(part.inputs["x"])
+            return judged({"a": outputs[:, :1], "b": outputs[:, 1:]}, part)
+
+        metrics = Engine(CPU, accumulation=parts).descend(loss, batch, [optimizer])
+        found.append([network.weight, *(metrics[name] for name in ("loss", "loss.a", "loss.b"))])
+    for cut in found[1:]:
+        for one, other_one in zip(found[0], cut, strict=True):
+            torch.testing.assert_close(one, other_one)
+
+
+def test_parts_of_a_batch_are_of_nearly_equal_size() -> None:
+    batch = loader().batch(np.arange(10))
+    sizes = {number: [len(part) for part in batch.parts(number)] for number in (1, 4, 7, 12)}
+    assert sizes == {1: [10], 4: [2, 3, 2, 3], 7: [1, 1, 2, 1, 2, 1, 2], 12: [1] * 10}
+    assert torch.cat([part.rows for part in batch.parts(4)]).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_batch_in_which_no_row_counts_changes_nothing(clip: float) -> None:
+    weights = np.zeros(64, np.float32)
+    weights[20:] = 1
+    learner = method(ema=0)
+    engine = Engine(CPU, clip=clip)
+    learner.update(loader(weight=weights).batch(np.arange(16, 32)), engine)
+    before = checkpoint.pack(learner.state())
+    assert float(learner.update(loader(weight=weights).batch(np.arange(16)), engine)["loss"]) == 0
+    after = checkpoint.pack(learner.state())
+    assert before[1] == after[1]
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_no_number_stops_before_the_update(clip: float) -> None:
+    learner = method(ema=0)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+
+    def loss(batch: Batch) -> Loss:
+        found = learner.loss(batch)
+        # The root of 0 is 0, and its slope is infinite.
+        return Loss(found.sum + (0 * next(learner.network.parameters())).abs().sum().sqrt(), found.weight)
+
+    with pytest.raises(NonFiniteLossError, match="gradient is not finite"):
+        Engine(CPU, clip=clip).descend(loss, loader().batch(np.arange(16)), learner.optimizers)
+    assert all(torch.equal(value, before[name]) for name, value in learner.network.state_dict().items())
 
 
 def test_clipping_shortens_a_long_gradient_and_leaves_a_short_one_as_it_is() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,7 @@ class Batch:
         weight: float32 [batch] or None: how much each example counts.
         other: a second target of each example, where inputs are blends of two (mixup, cutmix).
         share: float32 [batch], the first target's share in the blend.
+        whole: the batch that this is a part of, for losses that normalise over all of it.
     """
 
     rows: Tensor
@@ -29,18 +30,20 @@ class Batch:
     weight: Tensor | None = None
     other: Mapping[str, Tensor] | None = None
     share: Tensor | None = None
+    whole: Batch | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def parts(self, number: int) -> Iterator[Batch]:
         """The batch cut into `number` parts (fewer if it has fewer examples) of nearly equal size."""
+        number = min(number, len(self))
         if number <= 1:
             yield self
             return
-        size = -(-len(self) // number)
-        for start in range(0, len(self), size):
-            yield self._map(lambda tensor, start=start: tensor[start : start + size])  # type: ignore[misc]
+        for place in range(number):
+            part = slice(len(self) * place // number, len(self) * (place + 1) // number)
+            yield replace(self._map(lambda tensor, part=part: tensor[part]), whole=self)  # type: ignore[misc]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`."""

@@ -66,7 +66,8 @@ class Engine:
         """One step of `optimizers` down the gradient of `loss(batch)`'s mean.
 
         The batch is cut into `accumulation` parts; sums and weights are added over the parts and divided
-        once, so that masks and uneven parts change nothing.
+        once, so that masks and uneven parts change nothing. A batch in which nothing counts (its weight is 0) leaves
+        the weights and the optimizers as they are.
 
         Returns:
             The mean loss as "loss", the gradient's norm as "norm" if it was clipped, and the loss's own
@@ -78,18 +79,23 @@ class Engine:
                 memory than there is.
         """
         total, weight, metrics = self._fitting(loss, batch, optimizers)
-        if not bool(torch.isfinite(total)):
+        mean = total / weight
+        if not bool(torch.isfinite(mean)):
+            if bool(weight == 0) and bool(total == 0):
+                for optimizer in optimizers:
+                    optimizer.zero_grad(set_to_none=True)
+                return {"loss": torch.zeros_like(mean)}
             raise NonFiniteLossError("The loss is not a finite number", self.step, batch.rows.tolist())
         parameters = [parameter for parameter in _parameters(optimizers) if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.accumulation > 1:
             torch._foreach_div_(gradients, weight)
-        result = {"loss": total / weight, **metrics}
+        result = {"loss": mean, **metrics}
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        length = float(norm)
+        if not math.isfinite(length):
+            raise NonFiniteLossError("The gradient is not finite", self.step, batch.rows.tolist())
         if self.clip > 0:
-            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-            length = float(norm)
-            if not math.isfinite(length):
-                raise NonFiniteLossError("The gradient is not finite", self.step, batch.rows.tolist())
             # A shorter gradient would be multiplied by 1, which costs another pass over all of it.
             if length > self.clip:
                 torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm, foreach=True)

@@ -165,7 +165,7 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
     tasks = prepared.tasks
 
     def loss(outputs: Mapping[str, Tensor], batch: Batch) -> Loss:
-        weight = batch.weight if batch.weight is not None else torch.ones(len(batch), device=batch.rows.device)
+        weight = _weight(batch)
         total = torch.zeros((), device=weight.device)
         metrics = {}
         for name, task in tasks.items():
@@ -177,15 +177,30 @@ def task_loss(prepared: Prepared, plan: Plan) -> Callable[[Mapping[str, Tensor],
                 rows = batch.share * rows + (1 - batch.share) * task.loss(output, other, options[name])
                 known = known & both
             known_weight = weight * known
-            # Each target is normalised by its own known rows, then brought to the batch's weight.
+            # Each target is normalised by its own known rows, then brought to the batch's weight: the whole batch's,
+            # or cutting it would change how much its rows count.
+            all_weight, all_known = weight, known_weight
+            if batch.whole is not None:
+                all_weight, all_known = _weight(batch.whole), _weight(batch.whole) * _known(batch.whole, name)
             part = (torch.where(known, rows, 0.0) * known_weight).sum()
-            part = part * (weight.sum() / known_weight.sum().clamp_min(1e-9))
+            part = part * (all_weight.sum() / all_known.sum().clamp_min(1e-9))
             total = total + part
             if len(tasks) > 1:
-                metrics[f"loss.{name}"] = part.detach() / weight.sum()
+                metrics[f"loss.{name}"] = part.detach() / weight.sum().clamp_min(1e-9)
         return Loss(total, weight.sum(), metrics)
 
     return loss
+
+
+def _weight(batch: Batch) -> Tensor:
+    """float32 [row]."""
+    return batch.weight if batch.weight is not None else torch.ones(len(batch), device=batch.rows.device)
+
+
+def _known(batch: Batch, name: str) -> Tensor:
+    """bool [row]: whether the row's target is known, and the one that it is blended with."""
+    known = told(batch.targets[name])[1]
+    return known if batch.other is None else known & told(batch.other[name])[1]
 
 
 def told(target: Tensor) -> tuple[Tensor, Tensor]:
