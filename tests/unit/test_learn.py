@@ -563,6 +563,40 @@ def test_threads_stay_where_they_were_asked_for(clock: SimpleNamespace) -> None:
     assert not list(record.of("threads"))
 
 
+def test_slow_evaluations_cost_no_threads(clock: SimpleNamespace) -> None:
+    """An evaluation takes as long as a hundred steps, and is not mistaken for a busy machine."""
+
+    def evaluate() -> dict[str, float]:
+        clock.now += 10.0
+        return {"score": 1.0}
+
+    record, limits = Record(None), Limits(every=100, seconds=150.0, log_steps=20, threads=2)
+    status = fit(
+        method(), timed(clock), Schedule.over(5000, SchedulePlan()), Engine(CPU), limits=limits, evaluate=evaluate,
+        record=record,
+    )  # fmt: skip
+    assert not record.of("threads")
+    assert all(entry["examples_per_second"] == pytest.approx(160) for entry in record.of("train"))
+    assert status.seconds < 150 + 2 * 10, "they count for the budget, though"
+
+
+@pytest.mark.parametrize("log_steps", [1, 20])
+def test_a_slow_first_step_shortens_nothing(log_steps: int, clock: SimpleNamespace) -> None:
+    """Compiling takes a minute, and the rest of the time suffices."""
+    times = itertools.chain([60.0], itertools.repeat(0.01))
+    clock.seconds = lambda threads, now: next(times)
+    record, limits = Record(None), Limits(seconds=100.0, log_steps=log_steps)
+    fit(method(), timed(clock), Schedule.over(2000, SchedulePlan()), Engine(CPU), limits=limits, record=record)
+    assert not record.of("shortened")
+
+
+def test_what_has_come_to_its_end_is_not_lengthened(clock: SimpleNamespace) -> None:
+    """The machine is free a moment before the end: the rate is at its lowest, and more steps would change nothing."""
+    clock.seconds = lambda threads, now: 10.0 if now < 800 else 0.01
+    limits = Limits(seconds=1030.0, log_steps=20, most_steps=5000)
+    assert fit(method(), timed(clock), Schedule.over(100, SchedulePlan()), Engine(CPU), limits=limits).step == 100
+
+
 def test_optimizers_step_save_and_load_without_the_compiler() -> None:
     """Importing PyTorch's compiler takes as long as importing all else: training must not begin with that."""
     program = """

@@ -147,6 +147,8 @@ class _Run:
     _pace: float = 0.0
     """Steps a second, smoothed: one slow moment must not shorten the training."""
     _clock: float = 0.0
+    _aside: float = 0.0
+    """Seconds of scoring and saving: they belong to the budget, but say nothing of the machine's pace."""
     _slower: float = 1.0
     """How many times as long as expected the last evaluation took."""
 
@@ -158,7 +160,8 @@ class _Run:
         kept = 0 if self.limits.shared() else status.threads
         self._threads = threads(self.limits.threads, torch.get_num_threads(), kept)
         self._clock = time.monotonic() - status.seconds
-        log_from, log_step = status.seconds, status.step
+        first = log_step = status.step
+        begun = log_from = status.seconds
         for step, batch in self.source.batches(status.step):
             self.engine.step, self.engine.progress = step, schedule.progress(step)
             rate = schedule.apply(step, self.method.optimizers)
@@ -167,24 +170,33 @@ class _Run:
             if self.engine.accumulation != parts:
                 self.record.write("memory", step=status.step, parts=self.engine.accumulation)
             status.step, status.seconds = step + 1, time.monotonic() - self._clock
-            if self._threads.step(status.step, status.seconds):
+            stepped = status.seconds - self._aside
+            if self._threads.step(status.step, stepped):
                 self._threads_changed()
             last = status.step >= schedule.steps
-            if last or status.step % self.limits.log_steps == 0:
-                pace = (status.step - log_step) / max(status.seconds - log_from, 1e-9)
+            looks = last or status.step % self.limits.log_steps == 0
+            if step == first:
+                # It compiles, traces and fetches memory besides, so it says nothing of the pace.
+                begun = stepped
+                if not looks:
+                    log_from, log_step = stepped, status.step
+            if looks:
+                pace = (status.step - log_step) / max(stepped - log_from, 1e-9)
                 examples = pace * len(batch)
                 self.record.write(
                     "train", step=status.step, steps=schedule.steps, seconds=status.seconds, rate=rate,
                     examples_per_second=examples, **metrics,
                 )  # fmt: skip
-                log_from, log_step = status.seconds, status.step
-                if not self._threads.disturbed:
-                    self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
-                shared = self.limits.shared()
-                if self.limits.threads and self._threads.look(pace, status.step, status.seconds, shared=shared):
-                    self._threads_changed()
-                self._keep_budget(self._pace)
-                last = status.step >= schedule.steps
+                log_from, log_step = stepped, status.step
+                if step > first:
+                    if not self._threads.disturbed:
+                        self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
+                    shared = self.limits.shared()
+                    if self.limits.threads and self._threads.look(pace, status.step, stepped, shared=shared):
+                        self._threads_changed()
+                    share = (stepped - begun) / max(status.seconds - begun, 1e-9)
+                    self._keep_budget(self._pace * share)
+                    last = status.step >= schedule.steps
             if last or (self.limits.every and status.step % self.limits.every == 0):
                 last = self._score() or last
             if interrupted.is_set() and not last:
@@ -212,6 +224,7 @@ class _Run:
             self.status.best, self.status.best_step, self.status.scores = primary, self.status.step, scores
             self.best_weights = {name: value.detach().clone() for name, value in self.method.weights().items()}
         self.status.seconds = time.monotonic() - self._clock
+        self._aside += self.status.seconds + self._clock - begin
         self.record.write("validation", step=self.status.step, seconds=self.status.seconds, best=better, **scores)
         if self.limits.patience and self.status.waited >= self.limits.patience:
             self.status.stopped = "patience"
@@ -226,9 +239,10 @@ class _Run:
 
     def _keep_budget(self, pace: float) -> None:
         """Shorten the schedule if at this pace (steps a second) the time would not suffice; undo that if it would."""
-        if not self.limits.seconds or not pace:
-            return
         step, steps = self.status.step, self.schedule.steps
+        # What has come down to its lowest rate would learn nothing in steps that are added now.
+        if not self.limits.seconds or not pace or step >= steps:
+            return
         reserve = self.limits.after * (self._slower - 1)
         left = max(self.limits.seconds - reserve - self.status.seconds, 0.0)
         possible = max(min(step + int(left * pace), self.status.planned), step)
@@ -239,6 +253,7 @@ class _Run:
     def _save(self) -> None:
         if self.checkpoints is None:
             return
+        begin = time.monotonic()
         state = {
             "status": {**vars(self.status), "best": _finite(self.status.best)},
             "method": self.method.state(),
@@ -249,6 +264,7 @@ class _Run:
         }
         self.checkpoints.write(self.status.step, state)
         self.saved = time.monotonic()
+        self._aside += self.saved - begin
 
 
 def _finite(value: float) -> float | None:
