@@ -139,6 +139,30 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path
     assert [entry["step"] for entry in read(log)] == list(range(1, 11)), "no step is told twice"
 
 
+def test_a_training_begins_once_and_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done before the first step is not done again where a sound checkpoint goes on, and is where none does."""
+    events: list[str] = []
+    newest = checkpoint.Checkpoints.newest
+    monkeypatch.setattr(checkpoint.Checkpoints, "newest", lambda self: (events.append("read"), newest(self))[1])
+
+    def train(steps: int) -> list[str]:
+        events.clear()
+        learner = method()
+        update = learner.update
+        monkeypatch.setattr(learner, "update", lambda *given: (events.append("step"), update(*given))[1])
+        fit(
+            learner, loader(), Schedule.over(steps, SchedulePlan()), Engine(CPU), folder=tmp_path,
+            begin=lambda: events.append("begin"),
+        )  # fmt: skip
+        return list(events)
+
+    assert train(2) == ["read", "begin", "step", "step"]
+    assert train(2) == ["read"]
+    for file in tmp_path.glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    assert train(1) == ["read", "begin", "step"]
+
+
 def test_a_bad_batch_stops_before_the_update_and_names_its_rows() -> None:
     data = examples()
     data.arrays["x"][5] = np.inf

@@ -104,6 +104,7 @@ def fit(
     evaluate: Evaluate | None = None,
     record: Record | None = None,
     folder: Path | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> Status:
     """Train `method` on `source` for `schedule.steps` steps.
 
@@ -114,6 +115,7 @@ def fit(
         evaluate: scores on the validation part; called every `limits.every` steps and at the end.
         record: where losses and scores are logged.
         folder: where checkpoints are kept; None keeps none.
+        begin: called before the first step of a training, and not where one goes on from a checkpoint.
 
     Returns:
         Where training ended; the method holds the best weights (or the last, see Limits).
@@ -121,6 +123,8 @@ def fit(
     limits, record = limits or Limits(), record or Record(None)
     checkpoints = None if folder is None else Checkpoints(folder)
     status, best_weights = _resumed(checkpoints, method, source, schedule)
+    if not status.step and begin is not None:
+        begin()
     record.go_on_from(status.step)
     run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights)
     with _interruptible() as interrupted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,6 @@ from safetensors.torch import save
 from lamina.choose import hardware
 from lamina.files import write_bytes
 from lamina.learn.batch import Source
-from lamina.learn.checkpoint import Checkpoints
 from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.loop import Learns, Limits, Status, fit
 from lamina.learn.record import Record
@@ -66,8 +66,6 @@ def train(
         threads = max(1, min(threads, machine.cores - company.cores))
     torch.set_num_threads(threads)
     learner = build(plan, prepared, machine.device, base)
-    if Checkpoints(run.checkpoints).newest() is None:
-        inform(learner, plan, prepared)
     status, record = carry_out(
         learner,
         plan,
@@ -77,6 +75,7 @@ def train(
         scored=bool(len(prepared.split.validation)),
         place=prepared.table.place,
         company=company,
+        begin=partial(inform, learner, plan, prepared),
     )
     return learner, status, record
 
@@ -112,6 +111,7 @@ def carry_out(
     scored: bool,
     place: Callable[[int], str] | None = None,
     company: Company | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> tuple[Status, Record]:
     """The plan's epochs, from the newest checkpoint on; the weights that are kept are written into the run's folder.
 
@@ -119,6 +119,7 @@ def carry_out(
         scored: whether there is anything to validate on.
         place: of a row, as the user knows it; None where batches are not of the table's rows.
         company: what else is done meanwhile.
+        begin: called before the first step, and not where there is a checkpoint to go on from.
 
     Returns:
         Where training ended, and the log; the learner has its best weights.
@@ -150,6 +151,7 @@ def carry_out(
             evaluate=learner.validation_scores if scored else None,
             record=record,
             folder=run.checkpoints,
+            begin=begin,
         )
     except NonFiniteLossError as error:
         if place is not None:
