@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from lamina.choose.hardware import Hardware
 from lamina.data.examples import Examples
 from lamina.errors import InputError
 from lamina.learn import checkpoint, finder, optimizers
@@ -30,8 +31,9 @@ from lamina.learn.schedules import CURVES, Schedule
 from lamina.learn.threads import TRY_STEPS
 from lamina.methods.supervised import Supervised
 from lamina.modalities import token_lengths
-from lamina.plan import OptimizerPlan, Plan, SchedulePlan
+from lamina.plan import OptimizerPlan, Plan, SchedulePlan, TrainingPlan
 from lamina.steps.learner import task_loss
+from lamina.steps.pace import measured
 from lamina.steps.prepare import Prepared
 
 CPU = torch.device("cpu")
@@ -487,8 +489,40 @@ def test_the_finder_leaves_everything_as_it_was_and_finds_a_useful_rate() -> Non
     after = checkpoint.pack(learner.state())
     assert before[1] == after[1]
     assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert rate is not None
     assert 1e-3 < rate < 1.0
     assert curve[0][0] == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(("noise", "fall", "found"), [(0.0, 0.2, True), (0.05, 0.5, True), (0.3, 0.0, False)])
+def test_the_finder_takes_no_noise_for_learning(noise: float, fall: float, found: bool) -> None:
+    """By chance the smoothed loss of few rows is lowest where the rate is, and nothing can be learned at all."""
+    rates = np.geomspace(1e-6, 1.0, 80)
+    learned = 1 - fall * np.clip((np.log10(rates) + 4) / 2.5, 0, 1) + np.where(rates > 0.2, rates, 0)
+    chosen = []
+    for seed in range(20):
+        losses = learned + np.random.default_rng(seed).normal(0, noise, 80)
+        curve, smoothed = [], 0.0
+        for number, (rate, loss) in enumerate(zip(rates, losses, strict=True)):
+            smoothed = 0.9 * smoothed + 0.1 * loss
+            curve.append((float(rate), smoothed / (1 - 0.9 ** (number + 1))))
+        chosen.append(finder.choose(curve))
+    if found:
+        assert all(rate is not None and 3e-3 < rate < 0.3 for rate in chosen)
+    else:
+        assert sum(rate is None for rate in chosen) > 14
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_rate_is_found_where_it_is_asked_for_whatever_learns(wanted: bool) -> None:
+    learner = SimpleNamespace(
+        method=method("sgd", ema=0), source=loader(), engine=Engine(CPU), validation_scores=lambda: {"score": 1.0}
+    )
+    plan = Plan(training=TrainingPlan(threads=1, find_rate=wanted))
+    machine = Hardware(CPU, 1, False, "")
+    found, reasons, _ = measured(plan, learner, machine, {"training.epochs"}, 0.0, lambda scoring: 0.0)
+    assert (found.optimizer.learning_rate != plan.optimizer.learning_rate) is wanted
+    assert ("optimizer.learning_rate" in reasons) is wanted
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

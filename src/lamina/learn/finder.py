@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Protocol
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lamina.learn import checkpoint
-from lamina.learn.batch import Batch, Source
+from lamina.learn.batch import Batch
 from lamina.learn.engine import Engine, NonFiniteLossError
+
+CLEAR = 7.0
+"""Median steps of the smoothed curve that it must fall by: about twice the deviation that noise leaves in it."""
 
 
 class Learns(Protocol):
@@ -26,9 +31,15 @@ class Learns(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
+class Batches(Protocol):
+    """What it needs of a source."""
+
+    def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]: ...
+
+
 def find_rate(
-    method: Learns, source: Source, engine: Engine, *, low: float = 1e-6, high: float = 1.0, steps: int = 80
-) -> tuple[float, list[tuple[float, float]]]:
+    method: Learns, source: Batches, engine: Engine, *, low: float = 1e-6, high: float = 1.0, steps: int = 80
+) -> tuple[float | None, list[tuple[float, float]]]:
     """The highest learning rate worth using, by the range test (Smith 2017).
 
     The rate rises exponentially from `low` to `high`; the result is a third of the rate at which the smoothed
@@ -36,7 +47,8 @@ def find_rate(
     as they were.
 
     Returns:
-        (rate, [(rate, smoothed loss), ...]); the curve ends where the loss diverges.
+        (rate, [(rate, smoothed loss), ...]); the curve ends where the loss diverges. The rate is None where the loss
+        did not clearly fall, as with noisy batches that tell little.
     """
     tensors, document = checkpoint.pack({"method": method.state(), "random": checkpoint.random_state()})
     factors = [[group["initial_lr"] for group in optimizer.param_groups] for optimizer in method.optimizers]
@@ -63,11 +75,16 @@ def find_rate(
     return choose(curve), curve
 
 
-def choose(curve: list[tuple[float, float]]) -> float:
-    """A rate from a range test's curve [(rate, smoothed loss), ...]; 1e-3 if the curve says nothing."""
+def choose(curve: list[tuple[float, float]]) -> float | None:
+    """A rate from a range test's curve [(rate, smoothed loss), ...]; None if the curve says nothing."""
     if len(curve) < 10:
-        return 1e-3
+        return None
     lowest = min(range(len(curve)), key=lambda number: curve[number][1])
+    # The first rates are too low to change anything: what the loss does there is noise.
+    first = len(curve) // 5
+    noise = statistics.median(abs(later[1] - one[1]) for one, later in pairwise(curve[first:]))
+    if lowest <= first or curve[first][1] - curve[lowest][1] <= CLEAR * noise:
+        return None
     slopes = [
         (curve[number + 1][1] - curve[number - 1][1]) / math.log(curve[number + 1][0] / curve[number - 1][0])
         for number in range(1, max(lowest, 2))

@@ -16,10 +16,9 @@ from lamina.choose import training as choose_training
 from lamina.errors import InputError
 from lamina.learn.batch import Source
 from lamina.learn.engine import Engine
-from lamina.learn.finder import find_rate
 from lamina.plan import Plan
 from lamina.steps.explanations import answers_asked
-from lamina.steps.pace import Allowance, available, threads_for, trial
+from lamina.steps.pace import Allowance, available, threads_for, trial, with_rate_found
 from lamina.steps.prepare import Prepared
 from lamina.tasks import LaidOut
 
@@ -111,9 +110,7 @@ def measure(
     learner.engine.precision = precision
     training = replace(plan.training, threads=threads, precision=precision)
     if training.find_rate:
-        rate, _ = find_rate(learner.method, learner.source, learner.engine)
-        plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
-        reasons["optimizer.learning_rate"] = "found by the range test: a third of the rate where the loss is lowest"
+        plan, reasons["optimizer.learning_rate"] = with_rate_found(plan, learner)
     usual = 0 if prepared is None else _answers_asked(prepared, 1 / answer)
     after = testing + (answers + usual) * answer
     scoring = len(learner.validation.rows) * answer

@@ -13,8 +13,8 @@ import torch
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
 from lamina.learn import checkpoint
-from lamina.learn.batch import Batch
 from lamina.learn.engine import Engine
+from lamina.learn.finder import Batches, find_rate
 from lamina.plan import Plan, TrainingPlan
 
 TEST_SHARE = 0.05
@@ -84,13 +84,29 @@ def threads_for(
     return threads, pace, reasons
 
 
-class Epochs(Protocol):
+class Found(Tried, Protocol):
+    """What a learning rate is found for."""
+
+    engine: Engine
+
+    @property
+    def source(self) -> Batches: ...
+
+
+def with_rate_found(plan: Plan, learner: Found) -> tuple[Plan, str]:
+    """The plan with the learning rate of a range test, and the reason; the learner is afterwards as it was."""
+    rate, _ = find_rate(learner.method, learner.source, learner.engine)
+    if rate is None:
+        return plan, "as usual: in the range test no rate made the loss fall clearly"
+    plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
+    return plan, "found by the range test: a third of the rate where the loss is lowest"
+
+
+class Epochs(Batches, Protocol):
     """A source of batches that come in epochs."""
 
     @property
     def steps(self) -> int: ...
-
-    def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]: ...
 
 
 class Paced(Protocol):
@@ -115,7 +131,7 @@ def measured(
     began: float,
     after: Callable[[float], float],
 ) -> tuple[Plan, dict[str, str], Allowance]:
-    """Threads and epochs; the learner is afterwards as it was.
+    """Threads, learning rate where wanted, and epochs; the learner is afterwards as it was.
 
     Args:
         fixed: settings that are not to be decided here.
@@ -130,6 +146,8 @@ def measured(
         threads, _, reasons = threads_for(step, plan, machine)
         pace = hardware.seconds_per_call(step, calls=5, most=4.0)
         scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
+    if plan.training.find_rate:
+        plan, reasons["optimizer.learning_rate"] = with_rate_found(plan, learner)
     testing = after(scoring)
     seconds = available(plan.budget, time.monotonic() - began, testing)
     training = replace(plan.training, threads=threads)
