@@ -208,6 +208,18 @@ def test_an_energy_counter_that_goes_round_is_counted_on(tmp_path: Path, monkeyp
     assert meter.watt_hours()[1].startswith("estimated")
 
 
+def test_a_processor_is_not_counted_twice_where_its_board_is_counted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "COUNTERS", tmp_path)
+    write_counters(tmp_path, {"0": 100, "1": 500})
+    (tmp_path / "intel-rapl:0" / "name").write_text("package-0\n")
+    (tmp_path / "intel-rapl:1" / "name").write_text("psys\n")
+    meter = cost.EnergyMeter()
+    write_counters(tmp_path, {"0": 3700, "1": 9500})
+    assert meter.watt_hours()[0] == pytest.approx(1)
+
+
 def test_memory_costs_energy_by_the_hour_whatever_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "COUNTERS", tmp_path)
     monkeypatch.setattr(cost, "peak_memory_mb", lambda: 100.0 * 1024)

@@ -144,17 +144,23 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path
 def test_a_training_begins_once_and_a_checkpoint_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done before the first step is not done again where a sound checkpoint goes on, and is where none does."""
     events: list[str] = []
-    newest = checkpoint.Checkpoints.newest
-    monkeypatch.setattr(checkpoint.Checkpoints, "newest", lambda self: (events.append("read"), newest(self))[1])
+
+    def told(name: str, call: Any) -> Any:
+        def told_call(*given: Any) -> Any:
+            events.append(name)
+            return call(*given)
+
+        return told_call
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "newest", told("read", checkpoint.Checkpoints.newest))
 
     def train(steps: int) -> list[str]:
         events.clear()
         learner = method()
-        update = learner.update
-        monkeypatch.setattr(learner, "update", lambda *given: (events.append("step"), update(*given))[1])
+        monkeypatch.setattr(learner, "update", told("step", learner.update))
         fit(
             learner, loader(), Schedule.over(steps, SchedulePlan()), Engine(CPU), folder=tmp_path,
-            begin=lambda: events.append("begin"),
+            begin=told("begin", lambda: None),
         )  # fmt: skip
         return list(events)
 

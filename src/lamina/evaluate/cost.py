@@ -18,6 +18,7 @@ MEMORY_WATTS_PER_GIB = 0.375
 MOST_WATTS = 500.0
 """More than a processor draws: a counter that goes round may have done so unseen after its range at this power."""
 COUNTERS = Path("/sys/class/powercap")
+WHOLE_BOARD = "psys"
 
 
 def peak_memory_mb() -> float:
@@ -41,7 +42,10 @@ def _read(entry: str) -> dict[str, int]:
     found = {}
     for file in COUNTERS.glob(f"intel-rapl:?/{entry}"):
         try:
-            found[str(file.parent)] = int(file.read_text())
+            name = file.with_name("name")
+            # A laptop's whole board is counted beside its processor, which is part of it.
+            if not (name.exists() and name.read_text().strip() == WHOLE_BOARD):
+                found[str(file.parent)] = int(file.read_text())
         except (OSError, ValueError):
             continue
     return found
