@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,9 +19,9 @@ from lamina.modalities import Feature
 from lamina.networks import Informed
 from lamina.networks.assembly import build_assembly
 from lamina.networks.bag import LEAST_EFFECT, Bag, Effects, GramMean
-from lamina.plan import NetworkPlan
+from lamina.plan import NetworkPlan, Plan, TrainingPlan
 from lamina.steps import inform as steps
-from lamina.steps.learner import Learner
+from lamina.steps.learner import Learner, _class_weights, build
 from lamina.steps.prepare import Prepared
 from lamina.tasks import classify, regress
 
@@ -123,3 +125,28 @@ def test_networks_with_given_weights_keep_them(pretrained: bool, monkeypatch: py
         assert not words.any()
     else:
         assert words[5, 0].item() > words[9, 0].item()
+
+
+def test_rows_of_weight_zero_teach_nothing() -> None:
+    """Not in the batches, where blends and statistics would hold them; not before the first step; not as a class."""
+    found = []
+    for weighted in (True, False):
+        torch.manual_seed(0)
+        learner, prepared = a_learner()
+        weight = (np.arange(40) % 4 > 0).astype(np.float32)
+        prepared.encoders = {"text": SimpleNamespace(feature=TEXT)}  # type: ignore[misc, dict-item]
+        prepared.split.validation = np.arange(0)  # type: ignore[misc]
+        if weighted:
+            prepared.weight = weight  # type: ignore[misc]
+        else:
+            prepared.split.train = np.flatnonzero(weight)  # type: ignore[misc]
+        plan = Plan(network={"text": NetworkPlan("bag", ("text",), {"members": 2, "width": 4})})
+        plan = replace(plan, training=TrainingPlan(batch_size=4, balance="weights"))
+        steps.inform(learner, plan, prepared)
+        words = cast(GramMean, cast(Bag, learner.network.network("text")).grams[0]).importance.weight
+        source = build(plan, prepared, torch.device("cpu"), Path()).source
+        found.append((words.detach(), source.rows, _class_weights(prepared, "kind")))
+    (words, rows, classes), (wanted, wanted_rows, wanted_classes) = found
+    assert torch.equal(words, wanted)
+    assert rows.tolist() == wanted_rows.tolist()
+    assert classes == wanted_classes == pytest.approx([1.5, 0.75])

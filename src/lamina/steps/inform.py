@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamina.networks import Informed, Remembering
 from lamina.plan import Plan
-from lamina.steps.learner import Learner, loader, told
+from lamina.steps.learner import Learner, learned, loader, told
 from lamina.steps.prepare import Prepared
 from lamina.tasks import LaidOut
 
@@ -26,7 +26,7 @@ def inform(learner: Learner, plan: Plan, prepared: Prepared) -> None:
     asking = [part for part in parts if isinstance(part, Informed)]
     if not asking:
         return
-    rows = prepared.split.train
+    rows = learned(prepared)
     if len(rows) > MOST_ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64)]
     pull = pulls(learner, prepared, rows)
@@ -43,7 +43,7 @@ def remember(learner: Learner, plan: Plan, prepared: Prepared) -> None:
     for name in assembly.names:
         part = assembly.network(name)
         if isinstance(part, Remembering):
-            part.remember(batch.inputs for batch in loader(plan, prepared, prepared.split.train).once())
+            part.remember(batch.inputs for batch in loader(plan, prepared, learned(prepared)).once())
 
 
 def pulls(learner: Learner, prepared: Prepared, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:

@@ -85,11 +85,20 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         network,
         method,
         engine,
-        rows_loader(plan, prepared, prepared.split.train, training.batch_size, training.balance == "sampling"),
+        rows_loader(plan, prepared, learned(prepared), training.batch_size, training.balance == "sampling"),
         loader(plan, prepared, prepared.split.validation),
         prepared.tasks,
         notes,
     )
+
+
+def learned(prepared: Prepared) -> Array:
+    """The training rows without those of weight 0.
+
+    In a batch these would be learned from all the same: in blends with others, and in statistics of the batch.
+    """
+    rows = prepared.split.train
+    return rows if prepared.weight is None else rows[prepared.weight[rows] > 0]
 
 
 def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sampled: bool = False) -> Loader:
@@ -221,8 +230,9 @@ def _class_weights(prepared: Prepared, name: str) -> list[float] | None:
         return None
     classes = layout.shape[0]
     counts = np.zeros(classes, np.int64)
-    for part in blocks(labels, len(prepared.split.train)):
-        found = np.asarray(labels[prepared.split.train[part]]).astype(np.int64)
+    rows = learned(prepared)
+    for part in blocks(labels, len(rows)):
+        found = np.asarray(labels[rows[part]]).astype(np.int64)
         counts += np.bincount(found[(found >= 0) & (found < classes)], minlength=classes)
     counts = counts.clip(1)
     weights = counts.sum() / (len(counts) * counts)
