@@ -180,6 +180,31 @@ def test_a_bag_is_not_augmented_twice() -> None:
         assert ("note" in found.augment) is augmented
 
 
+@pytest.mark.parametrize(
+    ("share", "cores"),
+    [
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("9900000 100000", 8),
+        ("max 100000", 8),
+        ("", 8),
+    ],
+)
+def test_a_container_has_the_cores_whose_time_it_gets(
+    share: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cpu.max"
+    if share:
+        file.write_text(share + "\n")
+    monkeypatch.setattr(hardware, "TIME_SHARE", file)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert hardware.detect().cores == cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert hardware.detect().cores == 1
+
+
 def test_threads_that_wait_for_each_other_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     now, threads, calls = [0.0], [1], []
     monkeypatch.setattr(hardware.time, "perf_counter", lambda: now[0])
