@@ -542,6 +542,13 @@ def test_series_are_standardised_by_channel() -> None:
     assert errors[3] == "the series is missing"
 
 
+def test_a_channel_that_never_varied_in_training_is_not_blown_up() -> None:
+    encoder = fit(series, object_array([[float(step), 0.1] for step in range(7)] for _ in range(20)))
+    assert encoder.spreads[1] == 1.0
+    later = encode(encoder, [[float(step), 0.2] for step in range(7)])
+    np.testing.assert_allclose(later[0, :, 1], 0.1, atol=1e-6)
+
+
 def test_series_of_other_lengths_are_resampled_not_cut() -> None:
     encoder = fit(series, [[0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 4.0]])
     assert encoder.length == 5

@@ -16,6 +16,8 @@ Array = np.ndarray[Any, Any]
 QUANTILES = 1000
 WIDEST = 1e6
 """A scaled value never exceeds this, so that float32 holds whatever comes."""
+STEADY = 1e-12
+"""What spreads by less than this share of its mean only varies by rounding."""
 
 
 @dataclass(frozen=True)

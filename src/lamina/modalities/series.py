@@ -16,13 +16,12 @@ from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._canonical import object_array
 from lamina.modalities._number_text import LARGEST, read_numbers
 from lamina.modalities._options import positive, read_options
+from lamina.modalities._scale import STEADY, WIDEST
 from lamina.modalities._steps import fill, resample, steps_of
 
 Array = np.ndarray[Any, Any]
 
 LONGEST = 2048
-WIDEST = 1e6
-"""A standardised step never exceeds this, so that float32 holds whatever comes."""
 
 
 def _rows(values: Values) -> Iterator[Array | str | None]:
@@ -212,7 +211,9 @@ def _moments(chunks: Chunks, width: int) -> tuple[tuple[float, ...], tuple[float
             mean = mean + gap * fresh / total
             count = count + fresh
     spread = np.sqrt(np.minimum(squares, 1e308) / np.maximum(count, 1))
-    return tuple(mean.tolist()), tuple(np.where(spread > 0, spread, 1.0).tolist())
+    # Sums of one number over and over are rounded: a spread of that would blow up whatever comes later.
+    varies = spread > STEADY * np.abs(mean)
+    return tuple(mean.tolist()), tuple(np.where(varies, spread, 1.0).tolist())
 
 
 def _no_series(problem: str) -> InputError:

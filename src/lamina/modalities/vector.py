@@ -21,14 +21,13 @@ from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._canonical import MISSING, object_array
 from lamina.modalities._number_text import LARGEST
 from lamina.modalities._options import choice, positive, read_options
+from lamina.modalities._scale import STEADY
 
 Array = np.ndarray[Any, Any]
 
 SCALES = ("standard", "none")
 BLOCK = 1024
 """Rows that are counted in at once; always the same ones, so that the sums do not depend on the chunks."""
-STEADY = 1e-12
-"""A place whose spread is below this share of its mean only varies by rounding."""
 
 
 def _rows(values: Values) -> Iterator[Array | str | None]:
