@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lamina.data import encoding
-from lamina.data.examples import LEFT_ALONE, Examples, trim_cache
+from lamina.data.examples import COMPLETE, LEFT_ALONE, Examples, trim_cache
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError
 from lamina.modalities import Encoded
@@ -145,6 +145,34 @@ def test_a_damaged_build_is_begun_anew(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(table.given) == ROWS
 
 
+@pytest.mark.parametrize("moment", ["while this one encodes", "while this one puts its own there"])
+def test_what_another_process_has_built_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    right(build(tmp_path / "theirs"))
+    (theirs,) = (tmp_path / "theirs").iterdir()
+    here = tmp_path / "here"
+
+    def finish() -> None:
+        if not (here / theirs.name).exists():
+            shutil.copytree(theirs, here / theirs.name)
+
+    if moment == "while this one encodes":
+        found = build(here, progress=lambda done, total: finish())
+    else:
+        removed = shutil.rmtree
+
+        def remove(place: Path, **options: Any) -> None:
+            removed(place, **options)
+            finish()
+
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        found = build(here)
+    right(found)
+    assert (here / theirs.name / "0.npy").stat().st_mtime_ns == (theirs / "0.npy").stat().st_mtime_ns
+    assert not list(here.glob(".*"))
+
+
 def test_other_data_is_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = interrupted(tmp_path, monkeypatch)
     table = Numbers("b")
@@ -174,3 +202,28 @@ def test_builds_long_left_alone_are_removed(tmp_path: Path, monkeypatch: pytest.
     trim_cache(tmp_path)
     assert new.is_dir()
     assert not old.exists()
+
+
+def test_the_data_set_in_use_is_kept_however_large(tmp_path: Path) -> None:
+    right(build(tmp_path, Numbers("a")))
+    (first,) = tmp_path.iterdir()
+    os.utime(first / COMPLETE, (1.0, 1.0))
+    right(build(tmp_path, Numbers("b")))
+    trim_cache(tmp_path, most=1)
+    (left,) = tmp_path.iterdir()
+    assert left != first
+
+
+def test_what_vanishes_while_the_cache_is_trimmed_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right(build(tmp_path, Numbers("a")))
+    ended, removed = tmp_path / ".key.host.1.part", tmp_path / "other" / COMPLETE
+    listed = Path.glob
+
+    def glob(folder: Path, pattern: str) -> Iterator[Path]:
+        yield from listed(folder, pattern)
+        yield removed if pattern.endswith(COMPLETE) else ended
+
+    monkeypatch.setattr(Path, "glob", glob)
+    trim_cache(tmp_path, most=1)

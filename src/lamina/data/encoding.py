@@ -87,8 +87,7 @@ def encode(
             beside = _claimed(folder, key)
             try:
                 _Build(beside, table, parts).run(progress)
-                shutil.rmtree(place, ignore_errors=True)
-                beside.replace(place)
+                _put(beside, place)
             except (OSError, InputError):
                 # Only what is interrupted or killed is gone on with: a full disk is to be emptied.
                 shutil.rmtree(beside, ignore_errors=True)
@@ -100,6 +99,18 @@ def encode(
                 fix="Free disk space, or point LAMINA_CACHE to a folder on another disk.",
             ) from error
     return open_examples(place, len(table))
+
+
+def _put(beside: Path, place: Path) -> None:
+    """What was built to its place; of two processes that built the same the first one's stays, for it is in use."""
+    if not (place / COMPLETE).exists():
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            beside.replace(place)
+        except OSError:
+            if not (place / COMPLETE).exists():
+                raise
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 def _key(table: Rows, parts: Parts) -> str:

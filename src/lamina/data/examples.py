@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,16 +144,22 @@ def known_targets(target: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def trim_cache(folder: Path, most: int = 20 * 2**30) -> None:
-    """Remove builds long left alone, and the data sets not used for longest until at most `most` bytes are kept."""
+    """Remove builds long left alone, and the data sets not used for longest until at most `most` bytes are kept.
+
+    The one that was used last stays, whatever its size: a run is about to learn from it. What another process removes
+    or finishes meanwhile is passed over.
+    """
     for build in folder.glob(".*.part"):
-        if time.time() - build.stat().st_mtime > LEFT_ALONE:
-            shutil.rmtree(build, ignore_errors=True)
+        with suppress(OSError):
+            if time.time() - build.stat().st_mtime > LEFT_ALONE:
+                shutil.rmtree(build, ignore_errors=True)
     entries = []
     for marker in folder.glob(f"*/{COMPLETE}"):
-        size = sum(file.stat().st_size for file in marker.parent.iterdir())
-        entries.append((marker.stat().st_mtime, size, marker.parent))
+        with suppress(OSError):
+            size = sum(file.stat().st_size for file in marker.parent.iterdir())
+            entries.append((marker.stat().st_mtime, size, marker.parent))
     total = sum(size for _, size, _ in entries)
-    for _, size, place in sorted(entries):
+    for _, size, place in sorted(entries)[:-1]:
         if total <= most:
             return
         shutil.rmtree(place, ignore_errors=True)
