@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lamina.data import encoding
+from lamina.data import encoding, origin
 from lamina.data.examples import COMPLETE, LEFT_ALONE, Examples, trim_cache
 from lamina.data.schema import Field, Values
 from lamina.errors import InputError
@@ -179,6 +180,30 @@ def test_other_data_is_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyP
     right(build(tmp_path, table))
     assert len(table.given) == ROWS
     assert left.is_dir()
+
+
+@pytest.mark.parametrize("what", ["code", "library"])
+def test_other_code_and_other_libraries_make_another_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    right(build(tmp_path))
+    if what == "code":
+        monkeypatch.setattr(origin, "code", lambda *parts: "another")
+    else:
+        monkeypatch.setattr(metadata, "version", lambda library: "99.0")
+    table = Numbers()
+    right(build(tmp_path, table))
+    assert len(table.given) == ROWS
+
+
+def test_a_digest_of_code_changes_with_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    found = []
+    for name, text in (("plan.py", "a"), ("plan.py", "b"), ("data/one.py", "b"), ("data/two.py", "b")):
+        (tmp_path / name).write_text(text)
+        found.append(origin.code.__wrapped__("plan.py", "data"))
+    assert len(set(found)) == 4
 
 
 def test_what_cannot_be_written_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lamina.data import origin
 from lamina.data.examples import COMPLETE, RELEASE, VERSION, Examples, open_examples
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
@@ -26,6 +27,10 @@ CHUNK = 1024
 SAVE_SECONDS = 5.0
 """A build that is killed loses about so much of its work."""
 PROGRESS = "progress.json"
+CODE = ("data", "modalities", "tasks")
+LIBRARIES = ("numpy", "pillow", "soundfile", "tokenizers")
+"""What decides, besides the data and what encoders learned, which arrays come out. The sealed model encodes with what
+is there now, and must meet no arrays of before."""
 
 
 class Encodes(Protocol):
@@ -116,6 +121,8 @@ def _put(beside: Path, place: Path) -> None:
 def _key(table: Rows, parts: Parts) -> str:
     document = {
         "version": VERSION,
+        "code": origin.code(*CODE),
+        "libraries": origin.versions(LIBRARIES),
         "data": table.fingerprint,
         "parts": {name: [list(item.columns), part.state()] for name, (item, part) in parts.items()},
     }

@@ -13,12 +13,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import lamina
+from lamina.data import origin
 from lamina.data.examples import COMPLETE, cache_folder, trim_cache
 from lamina.data.schema import Json
 from lamina.files import CannotWriteError, write_bytes
@@ -26,7 +25,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 
 MOST_BYTES = 2**30
-CODE = ("baselines", "data", "modalities", "steps", "tasks")
+CODE = ("plan.py", "baselines", "data", "modalities", "steps", "tasks")
 """Parts of Lamina whose change makes another question."""
 LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "tokenizers")
 DIGEST = 32
@@ -103,8 +102,8 @@ def question_of(**parts: Any) -> Question:
     """The question whose answer depends on `parts` (as JSON), and on this Lamina and its libraries, alone."""
     document = {
         "lamina": lamina.__version__,
-        "code": _code(),
-        "libraries": [_version(name) for name in LIBRARIES],
+        "code": origin.code(*CODE),
+        "libraries": origin.versions(LIBRARIES),
         **parts,
     }
     key = _digest(json.dumps(document, sort_keys=True, default=str).encode())
@@ -113,23 +112,6 @@ def question_of(**parts: Any) -> Question:
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=DIGEST // 2).hexdigest()
-
-
-@cache
-def _code() -> str:
-    """Changes with every file of the parts that matter: who develops Lamina must not meet yesterday's answers."""
-    root = Path(lamina.__file__).parent
-    files = [root / "plan.py", *sorted(file for part in CODE for file in (root / part).rglob("*.py"))]
-    stats = [(str(file.relative_to(root)), (found := file.stat()).st_size, found.st_mtime_ns) for file in files]
-    return _digest(json.dumps(stats).encode())
-
-
-@cache
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _files_in_options(plan: Plan) -> list[tuple[str, int, int]]:
