@@ -569,6 +569,21 @@ def test_a_thing_that_is_nearly_moved_away_is_not_asked_for() -> None:
     assert moved[0, 2, 5] > 0
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 10), (7, 9), (2, 3)])
+def test_boxes_go_with_pictures_that_are_shifted_as_far_as_can_be(height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.arange(height * width, dtype=torch.uint8).reshape(1, height, width, 1).repeat(64, 1, 1, 1)
+    movement = _pictures.movement_of(pictures, {"translate": 0.5, "flip": 0.5}, generator)
+    assert isinstance(movement, _pictures.Shift)
+    after = _pictures.moved(pictures, movement)
+    # A box around one pixel: where it goes, the pixel is seen.
+    top, left = height // 2, width // 2
+    boxes = torch.tensor([[[-2.0, 0, 0, 0, 0, 0], [0, left, top, left + 1, top + 1, 1]]]).repeat(64, 1, 1)
+    for picture, (label, x, y, *_) in zip(after, moved_boxes(boxes, movement, height, width)[:, 1].tolist(), strict=True):
+        seen = (picture[:, :, 0] == top * width + left).nonzero().tolist()
+        assert ([int(y), int(x)] in seen) if label >= 0 else not seen
+
+
 class Maps:
     """A network that gives maps."""
 

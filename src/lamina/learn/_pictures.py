@@ -128,7 +128,8 @@ def _axis(images: Tensor, side: int, shift: float, mirrored: float, generator: t
     """Where each row or column comes from."""
     place = torch.arange(side, device=images.device)[None, :]
     backwards = torch.zeros_like(place, dtype=torch.bool)
-    largest = min(round(shift * side), side - 1)
+    # The middle is never what was reflected at a border: by it boxes are told how far all was moved.
+    largest = min(round(shift * side), (side - 1) // 2)
     if largest:
         place = place + (integers(len(images), 2 * largest + 1, images, generator) - largest)[:, None]
         backwards = (place < 0) | (place >= side)
