@@ -99,6 +99,18 @@ def test_a_table_has_another_fingerprint_when_a_file_that_it_names_changes(tmp_p
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
 
 
+def test_files_are_found_in_a_column_that_begins_with_gaps(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"one")
+        (tmp_path / name / "data.csv").write_text("photo,n\n" + ",1\n" * 70 + "1.png,2\n" * 30)
+    first, second = (open_table(tmp_path / name / "data.csv", tmp_path / "cache") for name in ("a", "b"))
+    both = concatenate(first, second)
+    assert both.take([199], ["photo"])["photo"].tolist() == [str((tmp_path / "b" / "1.png").resolve())]
+    (tmp_path / "a" / "1.png").write_bytes(b"another")
+    assert open_table(tmp_path / "a" / "data.csv", tmp_path / "cache").fingerprint != first.fingerprint
+
+
 def test_a_folder_has_another_fingerprint_when_a_file_changes(tmp_path: Path) -> None:
     for name in ("a/1.png", "b/2.png"):
         (tmp_path / "p" / name).parent.mkdir(parents=True)

@@ -225,8 +225,8 @@ def open_table(data: object, cache: Path) -> Table:
 
 def _with_files(table: Table) -> str:
     """The fingerprint, with sizes and times of the files that values name: they may change while the table does not."""
-    first = table.take(np.arange(min(len(table), 50)))
-    columns = [name for name, values in first.items() if any(_stamp(value, table.root) for value in values.tolist())]
+    some = table.take(_looked_at(len(table)))
+    columns = [name for name, values in some.items() if any(_stamp(value, table.root) for value in values.tolist())]
     if not columns:
         return table.fingerprint
     digest = hashlib.blake2b(table.fingerprint.encode(), digest_size=16)
@@ -234,6 +234,11 @@ def _with_files(table: Table) -> str:
         for name in columns:
             digest.update("\n".join(_stamp(value, table.root) for value in chunk[name].tolist()).encode())
     return digest.hexdigest()
+
+
+def _looked_at(rows: int) -> Rows:
+    """Rows that tell which columns name files: the first, and others, for a column may begin with gaps."""
+    return np.unique(np.concatenate([np.arange(min(rows, 50)), np.linspace(0, rows - 1, 50).astype(np.int64)]))
 
 
 def _stamp(value: object, root: Path | None) -> str:
@@ -320,12 +325,12 @@ def concatenate(first: Table, second: Table, optional: Names[str] = ("split",)) 
 
 
 def _made_absolute(piece: _Piece, table: Table) -> _Piece:
-    """Columns whose first values are files under the table's root are read as absolute paths."""
+    """Columns with files under the table's root among the values looked at are read as absolute paths."""
     if table.root is None:
         return piece
     root = table.root.resolve()
     columns = [name for name in table.columns if name not in piece.missing and name not in piece.prefixes]
-    sample = piece.store.take(np.arange(min(len(piece.store), 50)), columns)
+    sample = piece.store.take(_looked_at(len(piece.store)), columns)
     found = {name: root for name, values in sample.items() if _are_files(root, values)}
     return replace(piece, prefixes={**piece.prefixes, **found})
 
