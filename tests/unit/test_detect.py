@@ -579,7 +579,9 @@ def test_boxes_go_with_pictures_that_are_shifted_as_far_as_can_be(height: int, w
     # A box around one pixel: where it goes, the pixel is seen.
     top, left = height // 2, width // 2
     boxes = torch.tensor([[[-2.0, 0, 0, 0, 0, 0], [0, left, top, left + 1, top + 1, 1]]]).repeat(64, 1, 1)
-    for picture, (label, x, y, *_) in zip(after, moved_boxes(boxes, movement, height, width)[:, 1].tolist(), strict=True):
+    for picture, (label, x, y, *_) in zip(
+        after, moved_boxes(boxes, movement, height, width)[:, 1].tolist(), strict=True
+    ):
         seen = (picture[:, :, 0] == top * width + left).nonzero().tolist()
         assert ([int(y), int(x)] in seen) if label >= 0 else not seen
 

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lamina.errors import InputError
-from lamina.modalities import category, number, series, time
+from lamina.modalities import category, items, number, series, time
 from lamina.modalities import set as sets
 from lamina.modalities._canonical import canonical, object_array
 from lamina.modalities._number_text import decimal_of, read_numbers
@@ -149,11 +149,12 @@ def test_fitting_on_anything_works_or_is_the_users_error(name: str, data: st.Dat
         ("time", {"unit": "h"}, "'h'"),
         ("time", {"day_first": "yes"}, "'yes'"),
         ("series", {"length": -4}, "-4"),
+        ("items", {"length": 200_000}, "200000"),
     ],
 )
 def test_a_wrong_option_is_named(name: str, options: dict[str, Any], culprit: str) -> None:
     with pytest.raises(InputError) as caught:
-        fit(MODULES[name], ["1", "2"], **options)
+        fit({**MODULES, "items": items}[name], ["1", "2"], **options)
     assert culprit in caught.value.what
     assert caught.value.fix
 
@@ -432,6 +433,14 @@ def test_reads_dates(text: str, iso: str) -> None:
 )
 def test_does_not_guess_dates(text: str) -> None:
     assert np.isnat(time.parse(object_array([text]))[0])
+
+
+def test_a_year_of_zero_is_none_whatever_stands_beside_it() -> None:
+    alone, mixed = object_array(["0000-01-01", "2020-01-01"]), object_array(["0000-01-01", "1 Jan 2020"])
+    for column in (alone, mixed):
+        encoded = fit(time, ["2019-01-01", "2021-01-01"]).encode(column)
+        assert list(encoded.errors) == [0]
+    assert fit(time, alone).start == time.parse(alone)[1].astype(np.int64)
 
 
 def test_the_column_decides_the_order_of_day_and_month() -> None:

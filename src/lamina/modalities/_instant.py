@@ -86,6 +86,8 @@ def _plain(array: Values) -> np.ndarray[Any, Any] | None:
         fits = np.isin(letter, [ord(sign) for sign in wanted]) if wanted else (letter >= 48) & (letter <= 57)
         if not fits.all():
             return None
+    if (letters[:, :4] == ord("0")).all(axis=1).any():  # to NumPy a year like any other, to Python's calendar none
+        return None
     try:
         return texts.astype("datetime64[us]")
     except ValueError:  # 30 February, or a leap second: the slow way knows what to do with each

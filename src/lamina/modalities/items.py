@@ -15,6 +15,7 @@ import numpy as np
 from lamina.data.schema import Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
+from lamina.modalities._auto import whole
 from lamina.modalities._canonical import canonical_value, column, object_array
 from lamina.modalities._number_text import read_numbers
 from lamina.modalities._options import positive, read_options
@@ -99,8 +100,8 @@ class Encoder:
     The last `length` items are kept. Items unknown from training are left out, and a missing list is an empty one,
     both without error: who has had nothing yet is a case like others.
 
-    Options: "length" (100); "max_items" (1,000,000): the most frequent are kept; "min_count" (1): rarer ones are left
-    out.
+    Options: "length" (100, at most 100,000); "max_items" (1,000,000): the most frequent are kept; "min_count" (1):
+    rarer ones are left out.
     """
 
     modality: ClassVar[str] = "items"
@@ -125,7 +126,7 @@ class Encoder:
             InputError: no item at all, or a wrong option.
         """
         chosen = read_options("items", options, {"length": 100, "max_items": 1_000_000, "min_count": 1})
-        length = int(positive("items", "length", chosen["length"]))
+        length = whole("items", "length", chosen["length"], 1, LONGEST)
         most = int(positive("items", "max_items", chosen["max_items"]))
         least = int(positive("items", "min_count", chosen["min_count"]))
         counts: Counter[str] = Counter()
