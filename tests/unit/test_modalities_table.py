@@ -149,6 +149,7 @@ def test_fitting_on_anything_works_or_is_the_users_error(name: str, data: st.Dat
         ("time", {"unit": "h"}, "'h'"),
         ("time", {"day_first": "yes"}, "'yes'"),
         ("series", {"length": -4}, "-4"),
+        ("series", {"decimal": ";"}, "';'"),
         ("items", {"length": 200_000}, "200000"),
     ],
 )
@@ -556,6 +557,18 @@ def test_a_channel_that_never_varied_in_training_is_not_blown_up() -> None:
     assert encoder.spreads[1] == 1.0
     later = encode(encoder, [[float(step), 0.2] for step in range(7)])
     np.testing.assert_allclose(later[0, :, 1], 0.1, atol=1e-6)
+
+
+def test_series_over_columns_are_read_with_decimal_commas() -> None:
+    typed = np.cumsum(np.random.default_rng(0).normal(size=(30, 5)), axis=1).round(3)
+    texts = np.char.replace(np.char.mod("%.3f", typed), ".", ",").astype(object)
+    encoder = fit(series, texts)
+    restored = series.Encoder.restore(json.loads(json.dumps(encoder.state())))
+    assert not restored.encode(texts).errors
+    assert restored.encode(texts[:1]).array.tobytes() == fit(series, typed).encode(typed[:1]).array.tobytes()
+    assert restored.encode(typed).array.tobytes() == encoder.encode(texts).array.tobytes()
+    assert series.describe(texts)["max"] == typed.max()
+    assert fit(series, texts, decimal=",").decimal == ","
 
 
 def test_series_of_other_lengths_are_resampled_not_cut() -> None:

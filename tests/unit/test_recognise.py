@@ -148,6 +148,13 @@ def test_numbered_columns_that_are_alike_are_one_series() -> None:
     assert "20 numbered columns" in field.reason
 
 
+def test_numbered_columns_with_decimal_commas_are_alike_as_those_with_points() -> None:
+    table = series_table()
+    sample = {name: np.char.replace(table.take([*range(80)], [name])[name].astype(str), ".", ",").astype(object)
+              for name in table.columns[1:-1]}  # fmt: skip
+    assert [group.series for group in column_groups(sample)] == [True]
+
+
 def test_numbered_columns_that_are_not_alike_or_too_few_are_numbers() -> None:
     for table in (series_table("v", alike=False), series_table(steps=15)):
         schema = recognise(table, ["label"])

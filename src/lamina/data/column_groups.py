@@ -13,6 +13,7 @@ import numpy as np
 from lamina import registry
 from lamina.data.schema import Values
 from lamina.modalities._canonical import canonical
+from lamina.modalities._number_text import decimal_of, read_numbers
 
 FEWEST = 16
 """Fewer numbered columns than this are kept as numbers of their own."""
@@ -86,8 +87,8 @@ def _judge(prefix: str, columns: tuple[str, ...], sample: Mapping[str, Values]) 
     what = f"{len(columns)} numbered columns, {columns[0]} to {columns[-1]}"
     if prefix.casefold().strip("_-. ") in _STEP_NAMES:
         return True, f"{what}: steps of one series by their name"
-    parse = registry.module("modalities", "number").parse
-    table = np.stack([parse(sample[column][:ROWS]) for column in columns], axis=1)
+    decimal = decimal_of(sample[column][:ROWS] for column in columns)
+    table = np.stack([read_numbers(sample[column][:ROWS], decimal)[0] for column in columns], axis=1)
     alike = _neighbour_correlation(table)
     if alike is None:
         return False, f"{what}, too few different rows to tell whether they are one series"

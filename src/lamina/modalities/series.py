@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,8 +14,8 @@ from lamina.data.schema import Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._canonical import object_array
-from lamina.modalities._number_text import LARGEST, read_numbers
-from lamina.modalities._options import positive, read_options
+from lamina.modalities._number_text import LARGEST, decimal_of, read_numbers
+from lamina.modalities._options import choice, positive, read_options
 from lamina.modalities._scale import STEADY, WIDEST
 from lamina.modalities._steps import fill, resample, steps_of
 
@@ -24,23 +24,28 @@ Array = np.ndarray[Any, Any]
 LONGEST = 2048
 
 
-def _rows(values: Values) -> Iterator[Array | str | None]:
+def _rows(values: Values, decimal: str = ".") -> Iterator[Array | str | None]:
     """Each row as float64 [time, channel], None (missing) or what is wrong with it."""
     if isinstance(values, np.ndarray) and values.ndim >= 2:
-        yield from _wide_rows(values)
+        yield from _wide_rows(values, decimal)
         return
     for value in values:
         yield steps_of(value)
 
 
-def _wide_rows(values: Values) -> Iterator[Array | str | None]:
+def _wide_rows(values: Values, decimal: str) -> Iterator[Array | str | None]:
     """A series spread over columns, [row, step] or [row, step, channel], typed or as text."""
-    numbers, errors = read_numbers(values.reshape(-1))
+    numbers, errors = read_numbers(values.reshape(-1), decimal)
     steps = numbers.reshape(len(values), values.shape[1], -1)
     width = steps.shape[1] * steps.shape[2]
     wrong = {place // width: reason for place, reason in reversed(errors.items())} if width else {}
     for row, series in enumerate(steps):
         yield wrong.get(row) or (None if np.isnan(series).all() else series)
+
+
+def _decimal(chunks: Iterable[Values]) -> str:
+    """The decimal sign of series spread over columns, all columns together; of lists always the point."""
+    return decimal_of(values.reshape(-1) for values in chunks if isinstance(values, np.ndarray) and values.ndim >= 2)
 
 
 def recognise(values: Values, name: str) -> Recognition | None:
@@ -67,7 +72,7 @@ def describe(values: Values) -> dict[str, Json]:
     lengths: list[int] = []
     channels: Counter[int] = Counter()
     low, high, mean, found, gaps, unreadable = np.inf, -np.inf, 0.0, 0, 0, 0
-    for row in _rows(values):
+    for row in _rows(values, _decimal([values])):
         if row is None or isinstance(row, str):
             unreadable += row is not None
             continue
@@ -106,7 +111,8 @@ class Encoder:
     it is cut off; gaps are filled linearly. A series that is missing, cannot be read or has another number of
     channels is all zeros, with an error; a channel without any number is zeros.
 
-    Option: "length" (the longest training series, at most 2048).
+    Options: "length" (the longest training series, at most 2048); "decimal": "auto", "." or ",", for series spread over
+    columns (found in training).
     """
 
     modality: ClassVar[str] = "series"
@@ -116,6 +122,8 @@ class Encoder:
     """Of each channel over all training steps."""
     spreads: tuple[float, ...]
     """Standard deviations; 1 where a channel is constant."""
+    decimal: str = "."
+    """The sign in texts, where a series is spread over columns."""
 
     @property
     def feature(self) -> Feature:
@@ -128,12 +136,15 @@ class Encoder:
         Raises:
             InputError: no series at all, or a wrong option.
         """
-        chosen = read_options("series", options, {"length": 0})
+        chosen = read_options("series", options, {"length": 0, "decimal": "auto"})
+        decimal = choice("series", "decimal", chosen["decimal"], ("auto", ".", ","))
+        if decimal == "auto":
+            decimal = _decimal(chunks())
         length = int(positive("series", "length", chosen["length"], least=0))
         widths: Counter[int] = Counter()
         longest, problem = 0, ""
         for values in chunks():
-            for row in _rows(values):
+            for row in _rows(values, decimal):
                 if row is None or isinstance(row, str):
                     problem = problem or row or ""
                 else:
@@ -142,8 +153,8 @@ class Encoder:
         if not widths:
             raise _no_series(problem)
         width = max(widths, key=lambda channels: (widths[channels], -channels))
-        means, spreads = _moments(chunks, width)
-        return cls(length or min(longest, LONGEST), means, spreads)
+        means, spreads = _moments(chunks, width, decimal)
+        return cls(length or min(longest, LONGEST), means, spreads, decimal)
 
     def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """float32 [row, time, channel]."""
@@ -154,7 +165,7 @@ class Encoder:
             return Encoded(self._standard(values).astype(np.float32))
         array = np.zeros((len(values), self.length, width), dtype=np.float32)
         errors: dict[int, str] = {}
-        for number, row in enumerate(_rows(values)):
+        for number, row in enumerate(_rows(values, self.decimal)):
             if isinstance(row, str):
                 errors[number] = row
             elif row is None or np.isnan(row).all():
@@ -185,19 +196,24 @@ class Encoder:
 
     def state(self) -> dict[str, Json]:
         """As JSON."""
-        return {"length": self.length, "means": list(self.means), "spreads": list(self.spreads)}
+        # Series with a decimal point are kept as they always were: what could read them still can.
+        sign = {"decimal": self.decimal} if self.decimal != "." else {}
+        return {"length": self.length, "means": list(self.means), "spreads": list(self.spreads), **sign}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         """The inverse of `state`."""
-        return cls(state["length"], tuple(state["means"]), tuple(state["spreads"]))
+        decimal = state.get("decimal", ".")
+        if decimal not in (".", ","):
+            raise ValueError(f"the decimal sign {decimal!r}")
+        return cls(state["length"], tuple(state["means"]), tuple(state["spreads"]), decimal)
 
 
-def _moments(chunks: Chunks, width: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(chunks: Chunks, width: int, decimal: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all known steps (Chan et al., 1983)."""
     count, mean, squares = np.zeros(width), np.zeros(width), np.zeros(width)
     for values in chunks():
-        for row in _rows(values):
+        for row in _rows(values, decimal):
             if row is None or isinstance(row, str) or row.shape[1] != width:
                 continue
             known = ~np.isnan(row)
