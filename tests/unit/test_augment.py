@@ -14,7 +14,7 @@ from torch import Tensor
 from lamina.errors import InputError
 from lamina.learn.augment import STRENGTHS, augment, augment_with_targets, blend, cutmix, defaults, mixup
 from lamina.learn.batch import Batch
-from lamina.modalities import Feature
+from lamina.modalities import Feature, items
 from lamina.tasks import Layout
 
 SIDE = 12
@@ -217,6 +217,19 @@ def test_dropped_tokens_are_unknown_and_special_ones_stay() -> None:
     different = after != before
     assert (after[different] == 1).all()
     assert 0.25 < different[:, :10].float().mean() < 0.35
+
+
+def test_dropped_items_are_left_out_and_none_is_put_in() -> None:
+    feature = items.Encoder(tuple(map(str, range(1, 50))), 16).feature
+    before = batch_of("tokens", 200)
+    after = augment({"had": before}, {"had": {"drop": 0.3}}, {"had": feature}, chance())["had"]
+    assert after.dtype == before.dtype
+    assert 0.25 < 1 - (after > 0).sum() / (before > 0).sum() < 0.35
+    for had, left in zip(before.tolist(), after.tolist(), strict=True):
+        kept = [item for item in left if item]
+        assert left == kept + [0] * (16 - len(kept))
+        rest = iter(had)
+        assert all(item in rest for item in kept), "those that are left are in their order"
 
 
 def test_series_warp_keeps_the_ends_and_shift_moves() -> None:

@@ -129,11 +129,19 @@ def _between(series: Tensor, place: Tensor) -> Tensor:
 def change_tokens(
     tokens: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
 ) -> Tensor:
-    """int32 [batch, length]: some tokens, never padding or special ones, become unknown (Iyyer et al. 2015)."""
+    """int32 [batch, length]: some tokens, never padding or special ones, become unknown (Iyyer et al. 2015).
+
+    Lists of items have no unknown one: some are left out, and the others move up, for padding stands at the end only.
+    """
     details = feature.details
-    kept = torch.tensor(sorted({int(details.get("padding", 0)), *details.get("special", ())}), device=tokens.device)
+    padding = int(details.get("padding", 0))
+    kept = torch.tensor(sorted({padding, *details.get("special", ())}), device=tokens.device)
     chosen = uniform(tokens.numel(), tokens, generator).reshape(tokens.shape) < strengths["drop"]
-    return torch.where(chosen & ~torch.isin(tokens, kept), int(details.get("unknown", 1)), tokens)
+    chosen &= ~torch.isin(tokens, kept)
+    if "unknown" in details:
+        return torch.where(chosen, int(details["unknown"]), tokens)
+    left = torch.where(chosen, padding, tokens)
+    return left.gather(1, (left == padding).to(torch.uint8).argsort(dim=1, stable=True))
 
 
 def change_category(

@@ -47,7 +47,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "gain": (40, "largest change of loudness in dB"),
         "noise": (5, "standard deviation of added noise, in standard deviations of a band"),
     },
-    "tokens": {"drop": (0.9, "share of the tokens replaced by the unknown token")},
+    "tokens": {"drop": (0.9, "share of the tokens replaced by the unknown token, of items left out")},
     "series": {
         "jitter": (5, "standard deviation of added noise, in standard deviations of the channel"),
         "scale": (0.9, "largest change of size as a share"),
