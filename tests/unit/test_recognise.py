@@ -106,6 +106,15 @@ def test_long_texts_are_text_and_a_text_target_of_few_values_a_category() -> Non
     assert (schema["answer"].modality, schema["answer"].role) == ("category", "target")
 
 
+def test_decimal_commas_change_no_role() -> None:
+    numbers = {"price": RANDOM.normal(100, 20, ROWS), "sample_weight": RANDOM.random(ROWS)}
+    texts = {name: [f"{number:.5f}".replace(".", ",") for number in part] for name, part in numbers.items()}
+    typed, written = recognise(people(**numbers), ["good"]), recognise(people(**texts), ["good"])
+    for name, role in (("price", "input"), ("sample_weight", "weight")):
+        assert (typed[name].modality, typed[name].role) == ("number", role)
+        assert (written[name].modality, written[name].role) == ("number", role)
+
+
 def test_weights_of_rows_have_that_role() -> None:
     schema = recognise(people(sample_weight=RANDOM.random(ROWS), weight=RANDOM.normal(70, 9, ROWS)), ["good"])
     assert schema["sample_weight"].role == "weight"

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina.data.schema import Values
 from lamina.modalities._canonical import canonical
-from lamina.modalities._number_text import read_numbers
+from lamina.modalities._number_text import decimal_of, read_numbers
 
 CONSTANT = "the same value in every row"
 EMPTY = "no value in any row"
@@ -88,7 +88,7 @@ def fold_reason(name: str, texts: Values) -> str:
 
 def is_weight(name: str, texts: Values) -> bool:
     """Whether numbers under this name are weights of rows: sample_weight, instance_weight, ..."""
-    numbers, errors = read_numbers(texts)
+    numbers, errors = read_numbers(texts, decimal_of([texts]))
     found = numbers[~np.isnan(numbers)]
     return bool(_WEIGHT_NAME.search(name) and not errors and len(found) and (found >= 0).all())
 
@@ -140,7 +140,7 @@ def _count_rows(texts: Values, rows: np.ndarray[Any, Any]) -> bool:
 def _all_numbers(present: list[str]) -> bool:
     values = np.empty(len(present), dtype=object)
     values[:] = present
-    return not read_numbers(values)[1]
+    return not read_numbers(values, decimal_of([values]))[1]
 
 
 def _shape(text: str) -> str:
