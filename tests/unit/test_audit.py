@@ -237,6 +237,14 @@ def test_a_shift_between_training_and_test_names_the_largest() -> None:
     assert "'Rome'" in finding.text
 
 
+def test_dates_of_the_test_rows_are_read_in_the_order_of_the_column() -> None:
+    columns = people(rows=2000)
+    # No test row alone tells whether days or months stand first.
+    columns["seen"] = [f"{row % 28 + 1 if row < 1500 else row % 3 + 1}/{row % 12 + 1}/2020" for row in range(2000)]
+    findings, _ = look(columns, test_from=1500)
+    assert not [finding for finding in findings if finding.kind == "shift"]
+
+
 def test_rare_unknown_and_uneven_classes() -> None:
     columns = people()
     columns["kind"] = ["a"] * 570 + ["b"] * 25 + ["c"] * 3 + ["d"] * 2

@@ -629,6 +629,15 @@ def test_the_right_modality_is_the_surest(values: Callable[[], list[Any]], name:
     assert max(sure, key=lambda kind: sure[kind]) == winner, sure
 
 
+@pytest.mark.parametrize("levels", [(1.0, 1.5, 2.0), (1.0, 2.0, 3.0), (0.5, 1.5)])
+def test_few_numbers_with_decimal_commas_are_judged_as_those_with_points(levels: tuple[float, ...]) -> None:
+    points = [f"{level:.1f}" for level in levels] * 30
+    commas = [text.replace(".", ",") for text in points]
+    for module in (category, number):
+        found = [module.recognise(object_array(texts), "x") for texts in (points, commas)]
+        assert len({recognition and recognition.confidence for recognition in found}) == 1
+
+
 def test_free_text_and_identifiers_are_none_of_these() -> None:
     sentences = [f"I like number {n}, and you, my friend {n % 7}, like something else" for n in range(200)]
     names = [f"Person{n} Surname{n}" for n in range(200)]

@@ -127,9 +127,11 @@ def _numbers(field: Field, train: Values, test: Values) -> tuple[float, float, s
 
 def _as_numbers(field: Field, train: Values, test: Values) -> Iterator[Array]:
     if field.modality == "time":
-        for values in (train, test):
-            moments = registry.module("modalities", "time").parse(values)
-            yield np.where(np.isnat(moments), np.nan, moments.astype("datetime64[s]").astype(np.int64))
+        # All at once: whether 3/4/2020 is in March or in April is decided on the whole column.
+        parse, options = registry.module("modalities", "time").parse, field.options
+        moments = parse(np.concatenate([train, test]), options.get("day_first"), options.get("unit", ""))
+        numbers = np.where(np.isnat(moments), np.nan, moments.astype("datetime64[s]").astype(np.int64))
+        yield from (numbers[: len(train)], numbers[len(train) :])
         return
     decimal = decimal_in(field.options, [train])
     for values in (train, test):

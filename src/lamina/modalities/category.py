@@ -15,7 +15,7 @@ from lamina.data.schema import Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._canonical import canonical, canonical_value, column, map_distinct
-from lamina.modalities._number_text import read_numbers
+from lamina.modalities._number_text import decimal_of, read_numbers
 from lamina.modalities._options import positive, read_options
 from lamina.modalities.number import CODE_NAME
 
@@ -35,7 +35,8 @@ def recognise(values: Values, name: str) -> Recognition | None:
         return None
     if set(counts) <= {"true", "false"}:
         return Recognition(0.97, "true or false")
-    numbers, errors = read_numbers(np.array(list(counts), dtype=object))
+    texts = np.array(list(counts), dtype=object)
+    numbers, errors = read_numbers(texts, decimal_of([texts]))
     if len(errors) <= 0.05 * len(counts):
         return _judge_numbers(numbers[~np.isnan(numbers)], counts, total, name)
     return _judge_texts(counts, total)
