@@ -85,6 +85,17 @@ def test_gradients_reach_every_weight_and_the_exported_graph_agrees(family: str,
     np.testing.assert_allclose(found, wanted, atol=1e-3 * float(wanted.std()))
 
 
+@pytest.mark.parametrize("family", ["resnet", "edsr", "convolutional", "efficientnet"])
+@pytest.mark.parametrize("side", [16, 28, 48])
+def test_the_first_level_is_the_picture_itself_however_small(family: str, side: int) -> None:
+    network: Any = made(family, Layout("picture", (3, side, side)), side=side).eval().network("picture")
+    inputs = pictures(1, side, side)
+    with torch.inference_mode():
+        maps = network.pyramid(inputs)
+        assert torch.equal(maps[0], network.pixels(inputs["picture"]))
+    assert [tuple(one.shape[1:]) for one in maps] == [(one.channels, one.height, one.width) for one in network.levels]
+
+
 class Flat:
     """What export asks of a task."""
 

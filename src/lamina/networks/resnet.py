@@ -217,10 +217,11 @@ class ResNet(nn.Module):
         self.norm = nn.Identity()
 
     def _maps(self, values: Tensor) -> Iterator[Tensor]:
-        previous = values
+        yield values
+        picture = previous = values
         for layer in (*self.stem, *self.blocks):
             values = layer(values)
-            if values.shape[2:] != previous.shape[2:]:
+            if previous is not picture and values.shape[2:] != previous.shape[2:]:
                 yield previous
             previous = values
         yield values
