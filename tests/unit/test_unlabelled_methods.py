@@ -141,6 +141,16 @@ def test_a_decoder_gives_errors_for_its_places(name: str) -> None:
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in decoder.parameters())
 
 
+@pytest.mark.parametrize("size", [(1, 200), (65, 1)])
+def test_a_picture_of_one_line_is_averaged_along_it(size: tuple[int, int]) -> None:
+    feature = Feature("image", (*size, 3), "uint8", details={"mean": [0.0] * 3, "std": [1.0] * 3})
+    decoder: Any = build_decoder(4, feature)
+    pixels = torch.arange(3 * size[0] * size[1]).reshape(1, *size, 3) % 251
+    wanted = decoder.wanted(pixels.to(torch.uint8))
+    assert wanted.shape == decoder(torch.zeros(2, 4))[:1].shape
+    assert (decoder.errors(wanted, pixels.to(torch.uint8)) == 0).all()
+
+
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_perfect_prediction_has_no_error(name: str) -> None:
     feature, rows = FEATURES[name], 4

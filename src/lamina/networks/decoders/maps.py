@@ -63,8 +63,9 @@ class ImageDecoder(nn.Module):
         self.grid, size = grid_of(feature), size_of(feature)
         self.pixels = Pixels(feature)
         self.grow = Growing(width, size, feature.shape[2])
+        larger = size != tuple(feature.shape[:2])
         for axis, name in enumerate(("rows", "columns")):
-            shrink = averaging(feature.shape[axis], size[axis]) if size[axis] < feature.shape[axis] else None
+            shrink = averaging(feature.shape[axis], size[axis]) if larger else None
             self.register_buffer(f"shrink_{name}", shrink, persistent=False)
             self.register_buffer(f"pool_{name}", averaging(size[axis], self.grid[axis]), persistent=False)
 
