@@ -28,10 +28,11 @@ from lamina.evaluate.results import (
     from_json,
     to_json,
 )
-from lamina.report import charts, inputs, overview, wording
+from lamina.report import axes, charts, inputs, overview, wording
 from lamina.report import target as target_view
 from lamina.report.axes import tick_text, ticks, widened
 from lamina.report.charts import Line, Whisker
+from lamina.report.fans import fan_chart
 from lamina.report.render import render
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -597,6 +598,50 @@ def test_words_for_figures() -> None:
     assert [wording.size(value) for value in (12, 1_234_567)] == ["12 bytes", "1.23 MB"]
     assert wording.brief([["a", 3], ["b", 2]]) == "a (3), b (2)"
     assert [tick_text(value, 0.2) for value in (0.0, 0.4)] == ["0", "0.4"]
+
+
+def test_figures_are_never_rounded_to_nonsense() -> None:
+    assert [wording.size(value) for value in (999_400, 999_900, 5.2e12)] == ["999 kB", "1 MB", "5.2 TB"]
+    assert [wording.number(value) for value in (3.4028234663852886e38, 1e300, 2.5e14)] == [
+        "3.40e+38",
+        "1.00e+300",
+        "250,000,000,000,000",
+    ]
+    assert wording.difference("accuracy", Interval(-0.0003, -0.0104, -0.0002)) == "0.0 points (−1.0 to 0.0)"
+    for low, high in ((1.70e9, 1.71e9), (0.69312, 0.69317), (-1e-4, 1e-4), (5e12, 5.00001e12)):
+        step = axes.step_of(low, high, 5)
+        found = [tick_text(value, step) for value in ticks(low, high)]
+        assert len(set(found)) == len(found), found
+    assert charts.line_chart([Line("a", [(0, 1e6), (1, 1e6 + 2e-6)])], "x", "y", "t")
+
+
+def test_a_column_that_is_missing_in_all_rows_is_said_to_be() -> None:
+    assert overview._missing({"missing": 1.0, "count": 100}) == "100.0%"
+    assert overview._missing({"missing": 1, "count": 100}) == "1.0%"
+    assert overview._missing({"missing": 0.25, "count": 100}) == "25.0%"
+    assert overview._missing({"missing": 0, "count": 100}) == ""
+
+
+def test_a_text_that_begins_like_a_medium_is_shown() -> None:
+    (found,) = inputs.show({"a": {"modality": "text", "value": "data: of 2024, all of it"}})
+    assert (found.kind, found.value) == ("text", "data: of 2024, all of it")
+    (hidden,) = inputs.show({"a": {"modality": "image", "value": "data:text/html;base64,PHNjcmlwdD4="}})
+    assert hidden.value == "(cannot be shown)"
+
+
+def test_texts_from_right_to_left_stand_so() -> None:
+    found = page(results())
+    assert "auto" in found.values("dir")
+
+
+def test_a_score_that_was_none_at_first_has_a_curve() -> None:
+    entries = [{"step": 1, "loss": NAN}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": 0.4}]
+    drawn = overview.curves({"train": [], "validation": entries}, None)
+    assert [curve["title"] for curve in drawn] == ["Loss on the validation part"]
+
+
+def test_a_forecast_of_one_step_has_its_interval() -> None:
+    assert "90% interval" in fan_chart([1.0, 2.0], [3.5], [3.0], [2.0], [4.0], "t")
 
 
 def test_only_small_pictures_are_enlarged() -> None:

@@ -62,7 +62,8 @@ def widened(values: Iterable[float], *, zero: bool = False, count: int = 5) -> t
     low, high = (min(found), max(found)) if found else (0.0, 1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):
+    # Ends are told with twelve digits: what differs only in the last of them is one value.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         margin = abs(high) * 0.1 or 1.0
         low, high = (min(low, 0.0), high + margin) if zero and low >= 0 else (low - margin, high + margin)
     step = step_of(low, high, count)
@@ -73,15 +74,16 @@ def widened(values: Iterable[float], *, zero: bool = False, count: int = 5) -> t
 def tick_text(value: float, step: float) -> str:
     """A tick's label, with the digits that its neighbors need.
 
-    >>> tick_text(0.4, 0.2), tick_text(20000, 5000), tick_text(0.00004, 0.00002)
-    ('0.4', '20k', '4e-5')
+    >>> tick_text(0.4, 0.2), tick_text(20000, 5000), tick_text(0.00004, 0.00002), tick_text(1.702e9, 2e6)
+    ('0.4', '20k', '4e-5', '1.702e9')
     """
     if value == 0:
         return "0"
     largest = max(abs(value), abs(step))
     if largest >= 1e9 or abs(step) < 1e-4:
-        mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+        apart = math.floor(math.log10(abs(value))) - math.floor(math.log10(abs(step)) + 1e-9) if step else 1
+        mantissa, exponent = f"{value:.{min(max(apart, 1), 12)}e}".split("e")
+        return f"{mantissa.rstrip('0').removesuffix('.')}e{int(exponent)}"
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(step) >= size / 2 and largest >= size:
             return f"{value / size:.6g}{letter}"

@@ -28,6 +28,13 @@ def fan_chart(
     if len(edges) > 1:
         around = [*((x, one) for x, one, _ in edges), *((x, other) for x, _, other in reversed(edges))]
         parts.append(f'<path class="band" d="{area.path(around)}Z"><title>{escape("90% interval")}</title></path>')
+    else:
+        # One step ahead has no area.
+        parts += [
+            f'<path class="whisker main" d="M{area.x(x):g} {area.y(one):g}V{area.y(other):g}">'
+            f"<title>{escape('90% interval')}</title></path>"
+            for x, one, other in edges
+        ]
     parts += _pieces(area, before, "second") + _pieces(area, list(zip(ahead, truth, strict=False)), "second")
     parts += _pieces(area, list(zip(ahead, middle, strict=False)), "main")
     for place, (name, kind) in enumerate((("what was and came", "second"), ("forecast", "main"))):

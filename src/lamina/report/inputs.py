@@ -17,6 +17,8 @@ PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")
 SOUND = re.compile(r"data:audio/(?:wav|x-wav|ogg|flac|mpeg|mp4|webm);base64,[A-Za-z0-9+/=]+")
 """Only these URIs become the source of an element: a value from the data can be anything. Nothing in them needs
 escaping."""
+MEDIUM = re.compile(r"data:[^\s,]*;base64,")
+"""How any of them begins, shown or not."""
 QUOTED = 700
 """Characters of a text that are shown at once."""
 SMALL = 64
@@ -58,7 +60,7 @@ def _input(name: str, modality: str, value: object) -> Input:
         return Input(name, "image", Markup(text), small=picture_width(text) <= SMALL)
     if is_sound(text):
         return Input(name, "audio", Markup(text))
-    if text.startswith("data:"):
+    if MEDIUM.match(text):
         return Input(name, "value", "(cannot be shown)")
     if modality == "series":
         drawn = trace(numbers(text), f"{name}: its values in order")

@@ -205,11 +205,12 @@ def _field(item: Mapping[str, Json]) -> View:
 
 
 def _missing(summary: Mapping[str, Json]) -> str:
-    """A share, or a count out of `count`; "" where nothing is missing."""
+    """A share, or, where it is a whole number, a count out of `count`; "" where nothing is missing."""
     missing, count = summary.get("missing"), summary.get("count")
     if not is_finite(missing) or not missing:
         return ""
-    share = missing if missing < 1 or not is_finite(count) or not count else missing / count
+    counted = isinstance(missing, int) or missing > 1
+    share = missing / count if counted and is_finite(count) and count else missing
     return wording.percent(share)
 
 
@@ -284,7 +285,9 @@ def curves(found: Mapping[str, Json], target: TargetResult | None) -> list[View]
         )
     ]
     skipped = {"kind", "step", "steps", "epoch", "seconds", "best", "score"}
-    names = [key for entry in validation[:1] for key, value in entry.items() if key not in skipped and is_finite(value)]
+    # The first time a score may be none yet, as of a loss that was not finite.
+    known = (key for entry in validation for key, value in entry.items() if key not in skipped and is_finite(value))
+    names = list(dict.fromkeys(known))
     primary = next(iter(target.scores), "") if target else ""
     ending = [name for name in names if name == primary or name.endswith(f".{primary}")]
     for name in (ending or names)[:4]:

@@ -210,8 +210,9 @@ def _confusion(found: Mapping[str, Json] | None) -> View | None:
         return None
     labels = [str(label) for label in found["labels"]]
     counts: Sequence[Sequence[int]] = found["counts"]
+    totals = [sum(row) for row in counts]
     pairs = [
-        (count, labels[row], labels[column], sum(counts[row]))
+        (count, labels[row], labels[column], totals[row])
         for row in range(len(labels))
         for column, count in enumerate(counts[row])
         if row != column and count

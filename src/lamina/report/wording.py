@@ -23,8 +23,8 @@ def score_name(name: str) -> str:
 def number(value: object, unit: str = "") -> str:
     """Three or four significant digits, thousands separated.
 
-    >>> number(1234567), number(0.034567), number(float("nan"))
-    ('1,234,567', '0.0346', '–')
+    >>> number(1234567), number(0.034567), number(3.4e38), number(float("nan"))
+    ('1,234,567', '0.0346', '3.40e+38', '–')
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -32,7 +32,7 @@ def number(value: object, unit: str = "") -> str:
         return UNKNOWN
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15):
         text = f"{int(value):,}"
-    elif abs(value) >= 1000:
+    elif 1000 <= abs(value) < 1e15:
         text = f"{value:,.0f}"
     else:
         text = digits(value)
@@ -72,7 +72,8 @@ def difference(name: str, interval: Interval | None) -> str:
     factor, unit = (100, " points") if name in POINTS else (1, f" {interval.unit}" if interval.unit else "")
 
     def plain(value: float) -> str:
-        return (f"{factor * value:.1f}" if factor == 100 else digits(value)).replace("-", "−")
+        text = f"{factor * value:.1f}" if factor == 100 else digits(value)
+        return text.replace("-0.0", "0.0").replace("-", "−") if factor == 100 else text.replace("-", "−")
 
     known = is_finite(interval.low) and is_finite(interval.high)
     ends = f" ({plain(interval.low)} to {plain(interval.high)})" if known else ""
@@ -105,8 +106,9 @@ def size(count: object) -> str:
     """Bytes as kB, MB or GB."""
     if not is_finite(count):
         return UNKNOWN
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        # From 999.5 of the next smaller unit on, three digits are those of a whole one of this.
+        if count >= 0.9995 * factor:
             return f"{count / factor:.3g} {unit}"
     return f"{count:.0f} bytes"
 
