@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 import json
@@ -17,19 +18,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from small_models import objects, seal, table
 from torch import Tensor, nn
 
 from lamina.data.schema import Field, Schema
 from lamina.errors import InputError
-from lamina.explain import occlusion
+from lamina.explain import drawing, occlusion
 from lamina.explain.contributions import contributions
-from lamina.explain.explain import as_text, explain, explain_input, page, render
+from lamina.explain.explain import as_text, evenly, explain, explain_input, page, render
 from lamina.explain.permutation import importance
 from lamina.explain.question import question
 from lamina.model import format, golden  # noqa: A004
 from lamina.model.runtime import Model, load
 from lamina.steps.explanations import _examples
+from lamina.steps.shown import shown_value
 
 KEPT = Path(__file__).parents[1] / "golden" / "formats" / "v1-tiny.lamina"
 
@@ -166,14 +169,12 @@ def test_the_report_names_the_words_of_a_long_text_to_its_end() -> None:
         schema=Schema((Field("review", "text", role="input"),)), table=SimpleNamespace(root=None)
     )
     one = {"answer": "good", "details": {"review": {"kind": "tokens", "words": words}}}
-    (found,) = _examples(prepared, 7, {"review": text}, one)
+    (found,) = _examples(prepared, 7, {"review": text}, one, {})
     assert [word for word, _ in found["contributions"]] == text.split()
     assert len(found["value"]) < len(text)
 
 
 def test_the_place_in_a_picture_that_decides_is_hot(tmp_path: Path) -> None:
-    from PIL import Image
-
     random = np.random.default_rng(0)
     pixels = [random.integers(0, 256, (24, 32, 3), dtype=np.uint8) for _ in range(12)]
     model = looking(pixels, "image", lambda inputs: inputs["x"][:, :8, :8].float() / 255)
@@ -190,6 +191,65 @@ def test_the_place_in_a_picture_that_decides_is_hot(tmp_path: Path) -> None:
     json.dumps(explained)
     assert "data:image/png;base64," in render(explained)
     assert "from the left" in as_text(explained)
+
+
+def test_the_report_lays_the_heat_over_the_picture_as_the_network_saw_it() -> None:
+    random = np.random.default_rng(0)
+    pixels = [random.integers(0, 256, (24, width, 3), dtype=np.uint8) for width in (16, 24, 40, 24, 24, 60)]
+    model = looking(pixels, "image", lambda inputs: inputs["x"].float() / 255)
+    explained = explain(model, {"x": np.zeros((24, 96, 3), np.uint8)})
+    height, width = np.shape(explained["targets"]["answer"]["details"]["x"]["heat"])
+    prepared: Any = SimpleNamespace(
+        schema=Schema((Field("x", "image", role="input"),)), table=SimpleNamespace(root=None)
+    )
+    one = explained["targets"]["answer"]
+    (found,) = _examples(prepared, 0, {"x": np.zeros((24, 96, 3), np.uint8)}, one, explained["fields"])
+    with Image.open(io.BytesIO(base64.b64decode(found["value"].partition(",")[2]))) as shown:
+        assert shown.width * height == shown.height * width
+
+
+def test_a_text_without_spaces_is_covered_by_its_characters() -> None:
+    model = looking(["好电影", "坏电影"] * 6, "text", lambda inputs: inputs["x"] * 0.001)
+    text = "这是好film,真的"
+    words = explain(model, {"x": text})["targets"]["answer"]["details"]["x"]["words"]
+    assert [text[word["start"] : word["end"]] for word in words] == ["这", "是", "好", "film,", "真", "的"]
+
+
+def test_the_sign_of_a_part_is_seen_without_its_color() -> None:
+    words = drawing._words("good bad", [
+        {"start": 0, "end": 4, "contribution": 0.5}, {"start": 5, "end": 8, "contribution": -0.5}
+    ])  # fmt: skip
+    assert words.count("solid") == words.count("dotted") == 1
+    assert words.index("solid") < words.index("dotted")
+
+
+def test_a_long_series_is_drawn_to_its_end_over_its_stretches() -> None:
+    drawn = drawing._curve([0.0, 1.0], [{"start": 3000, "end": 4000, "contribution": -1.0}], 4000)
+    assert 'points="0.1,152.0 639.9,8.0"' in drawn
+    assert 'x="480.0" y="156" height="4" width="160.0"' in drawn
+    assert evenly(np.arange(4000), 3).tolist() == [0, 2000, 3999]
+    assert evenly(np.arange(3), 5).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ([1.0, 2.0, 3.0], "1 2 3"),
+        ("1.5 2 3", "1.5 2 3"),
+        ("[[1, 9], [2, 8]]", "1 2"),
+        ([[1, 9], [2, 8], [3, 7]], "1 2 3"),
+        (np.array(["1", "", "3"], dtype=object), "1 nan 3"),
+        (None, ""),
+        ("what", "what"),
+        (list(range(1, 1001)), None),
+    ],
+)
+def test_the_report_shows_the_first_channel_of_a_series_to_its_end(value: Any, wanted: str | None) -> None:
+    shown = shown_value(Field("x", "series"), value, None)["value"]
+    assert wanted is None or shown == wanted
+    if wanted is None:
+        assert (shown.split()[0], shown.split()[-1]) == ("1", "1e+03")
+        assert len(shown.split()) == 150
 
 
 def test_the_moment_and_band_of_a_sound_that_decide_are_found() -> None:

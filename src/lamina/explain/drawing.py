@@ -1,6 +1,7 @@
 """Explanations drawn: bars as SVG, heat over pictures and spectrograms as PNG, colored words; all text escaped.
 
-Blue supports the answer, orange speaks against it; the sign is also written or in the bar's direction.
+Blue supports the answer, orange speaks against it. The sign is also written, in the bar's direction, or in a line:
+solid below words and on top of stretches that support the answer, dotted and below where they speak against it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ WIDTH, LINE = 640, 22
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;"
     "background:#fff}h2{font-size:1.2rem}figure{margin:1rem 0}img,svg{max-width:100%;height:auto}"
-    ".words{line-height:2}.words span{padding:.1em .15em;border-radius:.2em}figcaption{color:#555;font-size:.9rem}"
+    ".words{line-height:2}.words span{padding:.1em .15em;border-bottom:2px solid transparent}"
+    "figcaption{color:#555;font-size:.9rem}"
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#16181c}figcaption{color:#aaa}}"
 )
 
@@ -121,7 +123,9 @@ def _headline(name: str, one: Mapping[str, Json]) -> str:
 
 
 def _detail(field: str, detail: Mapping[str, Json], shown: Mapping[str, Json]) -> str:
-    caption = f"{html.escape(field)}: blue parts support the answer, orange parts speak against it."
+    how = {"tokens": (" (solid line)", " (dotted line)"), "series": (" (line on top)", " (line below)")}
+    support, against = how.get(detail["kind"], ("", ""))
+    caption = f"{html.escape(field)}: blue parts{support} support the answer, orange parts{against} speak against it."
     if detail["kind"] == "image":
         body = _overlay(shown["picture"], np.asarray(detail["heat"], dtype=np.float64), field)
     elif detail["kind"] == "tokens":
@@ -133,7 +137,7 @@ def _detail(field: str, detail: Mapping[str, Json], shown: Mapping[str, Json]) -
         body = _overlay(shown["picture"], line[None], field)
         body += bars([(_band(part), part["contribution"]) for part in reversed(detail["bands"])], "What each band adds")
     else:
-        body = _curve(shown["points"], detail["times"])
+        body = _curve(shown["points"], detail["times"], shown["steps"])
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -169,23 +173,32 @@ def _words(text: str, words: Sequence[Mapping[str, Json]]) -> str:
     for part in words:
         pieces.append(html.escape(text[at : part["start"]]))
         red, green, blue = FOR if part["contribution"] >= 0 else AGAINST
-        strength = 0.6 * abs(part["contribution"]) / largest
+        share = abs(part["contribution"]) / largest
+        line = f"border-bottom-style:{'solid' if part['contribution'] >= 0 else 'dotted'}"
         pieces.append(
-            f'<span style="background:rgba({red},{green},{blue},{strength:.2f})" '
+            f'<span style="background:rgba({red},{green},{blue},{0.6 * share:.2f});{line};'
+            f'border-bottom-color:rgba({red},{green},{blue},{share:.2f})" '
             f'title="{part["contribution"]:+.3g}">{html.escape(text[part["start"] : part["end"]])}</span>'
         )
         at = part["end"]
-    return f'<p class="words">{"".join(pieces)}{html.escape(text[at:])}</p>'
+    return f'<p class="words" dir="auto">{"".join(pieces)}{html.escape(text[at:])}</p>'
 
 
-def _curve(points: Sequence[float], parts: Sequence[Mapping[str, Json]]) -> str:
-    """The series as a line over stretches that are colored by what they add."""
+def _curve(points: Sequence[float], parts: Sequence[Mapping[str, Json]], steps: int) -> str:
+    """The series as a line over stretches that are colored by what they add.
+
+    Args:
+        points: of all its steps, or of as many evenly spaced ones as can be seen.
+        steps: of the series.
+    """
     values = np.asarray(points, dtype=np.float64)
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    across, height = WIDTH / max(len(values) - 1, 1), 160
+    across, height = WIDTH / max(steps, 1), 160
+    # A step is as wide as its share of a stretch, and its point in the middle of it.
+    places = (np.linspace(0, steps - 1, len(values)) + 0.5) * across
     line = " ".join(
-        f"{place * across:.1f},{height - 8 - (height - 16) * (value - low) / ((high - low) or 1):.1f}"
-        for place, value in enumerate(values)
+        f"{place:.1f},{height - 8 - (height - 16) * (value - low) / ((high - low) or 1):.1f}"
+        for place, value in zip(places, values, strict=True)
     )
     largest = max((abs(part["contribution"]) for part in parts), default=0.0) or 1.0
     shades = "".join(
@@ -193,6 +206,10 @@ def _curve(points: Sequence[float], parts: Sequence[Mapping[str, Json]]) -> str:
         f'height="{height}" fill="{_hex(FOR if part["contribution"] >= 0 else AGAINST)}" '
         f'fill-opacity="{0.6 * abs(part["contribution"]) / largest:.2f}">'
         f"<title>{part['contribution']:+.3g}</title></rect>"
+        f'<rect x="{part["start"] * across:.1f}" y="{0 if part["contribution"] >= 0 else height - 4}" height="4" '
+        f'width="{(part["end"] - part["start"]) * across:.1f}" '
+        f'fill="{_hex(FOR if part["contribution"] >= 0 else AGAINST)}" '
+        f'fill-opacity="{abs(part["contribution"]) / largest:.2f}"/>'
         for part in parts
     )
     return (

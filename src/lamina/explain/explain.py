@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 Explained = dict[str, Json]
 
 BACKGROUND = 64
+POINTS = 2000
+"""Of a series that are drawn."""
 
 
 def explain_input(model: Model, source: Any, row: int = 0) -> Explained:
@@ -147,9 +149,16 @@ def _fields(model: Model, chunk: RawChunk, arrays: Mapping[str, Array]) -> dict[
         elif kind == "spectrogram":
             shown["picture"] = drawing.spectrogram(arrays[name][0])
         elif kind == "series":
-            shown["points"] = [round(float(point), 4) for point in arrays[name][0][:, 0][:2000]]
+            series = arrays[name][0][:, 0]
+            shown["steps"] = len(series)
+            shown["points"] = [round(float(point), 4) for point in evenly(series, POINTS)]
         found[name] = shown
     return found
+
+
+def evenly(series: Array, most: int) -> Array:
+    """Steps of a series, [step] or [step, channel]: all of them, or `most` evenly spaced from the first to the last."""
+    return series[np.linspace(0, len(series) - 1, min(len(series), most)).round().astype(np.int64)]
 
 
 def _shown(value: Any, kind: str) -> str:

@@ -22,6 +22,9 @@ GRID = 14
 """Places of the patch along a picture's side; the patch covers two of them."""
 SEGMENTS = 20
 BANDS = 8
+HAN_AND_KANA = r"\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+WORD = re.compile(rf"[{HAN_AND_KANA}]|[^\s{HAN_AND_KANA}]+")
+"""What stands between spaces; of Chinese and Japanese, which have none, each character."""
 WORDS = 128
 """A longer text is covered some words at a time."""
 
@@ -61,7 +64,7 @@ def image(model: Model, row: Row, field: str, asked: Question) -> Array:
 
 def text(model: Model, row: Row, field: str, asked: Question, value: str, root: Path | None = None) -> list[Part]:
     """Words of the raw text (start and end in characters) and what the quantity loses when each is left out."""
-    spans = [match.span() for match in re.finditer(r"\S+", value)]
+    spans = [match.span() for match in WORD.finditer(value)]
     size = -(-len(spans) // WORDS) or 1
     groups = [(spans[at][0], spans[min(at + size, len(spans)) - 1][1]) for at in range(0, len(spans), size)]
     if not groups:

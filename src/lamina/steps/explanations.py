@@ -69,14 +69,18 @@ def explanations(prepared: Prepared, model: Model, rows: Array, seed: int, *, pa
         raw = {name: values[0] for name, values in prepared.table.take(np.array([row]), columns).items()}
         explained = explain(model, raw, prepared.table.root, targets=targets, seed=seed)
         for name, one in explained["targets"].items():
-            found[name] += _examples(prepared, row, raw, one)
+            found[name] += _examples(prepared, row, raw, one, explained["fields"])
     return tuple(Explanation(name, dict(drops.get(name, {})), tuple(found[name])) for name in targets)
 
 
 def _examples(
-    prepared: Prepared, row: int, raw: Mapping[str, Any], one: Mapping[str, Json]
+    prepared: Prepared, row: int, raw: Mapping[str, Any], one: Mapping[str, Json], fields: Mapping[str, Json]
 ) -> list[Mapping[str, Json]]:
-    """One explained row as the report shows it: fields together, then each picture, text, sound or series."""
+    """One explained row as the report shows it: fields together, then each picture, text, sound or series.
+
+    Args:
+        fields: what the network saw of each, as `explain` tells it.
+    """
     about = {"row": row, "answer": str(one["answer"])}
     found: list[Mapping[str, Json]] = []
     if one.get("contributions"):
@@ -85,7 +89,11 @@ def _examples(
     for name, detail in one.get("details", {}).items():
         field = prepared.schema[name]
         value = field.values({column: np.array([raw[column]], dtype=object) for column in field.columns})[0]
-        seen = shown.shown_value(field, value, prepared.table.root)
+        if detail["kind"] == "image":
+            # Places are those of the picture as the network saw it: bordered, cut or stretched.
+            seen = {"modality": "image", "value": shown.thumbnail(fields[name]["picture"])}
+        else:
+            seen = shown.shown_value(field, value, prepared.table.root)
         # Of a long text the report shows the beginning only; its words are cut from the whole.
         parts = _parts(detail, "" if value is None else str(value))
         found.append({**about, "field": name, **seen, "contributions": parts})

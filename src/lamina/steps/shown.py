@@ -14,6 +14,8 @@ import numpy as np
 from lamina.data.examples import at, known_targets
 from lamina.data.schema import Field, Json, Values
 from lamina.evaluate.results import Exhibit
+from lamina.explain.explain import evenly
+from lamina.modalities._steps import steps_of
 from lamina.plan import Plan
 from lamina.steps.learner import Learner
 from lamina.steps.prepare import Prepared
@@ -24,6 +26,8 @@ LARGEST_SOUND = 300_000
 """Bytes of a sound that the report embeds; longer ones are only named."""
 LARGEST_PICTURE = 160
 """Pixels of a picture's longer side in the report."""
+SERIES_POINTS = 150
+"""Of a series that the report draws: the texts of so many fit into what it takes of one value."""
 FIELDS = 12
 """Fields of a row that the report shows."""
 
@@ -49,10 +53,23 @@ def shown_value(field: Field, value: Any, root: Path | None) -> dict[str, str]:
     if field.modality == "audio":
         return {"modality": "audio", "value": _sound(value, root)}
     if field.modality == "series":
-        points = np.asarray(value, dtype=object).ravel()[:200]
-        return {"modality": "series", "value": " ".join(f"{_number(point):.4g}" for point in points)}
+        return {"modality": "series", "value": _points(value)}
     text = "" if value is None else str(value)
     return {"modality": field.modality, "value": text if len(text) <= 1500 else text[:1500] + " ..."}
+
+
+def _points(value: Any) -> str:
+    """The first channel of a series, thinned evenly from its first step to its last; a text that is none as it is."""
+    if value is None:
+        return ""
+    if isinstance(value, str | bytes):
+        steps = steps_of(value)
+        if not isinstance(steps, np.ndarray):
+            return "" if steps is None else str(value)[:1500]
+        value = steps
+    steps = np.asarray(value, dtype=object)
+    first = steps.reshape(len(steps), -1)[:, 0] if steps.size else steps.ravel()
+    return " ".join(f"{_number(point):.3g}" for point in evenly(first, SERIES_POINTS)) if len(first) else ""
 
 
 def _number(value: Any) -> float:
@@ -60,6 +77,11 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def thumbnail(uri: str) -> str:
+    """A PNG's data URI, as small as the report shows pictures."""
+    return _picture(base64.b64decode(uri.partition(",")[2]), None)
 
 
 def _bytes(value: Any, root: Path | None) -> bytes | None:
