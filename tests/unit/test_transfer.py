@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,24 @@ def test_a_running_average_in_a_checkpoint_serves_too(tmp_path: Path) -> None:
     new = network_of("bag", seed=2)
     transfer(new, "main", tmp_path)
     assert torch.equal(old.eval().embed(tokens()), new.eval().embed(tokens()))
+
+
+def test_embeddings_of_other_tokens_keep_their_start(tmp_path: Path) -> None:
+    old = network_of("bag", seed=1)
+    save_run(tmp_path, old, Plan())
+
+    def encoders(tokenizer: str) -> Any:
+        return {"x": SimpleNamespace(state=lambda: {"tokenizer": tokenizer, "length": 8})}
+
+    states = {"encoders": {"text": {"tokenizer": "mine", "length": 64}}}
+    (tmp_path / "prepared.json").write_text(json.dumps(states))
+    same, other = network_of("bag", seed=2), network_of("bag", seed=2)
+    transfer(same, "main", tmp_path, encoders("mine"))
+    assert torch.equal(old.eval().embed(tokens()), same.eval().embed(tokens()))
+    found = transfer(other, "main", tmp_path, encoders("another"))
+    embeddings = {name for name, _ in network_of("bag").network("main").named_parameters() if "grams" in name}
+    assert set(found.left) == set(found.untouched) == embeddings
+    assert set(found.taken) == {name for name, _ in other.network("main").named_parameters()} - embeddings
 
 
 def test_what_does_not_fit_is_reported_and_nothing_at_all_is_refused(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     layouts = {name: layout_of(task) for name, task in prepared.tasks.items()}
     network = build_assembly(plan.network, features, layouts, base=base)
-    notes = load_weights(network, plan.network, base)
+    notes = load_weights(network, plan.network, base, prepared.encoders)
     network = network.to(device)
     for name, part in plan.network.items():
         apply_freezing(network, name, part.frozen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError  # never unpickles: what torch.load(weights_only=True) raises
@@ -14,11 +14,12 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina import plan as plans
 from lamina import registry
 from lamina.errors import InputError
+from lamina.modalities import Encoder
 from lamina.networks.assembly import Assembly
 from lamina.networks.transfer.lora import merged_tensors
 from lamina.plan import NetworkPlan
@@ -28,6 +29,10 @@ Origin = Literal["run", "huggingface", "state"]
 PICKLED = (".pth", ".pt", ".bin")
 OWNERS = ("", "body.", "policy.assembly.", "policy.network.assembly.")
 """What stands before the networks in a run's weights: nothing, or what learned without answers or by acting."""
+
+
+NUMBERED = ("tokenizer", "levels")
+"""Parts of an encoder's state that say which number stands for what."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,19 @@ class Transferred:
         return "; ".join(parts)
 
 
-def load_weights(assembly: Assembly, networks: Mapping[str, NetworkPlan], base: Path | None = None) -> tuple[str, ...]:
+def load_weights(
+    assembly: Assembly,
+    networks: Mapping[str, NetworkPlan],
+    base: Path | None = None,
+    encoders: Mapping[str, Encoder] | None = None,
+) -> tuple[str, ...]:
     """Copy the weights that the plan names into the assembly's networks; heads and fusion keep their start.
 
     Args:
         networks: the plan's networks; those with `weights` are served.
         base: the folder that relative paths start from.
+        encoders: of the fields. Embeddings of a run whose encoders number tokens or values otherwise are not taken:
+            each would stand for something else.
 
     Returns:
         A sentence for each network served.
@@ -76,12 +88,12 @@ def load_weights(assembly: Assembly, networks: Mapping[str, NetworkPlan], base: 
     notes = []
     for name, plan in networks.items():
         if plan.weights:
-            found = transfer(assembly, name, (base or Path()) / Path(plan.weights).expanduser())
+            found = transfer(assembly, name, (base or Path()) / Path(plan.weights).expanduser(), encoders)
             notes.append(f"network {name}: {found}")
     return tuple(notes)
 
 
-def transfer(assembly: Assembly, name: str, path: Path) -> Transferred:
+def transfer(assembly: Assembly, name: str, path: Path, encoders: Mapping[str, Encoder] | None = None) -> Transferred:
     """Copy what fits by name and shape from `path` into the network `name` of the assembly; see `load_weights`."""
     network = assembly.network(name)
     origin = origin_of(path)
@@ -93,7 +105,13 @@ def transfer(assembly: Assembly, name: str, path: Path) -> Transferred:
         if translate is not None:
             given = translate(network, given)
     own = network.state_dict()
-    taken = {key: tensor for key, tensor in given.items() if key in own and own[key].shape == tensor.shape}
+    read = [encoders[field] for field in assembly.fields[name] if field in encoders] if encoders is not None else []
+    strange = set() if origin != "run" or _numbered_alike(path, read) else _by_number(network)
+    taken = {
+        key: tensor
+        for key, tensor in given.items()
+        if key in own and own[key].shape == tensor.shape and key not in strange
+    }
     trained = {key for key, _ in network.named_parameters()}
     if not trained & taken.keys():
         some = ", ".join(list(given)[:3])
@@ -111,6 +129,31 @@ def transfer(assembly: Assembly, name: str, path: Path) -> Transferred:
         tuple(key for key in own if key in trained and key not in taken),
         sum(tensor.numel() for tensor in taken.values()),
     )
+
+
+def _numbered_alike(run: Path, encoders: Sequence[Encoder]) -> bool:
+    """Do these encoders number tokens and values as those of an earlier run did? Yes, where that is not known."""
+    file = run / "prepared.json"
+    wanted = [found for encoder in encoders if (found := _numbering(encoder.state()))]
+    if not wanted or not file.is_file():
+        return True
+    try:
+        states = json.loads(file.read_text(encoding="utf-8"))["encoders"].values()
+        known = [_numbering(state) for state in states]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(
+            f"The run's prepared.json cannot be read: {file}.", fix="Put it back from a copy, or choose another run."
+        ) from None
+    return all(one in known for one in wanted)
+
+
+def _numbering(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {part: state[part] for part in NUMBERED if part in state}
+
+
+def _by_number(network: nn.Module) -> set[str]:
+    """The names of weights looked up by the number of a token or value; letters have the same numbers everywhere."""
+    return {f"{place}.weight" for place, part in network.named_modules() if isinstance(part, nn.Embedding)}
 
 
 def _family(network: torch.nn.Module) -> Any:

@@ -107,7 +107,7 @@ def build(
 
     def body() -> Assembly:
         found = build_body(plan.network, features, base)
-        notes.extend(load_weights(found, plan.network, base))
+        notes.extend(load_weights(found, plan.network, base, prepared.encoders))
         return found.to(device)
 
     def views(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
