@@ -178,6 +178,28 @@ def test_a_network_learns_at_its_own_rate() -> None:
             parameter_groups(assembly, rates={"slow": wrong})
 
 
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": [1]}'])
+def test_a_damaged_index_of_weights_is_one_clear_error(index: str, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(InputError, match="index of weights"):
+        read_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("config", ["[]", "{}", '{"model_type": ["bert"]}'])
+def test_a_configuration_of_no_model_is_one_clear_error(config: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match="what kind of model"):
+        network_of("huggingface", folder=str(tmp_path))
+
+
+def test_a_backbone_without_its_last_convolution_is_not_taken_for_one_of_known_size(tmp_path: Path) -> None:
+    given = with_lukemelas_names(network_of("efficientnet").network("main").state_dict())
+    del given["_conv_head.weight"]
+    torch.save(given, tmp_path / "lite0.pth")
+    with pytest.raises(InputError, match="which network"):
+        suggestion(str(tmp_path))
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("was_run"),))

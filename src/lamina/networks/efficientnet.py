@@ -212,7 +212,7 @@ def translate(network: EfficientNet, tensors: Mapping[str, Tensor]) -> dict[str,
 
 def recognises(names: Mapping[str, Tensor]) -> bool:
     """Is this state dictionary one that `translate` reads?"""
-    return "_conv_stem.weight" in names and "_blocks.0._depthwise_conv.weight" in names
+    return {"_conv_stem.weight", "_blocks.0._depthwise_conv.weight", "_conv_head.weight"} <= names.keys()
 
 
 def variant_of(tensors: Mapping[str, Tensor]) -> str:

@@ -104,7 +104,12 @@ def _encoder(folder: str) -> tuple[Any, Any]:
         from transformers import CONFIG_MAPPING, AutoModel
     except ImportError:
         raise MissingDependencyError("transformers", "A pretrained text encoder", "transfer") from None
-    if document.get("model_type") not in CONFIG_MAPPING:
+    if not isinstance(document, dict) or not isinstance(document.get("model_type"), str):
+        raise InputError(
+            f"{folder}/config.json does not say what kind of model it is.",
+            fix="Give a folder in the Hugging Face format.",
+        )
+    if document["model_type"] not in CONFIG_MAPPING:
         raise InputError(
             f"The installed transformers library does not know the model type {document.get('model_type')!r}.",
             where=f"{folder}/config.json",

@@ -1,8 +1,8 @@
 """TabM: an implicit ensemble of multilayer perceptrons for plain columns.
 
 Gorishniy et al. 2025, "TabM: advancing tabular deep learning with parameter-efficient ensembling". All
-members share the weights; each has its own scaling of every layer's input and output and its own biases (BatchEnsemble,
-Wen et al. 2020). They learn side by side and answer as one.
+members share the weights; each has its own scaling of the first layer's input, and of every further layer's input and
+output with its own biases (BatchEnsemble, Wen et al. 2020). They learn side by side and answer as one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Options:
         width: units of each layer.
         depth: number of layers.
         dropout: after each layer.
-        variant: "mini": members differ by the scaling of the columns' vector only; "full": in every layer.
+        variant: "mini": members differ by the scaling of the columns' vector only; "full": in every further layer too.
         numeric: embedding of single numbers ("auto": piecewise linear where the encoder found bins, else periodic).
         numeric_width: width of a number's embedding.
     """

@@ -254,7 +254,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
-    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    try:
+        names = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(
+            "The index of weights cannot be read.", where=str(index), fix="Download the folder again."
+        ) from None
     tensors: dict[str, Tensor] = {}
     for name in sorted(names):
         if Path(name).name != name:
