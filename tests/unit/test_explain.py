@@ -359,5 +359,23 @@ def test_without_examples_to_compare_with_only_the_answer_is_told(model: Model) 
     assert abs(shares["age"]) > 0
 
 
+def test_what_is_missing_is_said_to_be_whatever_it_was_written_as(model: Model) -> None:
+    for nothing in (None, float("nan"), ""):
+        explained = explain(model, {"age": nothing, "color": nothing})
+        assert {field["value"] for field in explained["fields"].values()} == {"(missing)"}
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value", "wanted"),
+    [
+        ("probability of a", 0.5, "t: a (probability of a: 0.500)"),
+        ("how strange the row is", 4e-5, "t: a (how strange the row is: 4e-05)"),
+    ],
+)
+def test_small_figures_are_not_told_as_zero(quantity: str, value: float, wanted: str) -> None:
+    one = {"answer": "a", "quantity": quantity, "value": value, "details": {}}
+    assert as_text({"targets": {"t": one}, "fields": {}}) == wanted
+
+
 def test_golden_examples_are_the_background(model: Model) -> None:
     assert len(golden.rows_of(model)) == 8

@@ -119,7 +119,9 @@ def _headline(name: str, one: Mapping[str, Json]) -> str:
         return f"{name}: {one['value']:.6g}"
     answer = one["answer"]
     shown = ", ".join(map(str, answer)) if isinstance(answer, list | tuple) else str(answer)
-    return f"{name}: {shown} ({one['quantity']}: {one['value']:.3f})"
+    # A probability has three decimals; any other number may be of any size.
+    value = f"{one['value']:.3f}" if one["quantity"].startswith("probability of ") else f"{one['value']:.4g}"
+    return f"{name}: {shown} ({one['quantity']}: {value})"
 
 
 def _detail(field: str, detail: Mapping[str, Json], shown: Mapping[str, Json]) -> str:

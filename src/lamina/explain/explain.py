@@ -15,6 +15,7 @@ from lamina.errors import InputError
 from lamina.explain import drawing, occlusion
 from lamina.explain.contributions import contributions
 from lamina.explain.question import Question, question
+from lamina.modalities._files import is_missing
 from lamina.model import golden
 from lamina.model.forecast import opened
 from lamina.model.rows import RawChunk, open_rows
@@ -162,7 +163,7 @@ def evenly(series: Array, most: int) -> Array:
 
 
 def _shown(value: Any, kind: str) -> str:
-    if value is None:
+    if is_missing(value):
         return "(missing)"
     if isinstance(value, bytes):
         return f"({len(value):,} bytes)"

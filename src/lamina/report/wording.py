@@ -40,8 +40,15 @@ def number(value: object, unit: str = "") -> str:
 
 
 def percent(share: object, places: int = 1) -> str:
-    """A share as a percentage."""
-    return f"{100 * share:.{places}f}%" if is_finite(share) else UNKNOWN
+    """A share as a percentage; what is nearly all or nearly nothing has the digits that tell it from these.
+
+    >>> percent(0.947), percent(0.99972), percent(0.0002), percent(1.0)
+    ('94.7%', '99.97%', '0.02%', '100.0%')
+    """
+    if not is_finite(share):
+        return UNKNOWN
+    texts = [f"{100 * share:.{digits}f}" for digits in range(places, places + 4)]
+    return next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), texts[0]) + "%"
 
 
 def score(name: str, value: float, unit: str = "") -> str:
