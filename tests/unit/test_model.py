@@ -22,6 +22,7 @@ from lamina.evaluate.results import Interval, TargetResult
 from lamina.model import card, format, golden  # noqa: A004
 from lamina.model.format import Sealed
 from lamina.model.predict import predict_to_file, text_of
+from lamina.model.rows import open_rows
 from lamina.model.runtime import Model, load
 from lamina.plan import Plan
 
@@ -117,6 +118,62 @@ def test_every_form_of_the_same_rows_gives_the_same_answers(
     ):
         assert model.predict(data).to_rows() == expected
     assert model.predict(rows[3]).to_rows() == model.predict([rows[3]]).to_rows()
+
+
+def reading(model: Model, **columns: str) -> Model:
+    """The same model, whose fields are read from other columns."""
+    encoders = json.loads(json.dumps(model.sealed.encoders))
+    for field, column in columns.items():
+        encoders[field]["field"]["columns"] = [column]
+    return load(format.to_bytes(replace(model.sealed, encoders=encoders)), threads=1)
+
+
+def test_columns_with_numbers_for_names_are_read_in_every_form(model: Model, rows: list[dict[str, Any]]) -> None:
+    import pandas
+
+    numbered = reading(model, age="0", color="1")
+    frame = pandas.DataFrame({0: [row["age"] for row in rows[:5]], 1: [row["color"] for row in rows[:5]]})
+    expected = model.predict(rows[:5]).to_rows()
+    for data in (frame, frame.to_dict("records"), frame.to_dict("list"), frame.to_dict("series")):
+        assert numbered.predict(data).to_rows() == expected
+    assert numbered.predict({0: rows[0]["age"], 1: rows[0]["color"]})[0] == expected[0]
+
+
+def test_nested_rows_are_read_as_nested_files_are(model: Model, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    nested = reading(model, age="who.age")
+    data = [{"who": {"age": row["age"], "name": "A."}, "color": row["color"]} for row in rows[:3]]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in data))
+    expected = model.predict(rows[:3]).to_rows()
+    assert nested.predict(tmp_path / "rows.jsonl").to_rows() == expected
+    assert nested.predict(data).to_rows() == expected
+    assert nested.predict(json.dumps(data[0])).to_rows() == nested.predict(data[0]).to_rows() == expected[:1]
+    with pytest.raises(InputError, match=r"who\.age"):
+        nested.predict([{"who": {"years": 3}, "color": "red"}])
+    with pytest.raises(InputError, match="nested"):
+        nested.predict('{"who":' * 100_000)
+
+
+def test_columns_of_different_lengths_are_no_row(model: Model) -> None:
+    with pytest.raises(InputError, match="age: 2, color: 3"):
+        model.predict({"age": [1, 2], "color": ["red", "green", "blue"]})
+
+
+def test_the_samples_of_one_sound_are_one_row() -> None:
+    from types import SimpleNamespace
+
+    from lamina.data.schema import Field
+
+    heard: Any = SimpleNamespace(
+        inputs={"said": SimpleNamespace(field=Field("said", "audio"))},
+        columns=("said",),
+        targets=("word",),
+        fitting=lambda batch: batch,
+    )
+    samples = np.zeros(800, np.float32)
+    (chunk,) = open_rows({"said": samples}, heard, 1000)
+    assert len(chunk) == 1
+    assert chunk.values["said"][0] is samples
+    assert [len(chunk) for chunk in open_rows({"said": ["a.wav", "b.wav"]}, heard, 1000)] == [2]
 
 
 def test_a_bad_row_gives_one_error_entry_and_changes_no_other(model: Model, rows: list[dict[str, Any]]) -> None:

@@ -96,8 +96,10 @@ def open_rows(data: Any, model: Reads, batch: int, root: Path | None = None, *, 
     size = model.fitting(batch)
     if isinstance(data, str) and data.lstrip().startswith("{"):
         data = [row_of_json(data)]
-    if isinstance(data, Mapping) and not _is_columns(data, model):
-        data = [data]
+    if isinstance(data, Mapping):
+        # Names are text, as in data frames: else 0 would be no name of the column "0".
+        data = {str(name): value for name, value in data.items()}
+        data = data if _is_columns(data, model) else [data]
     if isinstance(data, list | tuple) and all(isinstance(row, Mapping) for row in data):
         return _from_memory(data, model, size, root, labels)
     if isinstance(data, Mapping):
@@ -135,35 +137,50 @@ def row_of_json(text: str) -> dict[str, Any]:
     """
     try:
         row: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        raise InputError("The row is nested too deeply.", fix="Write e.g. '{\"age\": 31}'.") from None
     except ValueError as error:
         raise InputError(f"The row is not valid JSON: {error}.", fix="Write e.g. '{\"age\": 31}'.") from None
     return row
 
 
 def _is_columns(data: Mapping[str, Any], model: Reads) -> bool:
-    """One row or a dict of columns? Columns, if every value that the model reads is a list of one length.
+    """One row or a dict of columns? Columns, if every value that the model reads is a list.
 
     Where the model's inputs themselves hold lists (sets, series, vectors, frames), a dict is always one row.
+
+    Raises:
+        InputError: the columns have different lengths.
     """
-    columns = {item.field.columns[0] for item in model.inputs.values() if item.field.modality in _LISTS}
-    values = [data[column] for column in model.columns if column in data]
-    if not values or any(column in data for column in columns):
+    modalities = {item.field.columns[0]: item.field.modality for item in model.inputs.values()}
+    values = {column: data[column] for column in model.columns if column in data}
+    if not values or any(modalities.get(column) in _LISTS for column in values):
         return False
-    lists = [_is_column(value) for value in values]
-    return all(lists) and len({len(value) for value in values}) == 1
+    if not all(_is_column(value, modalities.get(column, "")) for column, value in values.items()):
+        return False
+    if len({len(value) for value in values.values()}) > 1:
+        shown = ", ".join(f"{column}: {len(value)}" for column, value in list(values.items())[:10])
+        raise InputError(
+            f"The columns have different lengths ({shown}).", fix="Give every column one value for each row."
+        )
+    return True
 
 
-def _is_column(value: Any) -> bool:
+def _is_column(value: Any, modality: str) -> bool:
+    if modality == "audio" and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        # The samples of one sound.
+        return False
     if isinstance(value, np.ndarray):
         return value.ndim == 1
     return isinstance(value, list | tuple) or (hasattr(value, "to_numpy") and hasattr(value, "__len__"))
 
 
 def _from_memory(data: Sequence[Mapping[str, Any]], model: Reads, size: int, root: Path | None, labels: str) -> Rows:
-    available = list(dict.fromkeys(str(key) for row in data for key in row))
-    if data:
-        _check_columns(model, available, "the rows given", labels)
     names = _wanted(model, labels)
+    data = [_named(row, names) for row in data]
+    if data:
+        available = list(dict.fromkeys(str(key) for row in data for key in row))
+        _check_columns(model, available, "the rows given", labels)
 
     def chunks() -> Iterator[RawChunk]:
         for start in range(0, len(data), size):
@@ -171,6 +188,19 @@ def _from_memory(data: Sequence[Mapping[str, Any]], model: Reads, size: int, roo
             yield RawChunk({name: _objects([row.get(name) for row in part]) for name in names}, len(part))
 
     return Rows(chunks(), root)
+
+
+def _named(row: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+    """A row by names as files and frames have them: text, and dotted for what is nested, where not wanted whole."""
+    if all(name in row for name in names):
+        return row
+    from lamina.data.readers.json_rows import flat
+
+    found = {str(name): value for name, value in row.items()}
+    try:
+        return {**dict(flat(found)), **found}
+    except RecursionError:
+        return found
 
 
 def _from_columns(data: Mapping[str, Any], model: Reads, size: int, root: Path | None, labels: str) -> Rows:
