@@ -284,6 +284,13 @@ def test_answers_on_the_screen_are_csv(model: Model, capsys: pytest.CaptureFixtu
     assert len(lines) == 2
 
 
+def test_a_closed_screen_is_one_clear_error(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="closed") as caught:
+        predict_to_file(model, [{"age": 30, "color": "red"}], "-")
+    assert "--out" in caught.value.fix
+
+
 def test_one_row_as_json_is_answered(model: Model, tmp_path: Path) -> None:
     row = {"age": 30, "color": "red", "note": "x" * 5000}
     out = tmp_path / "answers.jsonl"

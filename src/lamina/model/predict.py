@@ -129,6 +129,10 @@ def check_place(path: Path, data: Any, option: str = "--out", usual: str = "answ
 def _opened(path: Path, to_screen: bool, kind: str) -> Iterator[IO[Any]]:
     """The file beside the final one, synced and renamed at the end, or removed if anything fails."""
     if to_screen:
+        if sys.stdout is None:
+            raise InputError(
+                "Standard output is closed: the answers cannot be written to it.", fix="Name a file: --out answers.csv"
+            )
         yield sys.stdout
         sys.stdout.flush()
         return
