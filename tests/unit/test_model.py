@@ -420,6 +420,17 @@ def test_golden_forecasts_are_compared_in_units_of_their_spread() -> None:
     assert load(format.to_bytes(sealed), threads=1).check_golden()["agree"] == 0
 
 
+def test_golden_boxes_may_differ_by_their_rounding() -> None:
+    box = {"label": "cat", "x": 4.0, "y": 312.57, "width": 20.0, "height": 9.5, "score": 0.9}
+    wanted = {"width": 640.0, "height": 480.0, "boxes": [box]}
+    near = {**wanted, "boxes": [{**box, "x": 4.01, "y": 312.58, "score": 0.8999}]}
+    assert golden._agree(near, wanted)
+    for wrong in ({"x": 4.2}, {"label": "dog"}, {"score": 0.7}):
+        assert not golden._agree({**wanted, "boxes": [{**box, **wrong}]}, wanted)
+    assert not golden._agree({**wanted, "boxes": []}, wanted)
+    assert not golden._agree({"width": 640.0, "height": 480.0}, wanted)
+
+
 def test_the_card_says_what_matters_first_hand() -> None:
     interval = Interval(0.8, 0.7, 0.9)
     result = TargetResult("bought", "classify", {"accuracy": interval}, "Trees are better: use them.", "baseline")

@@ -29,6 +29,8 @@ MOST = 64
 USUAL = 16
 """Rows that a training run keeps in the file."""
 TOLERANCE = 1e-3
+ROUNDED = 0.02
+"""How far rounding moves the numbers of an answer of several parts, such as boxes: they are told to hundredths."""
 LARGE_ANSWERS = 1_000_000
 """Outputs of answers that are no vector, of all golden examples together, about."""
 _LARGEST_FILE = 4 << 20
@@ -121,17 +123,20 @@ def _difference(answer: Mapping[str, Any], wanted: Json, units: Mapping[str, flo
     return {}
 
 
-def _agree(found: Json, wanted: Json, unit: float | None = None) -> bool:
-    """Are two answers the same, numbers within `TOLERANCE` units? Without a unit: of 1, or of their size."""
+def _agree(found: Json, wanted: Json, unit: float | None = None, least: float = TOLERANCE) -> bool:
+    """Are two answers the same, numbers within `TOLERANCE` units? Without a unit: within `least`, or of their size."""
     if isinstance(found, list) and isinstance(wanted, list):
         pairs = zip(found, wanted, strict=False)
-        return len(found) == len(wanted) and all(_agree(one, other, unit) for one, other in pairs)
+        return len(found) == len(wanted) and all(_agree(one, other, unit, least) for one, other in pairs)
     if isinstance(wanted, Mapping) and "array" in wanted:
         return isinstance(found, np.ndarray) and _alike(found, _unpacked(wanted))
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        same = found.keys() == wanted.keys()
+        return same and all(_agree(found[name], part, unit, ROUNDED) for name, part in wanted.items())
     if isinstance(found, float) and isinstance(wanted, float):
         if unit is not None:
             return abs(found - wanted) <= TOLERANCE * unit
-        return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=least)
     return bool(found == wanted)
 
 
