@@ -341,6 +341,21 @@ def test_an_attack_is_one_clear_error(attack: str, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("more", [1, 5])
+def test_a_newer_version_with_other_entries_asks_for_an_update(more: int) -> None:
+    content = {**entries(), **{f"part{number}.json": b"{}" for number in range(more)}}
+    with pytest.raises(InputError, match="version 3") as caught:
+        load(signed(content, version=3), threads=1)
+    assert "Update" in caught.value.fix
+
+
+@pytest.mark.parametrize("path", [str(KEPT / "model.lamina"), "a\0b", "word " * 1000], ids=["no folder", "nul", "long"])
+def test_what_is_no_path_is_one_clear_error(path: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert caught.value.fix
+
+
 def test_the_kept_file_is_what_the_attacks_start_from() -> None:
     assert load(signed(entries())).check_golden()["sound"]
     assert tuple(entries()) == ENTRIES

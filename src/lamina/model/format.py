@@ -46,7 +46,7 @@ LARGEST_VALUES = 10_000_000
 """In all JSON entries together: three bytes of text can take a hundred of memory once they are read."""
 
 _END_RECORD = struct.Struct("<4s4H2LH")
-_LARGEST_DIRECTORY = 4096
+_LARGEST_DIRECTORY, _MOST_ENTRIES = 4096, 64
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def read(source: str | os.PathLike[str] | bytes) -> Sealed:
     try:
         with path.open("rb") as file:
             return _read(file, str(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         siblings = [item.name for item in path.parent.glob("*.lamina")] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if siblings else "Give the path of a .lamina file that lamina train made."
         raise InputError(f"There is no model at {path}.", fix=hint) from None
@@ -141,6 +141,13 @@ def read(source: str | os.PathLike[str] | bytes) -> Sealed:
         raise InputError(f"{path} is a folder, not a model.", fix=f"Did you mean {path / 'model.lamina'}?") from None
     except PermissionError:
         raise InputError(f"{path} may not be read.", fix="Change its permissions.") from None
+    except (OSError, ValueError) as error:
+        # What no path can be, such as words that are too long for one, or a disk that fails.
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"{str(path)[:200]!r} cannot be read: {reason}.",
+            fix="Give the path of a .lamina file that lamina train made.",
+        ) from None
 
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, OSError)
@@ -174,7 +181,7 @@ def _check_directory(file: BinaryIO, where: str) -> None:
     if len(tail) < _END_RECORD.size or not tail.startswith(b"PK\x05\x06"):
         raise graph.damaged("The model file is truncated: its end is missing.", where)
     _, disk, directory_disk, here, entries, directory, offset, comment = _END_RECORD.unpack(tail)
-    if entries > len(ENTRIES) + 1 or here != entries or directory > _LARGEST_DIRECTORY:
+    if entries > _MOST_ENTRIES or here != entries or directory > _LARGEST_DIRECTORY:
         raise InputError(
             f"The archive has {entries} entries; a sealed model has {len(ENTRIES)}.",
             where=where,
@@ -188,6 +195,10 @@ def _check_directory(file: BinaryIO, where: str) -> None:
 def _read_archive(archive: zipfile.ZipFile, where: str) -> Sealed:
     infos = archive.infolist()
     names = [info.filename for info in infos]
+    if MANIFEST in names:
+        # Before the entries: a newer version may well have others.
+        _check_size(archive.getinfo(MANIFEST), where)
+        _check_version(_from_json(_entry(archive, MANIFEST, where), MANIFEST, where), where)
     for name in names:
         if name not in (*ENTRIES, DECODER):
             raise InputError(
@@ -250,7 +261,7 @@ def _entry(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
     return content
 
 
-def _check_manifest(manifest: Mapping[str, Json], present: set[str], where: str) -> Mapping[str, Json]:
+def _check_version(manifest: Mapping[str, Json], where: str) -> None:
     if manifest.get("format") != FORMAT:
         raise InputError(
             "The file is not a sealed model.", where=where, fix="Give a .lamina file that lamina train made."
@@ -265,13 +276,16 @@ def _check_manifest(manifest: Mapping[str, Json], present: set[str], where: str)
             where=where,
             fix="Update Lamina: pip install --upgrade lamina",
         )
+
+
+def _check_manifest(manifest: Mapping[str, Json], present: set[str], where: str) -> Mapping[str, Json]:
     for part in ("inputs", "outputs"):
         names = manifest.get(part)
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise graph.damaged(f"The manifest's {part} are no table of names.", where)
     listed = manifest.get("entries")
-    if DECODER in present and version < 2:
-        raise graph.damaged(f"A model of format version {version} has no {DECODER}.", where)
+    if DECODER in present and manifest["version"] < 2:
+        raise graph.damaged(f"A model of format version {manifest['version']} has no {DECODER}.", where)
     if not isinstance(listed, dict) or set(listed) != present:
         raise graph.damaged("The manifest does not list the file's entries.", where)
     return listed
