@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from lamina.steps.learner import Learner
     from lamina.steps.quantize import Variant
     from lamina.steps.session import Ended
+
+
+RUN = "a run folder"
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Inspection:
         return dict(self.content)
 
 
-def inspect(data: Any, target: str | tuple[str, ...] | list[str] = (), **options: Any) -> Inspection:
+def inspect(data: Any, target: str | tuple[str, ...] | list[str] | None = (), **options: Any) -> Inspection:
     """Look at data without training: columns, modalities, tasks, parts, and what the audit finds.
 
     Args:
@@ -123,7 +128,9 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     )  # fmt: skip
 
 
-def train(data: Any, target: str | tuple[str, ...] | list[str] = (), *, quiet: bool = False, **options: Any) -> Trained:
+def train(
+    data: Any, target: str | tuple[str, ...] | list[str] | None = (), *, quiet: bool = False, **options: Any
+) -> Trained:
     """All five steps: understand, prepare, choose, train, test; ends with a sealed model and a report.
 
     Args:
@@ -139,33 +146,84 @@ def train(data: Any, target: str | tuple[str, ...] | list[str] = (), *, quiet: b
     return train_request(_request(data, target, options), Silent() if quiet else Plain())
 
 
-def _request(data: Any, target: str | tuple[str, ...] | list[str], options: Mapping[str, Any]) -> Request:
-    known = {"test", "split", "task", "budget", "seed", "out", "plan", "weights", "set"}
-    known |= {"time", "group", "horizon"}
+TEXTS, NUMBERS = ("split", "task", "time", "group"), ("seed", "horizon")
+"""Options of `train` that are one text or one whole number."""
+
+
+def _request(data: Any, target: str | tuple[str, ...] | list[str] | None, options: Mapping[str, Any]) -> Request:
+    known = {*TEXTS, *NUMBERS, "test", "budget", "out", "plan", "weights", "set"}
     from lamina.errors import nearest
 
     for name in options:
         if name not in known:
             raise InputError(f"There is no option {name!r}.", where="lamina.train", fix=nearest(name, known))
-    weights = options.get("weights", ())
-    sets = options.get("set", {})
+    # None says nothing, as where it is handed on from somebody's own arguments.
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in TEXTS:
+        if not isinstance(given.get(name, ""), str):
+            raise _wrong(name, given[name], "Give a text.")
     return Request(
         data=str(data) if isinstance(data, Path) else data,
-        test=str(options["test"]) if isinstance(options.get("test"), Path) else options.get("test"),
-        split=options.get("split", ""),
-        targets=(target,) if isinstance(target, str) else tuple(target),
-        task=options.get("task", ""),
-        budget=seconds(options["budget"]) if options.get("budget") else 0.0,
-        seed=options.get("seed", 0),
-        out=str(options["out"]) if options.get("out") else None,
-        sets=tuple(f"{key}={plans.as_toml(value)}" for key, value in sets.items()),
-        plan=str(options["plan"]) if options.get("plan") else None,
-        weights=(str(weights),) if isinstance(weights, str | Path) else tuple(weights),
+        test=str(given["test"]) if isinstance(given.get("test"), Path) else given.get("test"),
+        split=given.get("split", ""),
+        targets=() if target is None else tuple(map(str, _several(target))),
+        task=given.get("task", ""),
+        budget=seconds(given["budget"]) if given.get("budget") else 0.0,
+        seed=_whole("seed", given.get("seed", 0)),
+        out=str(given["out"]) if given.get("out") else None,
+        sets=_sets(given.get("set", {})),
+        plan=str(given["plan"]) if given.get("plan") else None,
+        weights=tuple(map(str, _several(given.get("weights", ())))),
         command="lamina.train(...)",
-        time=options.get("time", ""),
-        group=options.get("group", ""),
-        horizon=options.get("horizon", 0),
+        time=given.get("time", ""),
+        group=given.get("group", ""),
+        horizon=_whole("horizon", given.get("horizon", 0)),
     )
+
+
+def _several(given: Any) -> tuple[Any, ...]:
+    """What may be given alone or as several."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+
+
+def _whole(name: str, given: Any) -> int:
+    """A whole number, NumPy's as well."""
+    try:
+        return operator.index(given)
+    except TypeError:
+        raise _wrong(name, given, "Give a whole number.") from None
+
+
+def _sets(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, Mapping):
+        raise _wrong("set", given, 'Give a dict of changes to the plan, e.g. {"network.depth": 6}.')
+    return tuple(f"{key}={plans.as_toml(_plain(value))}" for key, value in given.items())
+
+
+def _plain(value: Any) -> Any:
+    """A setting as TOML knows it: NumPy's numbers as Python's, tuples and arrays as lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _wrong(name: str, given: Any, fix: str) -> InputError:
+    return InputError(f"The option {name!r} is {str(given)[:100]!r}.", where="lamina", fix=fix)
+
+
+def _path(given: Any, what: str) -> Path:
+    """A path that was given.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f"{type(given).__name__} is no path of {what}.", fix=f"Give the path of {what}.")
+    return Path(given)
 
 
 def train_request(request: Request, narrator: Narrator) -> Trained:
@@ -204,14 +262,14 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
     _check_installed()
     from lamina.steps import session
 
-    return _trained(session.resume(folder, narrator or Plain(), data, test))
+    return _trained(session.resume(_path(folder, RUN), narrator or Plain(), data, test))
 
 
 def load(path: str | Path) -> Model:
     """A sealed model; needs no PyTorch."""
     from lamina.model.runtime import load as load_model
 
-    file = Path(path)
+    file = _path(path, "a sealed model")
     return load_model(file / "model.lamina" if file.is_dir() else file)
 
 
@@ -231,7 +289,7 @@ def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learne
     from lamina.steps.learner import build
     from lamina.steps.session import data_of
 
-    run = runs.find(folder)
+    run = runs.find(_path(folder, RUN))
     plan = run.plan()
     table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
@@ -243,7 +301,7 @@ def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learne
 
 def quantize(
     folder: str | Path,
-    kinds: Sequence[str] = (),
+    kinds: str | Sequence[str] = (),
     *,
     most_loss: float = 0.01,
     data: Any = None,
@@ -270,11 +328,11 @@ def quantize(
     from lamina.steps import quantize as steps
     from lamina.steps.session import data_of
 
-    run = runs.find(folder)
+    run = runs.find(_path(folder, RUN))
     plan = run.plan()
     table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
-    return steps.quantize(run, prepared, narrator or Silent(), tuple(kinds) or steps.KINDS, most_loss)
+    return steps.quantize(run, prepared, narrator or Silent(), _several(kinds) or steps.KINDS, most_loss)
 
 
 def few_shot(
@@ -283,7 +341,7 @@ def few_shot(
     target: str = "",
     *,
     way: str = "",
-    shots: Sequence[int] = (1, 5, 20),
+    shots: int | Sequence[int] = (1, 5, 20),
     ways: int = 0,
     episodes: int = 200,
     seed: int = 0,
@@ -309,8 +367,9 @@ def few_shot(
     """
     from lamina.steps.few_shot import adapt_to
 
-    file = Path(model)
+    file = _path(model, "a sealed model")
     file = file / "model.lamina" if file.is_dir() else file
+    shots = tuple(_whole("shots", number) for number in _several(shots))
     return adapt_to(file, examples, target, way=way, shots=shots, ways=ways, number=episodes, seed=seed, out=out)
 
 
@@ -331,7 +390,7 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     from lamina.steps import prepare
     from lamina.steps.understand import later
 
-    run = runs.find(folder)
+    run = runs.find(_path(folder, RUN))
     plan = run.plan()
     if is_environment(plan.data.train):
         from lamina.steps.control.player import trained

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from lamina import run
+from lamina import api, run
 from lamina.cli._options import command_line
 from lamina.errors import InputError
 from lamina.steps.request import Request, check, seconds
@@ -84,3 +87,45 @@ def test_a_folder_for_the_run_may_be_called_anything(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.argv", ["lamina", "train", "rows.csv", "--out", NOT_UTF_8])
     # The sealed model keeps what the user wrote.
     assert command_line() == r"lamina train rows.csv --out 'caf\udce9.csv'"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"set": "network.depth=6"}, "'set'"),
+        ({"set": ["network.depth=6"]}, "'set'"),
+        ({"seed": "1"}, "'seed'"),
+        ({"seed": 1.5}, "'seed'"),
+        ({"horizon": "7"}, "'horizon'"),
+        ({"task": 3}, "'task'"),
+        ({"budget": timedelta(minutes=5)}, "budget"),
+    ],
+)
+def test_a_wrong_option_from_python_is_one_clear_error(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        api._request("rows.csv", "y", options)
+    assert caught.value.fix
+
+
+def test_none_is_no_option_and_no_target() -> None:
+    options = dict.fromkeys(("test", "split", "task", "budget", "seed", "out", "plan", "weights", "set", "horizon"))
+    assert api._request("rows.csv", None, options) == api._request("rows.csv", (), {})
+
+
+def test_values_of_numpy_and_paths_are_settings() -> None:
+    given = {
+        "network.depth": np.int64(3),
+        "optimizer.rate": np.float64(0.1),
+        "task.y.labels": ("a", "b"),
+        "a": Path("b"),
+    }
+    request = api._request("rows.csv", np.int64(3), {"set": given, "seed": np.int32(4), "weights": Path("w")})
+    assert request.sets == ("network.depth=3", "optimizer.rate=0.1", 'task.y.labels=["a", "b"]', 'a="b"')
+    assert (request.targets, request.seed, request.weights) == (("3",), 4, ("w",))
+
+
+@pytest.mark.parametrize("call", [api.load, api.resume, api.quantize, api.learner, api.network])
+def test_what_is_no_path_is_refused(call: Any) -> None:
+    with pytest.raises(InputError, match="NoneType is no path") as caught:
+        call(None)
+    assert caught.value.fix

@@ -128,6 +128,8 @@ def seconds(text: str | float) -> float:
     """
     if isinstance(text, int | float):
         value = float(text)
+    elif not isinstance(text, str):
+        raise InputError(f"The budget {text!r} is no duration.", where="--budget", fix="Write 90s, 5m or 1h30m.")
     else:
         parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip().lower())
         whole = re.fullmatch(r"(\s*\d+(?:\.\d+)?\s*[smhd]?)+", text.strip().lower())
