@@ -420,6 +420,15 @@ def test_golden_forecasts_are_compared_in_units_of_their_spread() -> None:
     assert load(format.to_bytes(sealed), threads=1).check_golden()["agree"] == 0
 
 
+def test_golden_examples_never_outgrow_what_a_file_may_hold(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golden, "LARGEST", 20_000)
+    words = ["x" * 9_000, "red", "y" * 15_000, "z" * 9_000, "blue"]
+    sealed = golden.sealed_with(model, {"age": objects(["40"] * 5), "color": objects(words)})
+    assert [row["color"] for row in sealed.golden["rows"]] == [words[0], "red", words[3], "blue"]
+    assert len(sealed.golden["answers"]) == 4
+    assert load(format.to_bytes(sealed), threads=1).check_golden()["sound"]
+
+
 def test_golden_boxes_may_differ_by_their_rounding() -> None:
     box = {"label": "cat", "x": 4.0, "y": 312.57, "width": 20.0, "height": 9.5, "score": 0.9}
     wanted = {"width": 640.0, "height": 480.0, "boxes": [box]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +34,8 @@ ROUNDED = 0.02
 """How far rounding moves the numbers of an answer of several parts, such as boxes: they are told to hundredths."""
 LARGE_ANSWERS = 1_000_000
 """Outputs of answers that are no vector, of all golden examples together, about."""
+LARGEST = 64 << 20
+"""Letters of all golden examples together, as JSON: of a file with more than twice as many, nothing would be read."""
 _LARGEST_FILE = 4 << 20
 _FILES = ("image", "audio")
 
@@ -40,7 +43,8 @@ _FILES = ("image", "audio")
 def sealed_with(model: Model, chunk: Chunk, root: Path | None = None) -> Sealed:
     """What the model is, with the rows of `chunk` (at most `MOST`) that it can answer as golden examples.
 
-    Pictures and sounds named by a path are kept as their files' bytes, up to 4 MiB each.
+    Pictures and sounds named by a path are kept as their files' bytes, up to 4 MiB each. A row with which the examples
+    would grow beyond `LARGEST` is left out.
     """
     files = {column for item in model.inputs.values() if item.field.modality in _FILES for column in item.field.columns}
     rows = []
@@ -51,13 +55,17 @@ def sealed_with(model: Model, chunk: Chunk, root: Path | None = None) -> Sealed:
     large = sum(task.width for task in model.tasks.values() if isinstance(task, LaidOut))
     rows = rows[: max(1, LARGE_ANSWERS // large)] if large else rows
     answers = model.predict(rows)
-    kept = [number for number in range(len(rows)) if number not in answers.errors]
-    golden = {
-        "rows": [{name: _packed(value) for name, value in rows[number].items()} for number in kept],
-        "answers": [
-            {name: _answer(value) for name, value in answers[number].items() if name != "error"} for number in kept
-        ],
-    }
+    golden, left = {"rows": list[Json](), "answers": list[Json]()}, LARGEST
+    for values, answer in zip(rows, answers, strict=True):
+        if answer["error"] is not None:
+            continue
+        row = {name: _packed(value) for name, value in values.items()}
+        told = {name: _answer(value) for name, value in answer.items() if name != "error"}
+        size = len(json.dumps([row, told]))
+        if size <= left:
+            left -= size
+            golden["rows"].append(row)
+            golden["answers"].append(told)
     return replace(model.sealed, golden=golden)
 
 
