@@ -156,7 +156,7 @@ def _opened(path: Path, to_screen: bool, kind: str) -> Iterator[IO[Any]]:
 
 
 def _kinds(model: Model, columns: Sequence[str]) -> dict[str, str]:
-    """ "number", "list" or "text" by column, from an empty run: what Parquet has to know in advance."""
+    """ "number", "numbers", "list" or "text" by column, from an empty run: what Parquet has to know in advance."""
     one = {name: np.zeros((1, task.width), dtype=np.float32) for name, task in model.tasks.items()}
     decoded = model.decode(one)
 
@@ -165,7 +165,10 @@ def _kinds(model: Model, columns: Sequence[str]) -> dict[str, str]:
             return "text"
         if decoded[name].dtype.kind == "f":
             return "number"
-        return "list" if isinstance(decoded[name][0], list | tuple) else "text"
+        value = decoded[name][0]
+        if not isinstance(value, list | tuple):
+            return "text"
+        return "numbers" if value and all(isinstance(part, float) for part in value) else "list"
 
     return {name: kind(name) for name in columns}
 
@@ -217,7 +220,8 @@ class _Parquet:
             import pyarrow.parquet
         except ImportError:
             raise MissingDependencyError("pyarrow", "Writing Parquet", "tables") from None
-        types = {"number": pyarrow.float64(), "text": pyarrow.string(), "list": pyarrow.list_(pyarrow.string())}
+        number, text = pyarrow.float64(), pyarrow.string()
+        types = {"number": number, "numbers": pyarrow.list_(number), "text": text, "list": pyarrow.list_(text)}
         self.schema = pyarrow.schema([(name, types[kinds[name]]) for name in columns])
         self.pyarrow, self.kinds = pyarrow, kinds
         self.writer = pyarrow.parquet.ParquetWriter(file, self.schema)
@@ -240,7 +244,7 @@ class _Parquet:
 
 
 def _as(kind: str, value: Any) -> Any:
-    if value is None or kind == "number":
+    if value is None or kind in ("number", "numbers"):
         return value
     if kind == "list":
         return [str(part) for part in value]
