@@ -138,7 +138,7 @@ def train(
         target: the target column or columns; for a folder of class folders it is `label`.
         quiet: tell nothing on standard error.
         options: test, split, task, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
-            changes, e.g. {"network.depth": 6}); of a forecast time, group and horizon.
+            changes, e.g. {"network.depth": 6}); of a forecast time, group and horizon. None: not given.
 
     Raises:
         InputError: the data or the request is wrong; the text says what to do.
@@ -266,11 +266,14 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
 
 
 def load(path: str | Path) -> Model:
-    """A sealed model; needs no PyTorch."""
+    """A sealed model, from its file or a run folder; needs no PyTorch.
+
+    Raises:
+        InputError: there is none, the run is not finished, or the file is damaged or newer than this Lamina.
+    """
     from lamina.model.runtime import load as load_model
 
-    file = _path(path, "a sealed model")
-    return load_model(file / "model.lamina" if file.is_dir() else file)
+    return load_model(runs.model_file(_path(path, "a sealed model")))
 
 
 def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learner:
@@ -367,8 +370,7 @@ def few_shot(
     """
     from lamina.steps.few_shot import adapt_to
 
-    file = _path(model, "a sealed model")
-    file = file / "model.lamina" if file.is_dir() else file
+    file = runs.model_file(_path(model, "a sealed model"))
     shots = tuple(_whole("shots", number) for number in _several(shots))
     return adapt_to(file, examples, target, way=way, shots=shots, ways=ways, number=episodes, seed=seed, out=out)
 

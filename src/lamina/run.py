@@ -161,6 +161,23 @@ def find(path: str | Path) -> Run:
     raise InputError(f"There is no run in {path}.", fix=f"Give a run folder; {nearest(str(path), beside)}.")
 
 
+def model_file(path: Path) -> Path:
+    """The sealed model: the file itself, or the one in a run folder.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    if not path.is_dir():
+        return path
+    if (path / "plan.toml").exists() and not (path / "model.lamina").exists():
+        raise InputError(
+            f"The run in {path} has no sealed model: it is not finished.",
+            where=str(path),
+            fix=f"`lamina resume {path}` finishes it.",
+        )
+    return path / "model.lamina"
+
+
 def check_same(run: Run, plan: Plan, fingerprint: str) -> None:
     """Refuse to go on with other data than a run was started with.
 

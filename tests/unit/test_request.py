@@ -129,3 +129,10 @@ def test_what_is_no_path_is_refused(call: Any) -> None:
     with pytest.raises(InputError, match="NoneType is no path") as caught:
         call(None)
     assert caught.value.fix
+
+
+def test_a_run_without_a_sealed_model_is_to_be_finished(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").touch()
+    with pytest.raises(InputError, match="not finished") as caught:
+        api.load(tmp_path)
+    assert "lamina resume" in caught.value.fix

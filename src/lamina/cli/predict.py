@@ -47,13 +47,6 @@ def model_file(given: str) -> str:
     """The sealed model: the file itself, or the one in a run folder."""
     from pathlib import Path
 
-    path = Path(given)
-    if not path.is_dir():
-        return given
-    if (path / "plan.toml").exists() and not (path / "model.lamina").exists():
-        raise InputError(
-            f"The run in {given} has no sealed model: it is not finished.",
-            where=given,
-            fix=f"`lamina resume {given}` finishes it.",
-        )
-    return str(path / "model.lamina")
+    from lamina import run as runs
+
+    return str(runs.model_file(Path(given)))

@@ -59,12 +59,12 @@ def sealed_with(model: Model, chunk: Chunk, root: Path | None = None) -> Sealed:
     for values, answer in zip(rows, answers, strict=True):
         if answer["error"] is not None:
             continue
-        row = {name: _packed(value) for name, value in values.items()}
+        raw = {name: _packed(value) for name, value in values.items()}
         told = {name: _answer(value) for name, value in answer.items() if name != "error"}
-        size = len(json.dumps([row, told]))
+        size = len(json.dumps([raw, told]))
         if size <= left:
             left -= size
-            golden["rows"].append(row)
+            golden["rows"].append(raw)
             golden["answers"].append(told)
     return replace(model.sealed, golden=golden)
 

@@ -131,7 +131,8 @@ class Model:
 
         Args:
             data: one row as a dict, a list of such rows, a dict of columns, a data frame, or the path of a
-                table, a folder, or one picture or sound.
+                table, a folder, or one picture or sound. As in files, names are text,
+                and those of nested values dotted.
             batch: rows that run through the network at a time; large rows run in fewer.
             root: the folder that relative paths in `data` start from; by default that of the file.
 
