@@ -274,6 +274,7 @@ def test_the_future_of_known_columns_is_shown_and_that_of_others_is_not() -> Non
         (table([1.0, 2.0, 3.0], promo=[0, 1, 0]), "promo"),
         ({"day": ["2024-01-01"], "promo": [1]}, "sold"),
         (table([None, None], promo=[0, 1]), "no value of 'sold'"),
+        ({"day": ["2024-01-01"] * 2, "sold": [5.0, None], "promo": [0, 1]}, "no value of 'sold'"),
         (table([1.0, "many"], promo=[0, 1]), "many"),
         (table([1.0, 2.0], start="1800-01-01", promo=[0, 1]) | {"day": ["1800-01-01", "2024-01-01"]}, "span"),
         ({"day": ["2024-01-01"], "sold": [1, 2]}, "one length"),

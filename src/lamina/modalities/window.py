@@ -300,6 +300,9 @@ class Encoder:
         again = np.setdiff1d(kept, rows)
         there = rows >= 0
         target = np.where(there, values[rows], np.nan)
+        if not np.isfinite(target).any():
+            # Later rows of the same moments, without a value, count in place of all that have one.
+            return Reading(None, np.zeros(0, np.int64), _NONE, _NONE, unreadable)
         covariates = np.full((span, sum(item.columns for item in self.covariates)), np.nan, np.float32)
         for item, (first, last, _) in zip(self.covariates, self.layout.spans, strict=True):
             if item.name in table:
