@@ -119,7 +119,8 @@ def test_values_of_numpy_and_paths_are_settings() -> None:
         "task.y.labels": ("a", "b"),
         "a": Path("b"),
     }
-    request = api._request("rows.csv", np.int64(3), {"set": given, "seed": np.int32(4), "weights": Path("w")})
+    target: Any = np.int64(3)
+    request = api._request("rows.csv", target, {"set": given, "seed": np.int32(4), "weights": Path("w")})
     assert request.sets == ("network.depth=3", "optimizer.rate=0.1", 'task.y.labels=["a", "b"]', 'a="b"')
     assert (request.targets, request.seed, request.weights) == (("3",), 4, ("w",))
 
