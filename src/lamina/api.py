@@ -104,8 +104,14 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     """`inspect` for a Request."""
     from lamina.data.audit import audit
     from lamina.data.split import split
+    from lamina.environments import is_environment
     from lamina.steps.understand import understand
 
+    if is_environment(request.data):
+        raise InputError(
+            f"{request.data} is an environment: it has no rows to look at.",
+            fix=f"Learn in it: lamina train {request.data}",
+        )
     found = understand(request, narrator or Silent())
     parts = split(found.table, found.schema, found.plan.data, request.seed, test_from=found.boundary)
     findings = audit(found.table, found.schema, parts)
