@@ -221,6 +221,7 @@ def test_a_table_of_pairs_each_value_embedded_once(tmp_path: Path) -> None:
     assert found.likeness[3] == pytest.approx(3 / np.sqrt(10))
     assert np.isnan(found.likeness[2])
     assert found.errors == {2: "missing"}
+    assert found.others[:3] == ("ab", "cd", "")
 
 
 def test_answers_of_a_table_and_a_threshold_that_is_kept(tmp_path: Path) -> None:

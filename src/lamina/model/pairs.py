@@ -108,8 +108,8 @@ def of_table(model: Model, reader: ChunkReader) -> Pairs:
             unreadable[pair] = "; ".join(reasons)
     likeness[sorted(unreadable)] = np.nan
     return Pairs(
-        tuple(map(str, ones)),
-        tuple(map(str, others)),
+        _called(ones),
+        _called(others),
         likeness,
         np.array(same or [-1] * len(ones), np.int8),
         dict(sorted(unreadable.items())),
@@ -204,6 +204,11 @@ def _same(value: Any, row: int) -> int:
         where="the table of pairs",
         fix="Write 1 or 0, yes or no, true or false, or leave the cell empty.",
     )
+
+
+def _called(values: Sequence[Any]) -> tuple[str, ...]:
+    """As they stand in the table: a missing value is empty."""
+    return tuple("" if value is None else str(value) for value in values)
 
 
 def _place(value: Any, places: dict[Hashable, int], values: list[Any]) -> int:
