@@ -714,6 +714,14 @@ def test_vectors_are_scaled_by_place_or_left_as_they_are() -> None:
     assert constant.spreads == (1.0, 1.0)
 
 
+def test_one_huge_number_among_vectors_is_an_error_of_its_row_alone() -> None:
+    values = column([*np.random.default_rng(0).normal(size=(50, 2)).tolist(), [1e300, 0.0]])
+    fitted = vector.Encoder.fit(lambda: [values], {})
+    encoded = fitted.encode(values)
+    assert list(encoded.errors) == [50]
+    np.testing.assert_allclose(encoded.array[:50].std(axis=0), 1, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

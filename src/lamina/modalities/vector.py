@@ -26,6 +26,7 @@ from lamina.modalities._scale import STEADY
 Array = np.ndarray[Any, Any]
 
 SCALES = ("standard", "none")
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 BLOCK = 1024
 """Rows that are counted in at once; always the same ones, so that the sums do not depend on the chunks."""
 
@@ -274,8 +275,8 @@ def _blocks(chunks: Chunks, size: int) -> Iterator[Array]:
     waiting: list[Array] = []
     for values in chunks():
         for row in _rows(values):
-            # Beyond LARGEST a sum could overflow.
-            if isinstance(row, np.ndarray) and len(row) == size and bool((np.abs(row) <= LARGEST).all()):
+            # One number beyond would be the mean and the spread of all: its own row is the error.
+            if isinstance(row, np.ndarray) and len(row) == size and bool((np.abs(row) <= LARGEST_FLOAT32).all()):
                 waiting.append(row)
                 if len(waiting) == BLOCK:
                     yield np.array(waiting)
