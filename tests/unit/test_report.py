@@ -575,6 +575,13 @@ def test_charts_are_balanced_and_never_say_nan(
         assert not re.search(r"\b(nan|inf)\b", attributes)
 
 
+def test_broad_letters_stay_within_the_room_of_a_label() -> None:
+    drawn = charts.whisker_chart([Whisker("数据" * 40, 1.0, 0.5, 1.5)], "x", "t")
+    assert f">{'数据' * 5}…<" in re.sub(r"<title>[^<]*</title>", "", drawn)
+    narrow, broad = (charts.heat_map([name * 6, "b"], [[1, 0], [0, 1]], "t") for name in ("a", "数"))
+    assert float(broad.split('viewBox="0 0 ')[1].split()[0]) > float(narrow.split('viewBox="0 0 ')[1].split()[0])
+
+
 def test_heat_map_refuses_a_matrix_that_is_not_square() -> None:
     assert charts.heat_map(["a", "b"], [[1, 2]], "t") == ""
     assert charts.heat_map([], [], "t") == ""

@@ -16,12 +16,15 @@ import numpy as np
 
 from lamina.data.schema import Json
 from lamina.errors import MissingDependencyError
+from lamina.explain.labels import shortened
 
 Array = np.ndarray[Any, Any]
 
 FOR, AGAINST = (37, 99, 235), (217, 119, 6)
 BARS = 20
 WIDTH, LINE = 640, 22
+LABEL = 36
+"""Letters before a bar: as many as leave room for the figure of the longest one that speaks against the answer."""
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;"
@@ -58,7 +61,7 @@ def as_text(explanation: Mapping[str, Json]) -> str:
                 bar = "█" * round(20 * abs(item["contribution"]) / largest)
                 lines.append(
                     f"  {item['contribution']:+10.4g}  {bar:20}  "
-                    f"{_short(item['field'], 30)} = {_short(item['value'], 40)}"
+                    f"{shortened(item['field'], 30)} = {shortened(item['value'], 40)}"
                 )
         for field, detail in one["details"].items():
             lines += _detail_lines(field, detail, explanation["fields"][field])
@@ -88,7 +91,8 @@ def bars(rows: Sequence[tuple[str, float]], label: str) -> str:
         top = place * LINE
         side, anchor = (middle + length + 4, "start") if value >= 0 else (middle - length - 4, "end")
         shapes.append(
-            f'<text x="0" y="{top + 15}">{html.escape(_short(text, 42))}<title>{html.escape(text[:500])}</title></text>'
+            f'<text x="0" y="{top + 15}">{html.escape(shortened(text, LABEL))}'
+            f"<title>{html.escape(text[:500])}</title></text>"
             f'<rect x="{left:.1f}" y="{top + 3}" width="{max(length, 0.5):.1f}" height="{LINE - 7}" '
             f'fill="{_hex(FOR if value >= 0 else AGAINST)}"/>'
             f'<text x="{side:.1f}" y="{top + 15}" text-anchor="{anchor}">{value:+.3g}</text>'
@@ -150,7 +154,7 @@ def _band(part: Mapping[str, Json]) -> str:
 def _detail_lines(field: str, detail: Mapping[str, Json], shown: Mapping[str, Json]) -> list[str]:
     if detail["kind"] == "tokens":
         found = sorted(detail["words"], key=lambda part: -abs(part["contribution"]))[:BARS]
-        names = [_short(shown["value"][part["start"] : part["end"]], 60) for part in found]
+        names = [shortened(shown["value"][part["start"] : part["end"]], 60) for part in found]
         return [f"  words of {field} that count most:"] + [
             f"  {part['contribution']:+10.4g}  {name}" for part, name in zip(found, names, strict=True)
         ]
@@ -249,8 +253,3 @@ def _png(pixels: Array) -> str:
 
 def _hex(color: tuple[int, int, int]) -> str:
     return "#" + "".join(f"{part:02x}" for part in color)
-
-
-def _short(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "…"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from lamina.explain.labels import breadth, shortened
 from lamina.report.axes import Scale, finite, is_finite, step_of, tick_text, ticks, widened
 
 WIDTH = 460
@@ -42,12 +43,6 @@ class Whisker:
     shown: str = ""
     main: bool = False
     mark: bool = False
-
-
-def shortened(text: str, length: int) -> str:
-    """The text on one line, cut with an ellipsis."""
-    text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def svg(title: str, width: float, height: float, body: Sequence[str]) -> str:
@@ -244,7 +239,7 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[float]], title: st
     size = len(labels)
     if not size or any(len(row) != size for row in counts) or len(counts) != size:
         return ""
-    longest = min(max(len(text) for text in labels), 14)
+    longest = min(max(map(breadth, labels)), 14)
     left = 26 + 7.2 * longest
     cell = max(22.0, min(64.0, (620 - left) / size))
     top = 30 + (18 if size <= 4 else 6.0 * longest + 10)
