@@ -169,6 +169,24 @@ def test_stochastic_depth_keeps_the_mean_and_drops_whole_rows() -> None:
     assert chances(0.4, 3) == [0.0, 0.2, 0.4]
 
 
+def test_a_batch_of_one_row_can_be_learned_from() -> None:
+    sound = {"x": Feature("spectrogram", (24, 16), "float16")}
+    numbers = {"x": Feature("numbers", (1,), "float32")}
+    for family, features, options in (
+        ("resnet", sound, {"pooling": "statistics", "width": 8, "halvings": 1, "stages": 2}),
+        ("mlp", numbers, {"norm": "batch", "width": 8}),
+    ):
+        network = build_assembly({"n": NetworkPlan(family, ("x",), options)}, features, {"y": 2}).train()
+        values = torch.randn(4, *features["x"].shape, generator=torch.Generator().manual_seed(0))
+        network({"x": values})
+        before = {
+            name: value.clone() for name, value in network.state_dict().items() if name.endswith("norm.running_mean")
+        }
+        network({"x": values[:1]})["y"].sum().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
+        assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+
+
 @given(st.integers(8, 512))
 @settings(max_examples=40, deadline=None)
 def test_residual_networks_work_mainly_on_small_maps(side: int) -> None:

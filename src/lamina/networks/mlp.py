@@ -12,6 +12,7 @@ from lamina.modalities import Feature
 from lamina.networks import OutputShape
 from lamina.networks.blocks.depth import StochasticDepth, chances
 from lamina.networks.blocks.fields import check_fields
+from lamina.networks.blocks.norm import BatchNorm
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.table import NumericEmbedding, TableInput
 
@@ -48,7 +49,7 @@ class Block(nn.Module):
 
     def __init__(self, options: Options, skipped: float) -> None:
         super().__init__()
-        norms = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+        norms = {"layer": nn.LayerNorm, "batch": BatchNorm}
         self.residual = options.residual
         self.branch = nn.Sequential(
             *([norms[options.norm](options.width)] if options.norm != "none" else []),

@@ -19,6 +19,7 @@ from lamina.modalities import Feature
 from lamina.networks import Level, OutputShape
 from lamina.networks.blocks.depth import StochasticDepth, chances
 from lamina.networks.blocks.fields import Pixels, lengths, levels_of, only_field, within
+from lamina.networks.blocks.norm import BatchNorm
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import MapPooling, pool_map
 
@@ -179,7 +180,7 @@ class ResNet(nn.Module):
             across = 1 if dimensions == 1 else math.ceil(feature.shape[1] / self.reduction)
             width *= 2 * across
             # Means and deviations differ in size.
-            self.norm = nn.BatchNorm1d(width)
+            self.norm = BatchNorm(width)
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(width)
 
