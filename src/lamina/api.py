@@ -14,6 +14,7 @@ from lamina import plan as plans
 from lamina import run as runs
 from lamina.errors import InputError, MissingDependencyError
 from lamina.narrate import Narrator, Plain, Silent
+from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.request import Request, seconds
 
@@ -92,8 +93,11 @@ class Inspection:
 def inspect(data: Any, target: str | tuple[str, ...] | list[str] | None = (), **options: Any) -> Inspection:
     """Look at data without training: columns, modalities, tasks, parts, and what the audit finds.
 
+    Series to forecast, interactions, texts to be written and environments have neither parts nor audit before they are
+    prepared: of them columns and task are told.
+
     Args:
-        data: a path, URL or data frame.
+        data: a path, URL or data frame, or the name of an environment.
         target: the target column or columns.
         options: as in `train`.
     """
@@ -104,16 +108,16 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     """`inspect` for a Request."""
     from lamina.data.audit import audit
     from lamina.data.split import split
-    from lamina.environments import is_environment
-    from lamina.steps.understand import understand
+    from lamina.steps.request import check
+    from lamina.steps.understand import understand, way_of
 
-    if is_environment(request.data):
-        raise InputError(
-            f"{request.data} is an environment: it has no rows to look at.",
-            fix=f"Learn in it: lamina train {request.data}",
-        )
+    check(request)
+    if way := way_of(request):
+        _check_installed()
+        session = importlib.import_module(f"lamina.steps.{way}.session")
+        return _seen(*session.looked_at(request, narrator or Silent()))
     found = understand(request, narrator or Silent())
-    parts = split(found.table, found.schema, found.plan.data, request.seed, test_from=found.boundary)
+    parts = split(found.table, found.schema, found.plan.data, found.plan.seed, test_from=found.boundary)
     findings = audit(found.table, found.schema, parts)
     return Inspection(
         {
@@ -134,13 +138,32 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     )  # fmt: skip
 
 
+def _seen(plan: Plan, rows: int | None) -> Inspection:
+    """What is in data that no rows are drawn from before they are prepared: without parts and audit."""
+    return Inspection(
+        {
+            "name": plan.name,
+            "rows": rows,
+            "columns": len(plan.schema),
+            "fields": [
+                {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason,
+                 "summary": {}}
+                for field in plan.schema
+            ],
+            "tasks": {name: plan.reasons[f"task.{name}"] for name in plan.task},
+            "split": {},
+            "audit": [],
+        }
+    )  # fmt: skip
+
+
 def train(
     data: Any, target: str | tuple[str, ...] | list[str] | None = (), *, quiet: bool = False, **options: Any
 ) -> Trained:
     """All five steps: understand, prepare, choose, train, test; ends with a sealed model and a report.
 
     Args:
-        data: a path, URL or data frame.
+        data: a path, URL or data frame, or the name of an environment.
         target: the target column or columns; for a folder of class folders it is `label`.
         quiet: tell nothing on standard error.
         options: test, split, task, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
@@ -175,7 +198,7 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str] | None, option
         targets=() if target is None else tuple(map(str, _several(target))),
         task=given.get("task", ""),
         budget=seconds(given["budget"]) if given.get("budget") else 0.0,
-        seed=_whole("seed", given.get("seed", 0)),
+        seed=_whole("seed", given["seed"]) if "seed" in given else None,
         out=str(given["out"]) if given.get("out") else None,
         sets=_sets(given.get("set", {})),
         plan=str(given["plan"]) if given.get("plan") else None,

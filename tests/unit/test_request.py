@@ -137,9 +137,3 @@ def test_a_run_without_a_sealed_model_is_to_be_finished(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not finished") as caught:
         api.load(tmp_path)
     assert "lamina resume" in caught.value.fix
-
-
-def test_an_environment_has_no_rows_to_inspect() -> None:
-    with pytest.raises(InputError, match="environment") as caught:
-        api.inspect("gym:CartPole-v1")
-    assert "lamina train gym:CartPole-v1" in caught.value.fix

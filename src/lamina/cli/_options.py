@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def data_arguments(parser: argparse.ArgumentParser) -> None:
     """What the data is and what is asked of it."""
-    parser.add_argument("data", metavar="DATA", help="a file, folder, archive, database or URL")
+    parser.add_argument("data", metavar="DATA", help="a file, folder, archive, database, URL or environment")
     parser.add_argument("--test", metavar="DATA", help="more data, only for testing")
     parser.add_argument("--split", metavar="COLUMN", default="", help="column that says train, validation or test")
     parser.add_argument("--target", metavar="NAME", nargs="+", action="extend", default=[], help="what to predict")
@@ -28,7 +28,10 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="make pictures better: super-resolution, denoise, deblur, colourise or inpaint",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--time", metavar="COLUMN", default="", help="of a forecast: when (default: found)")
+    parser.add_argument("--group", metavar="COLUMN", default="", help="of a forecast: which series a row belongs to")
+    parser.add_argument("--horizon", metavar="N", type=int, default=0, help="forecast so many steps")
+    parser.add_argument("--seed", type=int, help="of everything random (default: 0, or that of --plan)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], dest="sets",
         help="change the plan, e.g. network.depth=6 or schema.age.modality=number",
@@ -48,6 +51,9 @@ def request(arguments: argparse.Namespace, **more: Any) -> Request:
         task=_task(arguments),
         seed=arguments.seed,
         sets=(*_restoring(arguments), *arguments.sets),
+        time=arguments.time,
+        group=arguments.group,
+        horizon=arguments.horizon,
         **more,
     )
 

@@ -26,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(document: dict[str, Any]) -> None:
-    print(f"{document['name']}: {document['rows']:,} rows, {document['columns']} columns\n")
+    rows = "" if document["rows"] is None else f": {document['rows']:,} rows, {document['columns']} columns"
+    print(f"{document['name']}{rows}\n")
     width = max((len(field["name"]) for field in document["fields"]), default=4)
     for field in document["fields"]:
         print(f"  {field['name']:{width}}  {field['modality']:9} {field['role']:7} {field['reason']}")

@@ -18,9 +18,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="[FIELD=]PATH", nargs="+", action="extend", default=[],
         help="first weights: a Lamina run, a Hugging Face folder, or a backbone's state dict",
     )  # fmt: skip
-    parser.add_argument("--time", metavar="COLUMN", default="", help="of a forecast: when (default: found)")
-    parser.add_argument("--group", metavar="COLUMN", default="", help="of a forecast: which series a row belongs to")
-    parser.add_argument("--horizon", metavar="N", type=int, default=0, help="forecast so many steps")
     parser.add_argument("--yes", action="store_true", help="go on where a question would be asked")
 
 
@@ -37,9 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
         command=_options.command_line(),
         began=arguments.began,
-        time=arguments.time,
-        group=arguments.group,
-        horizon=arguments.horizon,
     )
     trained = train_request(request, _options.narrator(arguments))
     if arguments.json:

@@ -123,7 +123,7 @@ def _made(request: Request, table: Table) -> tuple[Table, Request]:
         },
         RESTORED: {"modality": "image"},
     }
-    table = Pairs(table, making_of(decided, request.seed), _kept(request, table, column))
+    table = Pairs(table, making_of(decided, request.seed or 0), _kept(request, table, column))
     # What was asked for is in what was decided: said twice, plan and pairs could differ.
     said = {f"schema.{column}.{more}{name}" for name in SHAPING for more in ("", "options.")}
     rest = replace(

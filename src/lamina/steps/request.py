@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lamina.errors import InputError
-from lamina.plan import LARGEST_SEED, Plan
+from lamina.plan import LARGEST_SEED, Plan, as_toml
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Request:
         targets: the target columns.
         task: the task's name for all targets, or "" to choose.
         budget: seconds for all five steps; 0 for no limit.
-        seed: of everything random.
+        seed: of everything random; None for that of the plan that is followed, or 0.
         out: the run folder, or None for `runs/NAME`.
         sets: `key=value` changes to the plan.
         plan: a plan.toml to follow, or None.
@@ -41,7 +42,7 @@ class Request:
     targets: tuple[str, ...] = ()
     task: str = ""
     budget: float = 0.0
-    seed: int = 0
+    seed: int | None = None
     out: str | None = None
     sets: tuple[str, ...] = ()
     plan: str | None = None
@@ -83,13 +84,19 @@ def check(request: Request) -> None:
     """Find what is wrong with the request alone, before any data is read.
 
     Raises:
-        InputError: an impossible seed, a name that is not UTF-8, or a `--set` that is no assignment, names no setting
-            or has a wrong value.
+        InputError: an impossible seed, a name that is not UTF-8, two ways to say which rows test, or a `--set` that is
+            no assignment, names no setting or has a wrong value.
     """
     _check_names(request)
-    if not 0 <= request.seed <= LARGEST_SEED:
+    if not 0 <= (request.seed or 0) <= LARGEST_SEED:
         raise InputError(
             f"The seed is {request.seed}.", where="--seed", fix=f"Give a whole number from 0 to {LARGEST_SEED}."
+        )
+    if request.test is not None and request.split:
+        raise InputError(
+            "--test gives the test rows, and --split names the column that says which they are.",
+            where="--split",
+            fix="Leave one of them out.",
         )
     for item in request.sets:
         key, equals, _ = item.partition("=")
@@ -112,6 +119,33 @@ def _check_names(request: Request) -> None:
             shown = str(name).encode(errors="backslashreplace").decode() if isinstance(name, str | Path) else ""
             if shown and shown != str(name):
                 raise InputError(f"{shown} is not valid UTF-8.", where=option, fix="Rename it, and give the new name.")
+
+
+def followed(request: Request, given: Plan, sets: Iterable[str] = (), **more: Any) -> Request:
+    """The request with what it leaves open taken from the plan it follows: all that any kind of data has.
+
+    Args:
+        sets: further settings of the plan's; what the request sets itself comes after them.
+        more: parts of the request that are the plan's.
+    """
+    options = [
+        f"task.{name}.{key}={as_toml(value)}"
+        for name, part in given.task.items()
+        for key, value in part.options.items()
+    ]
+    return replace(
+        request,
+        budget=request.budget or given.budget,
+        seed=given.seed if request.seed is None else request.seed,
+        sets=(*sets, *options, *request.sets),
+        **more,
+    )
+
+
+def shares(given: Plan) -> list[str]:
+    """How much of the rows a plan holds out, and how many bad ones it bears, as settings."""
+    data = given.data
+    return [f"data.{name}={getattr(data, name)}" for name in ("test_share", "validation_share", "bad_rows")]
 
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lamina import plan as plans
-from lamina import registry
 from lamina import run as runs
 from lamina.data.tables import Table
 from lamina.environments import is_environment
@@ -23,10 +22,10 @@ from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import answered, pairing, prepare, understand
+from lamina.steps import answered, prepare, understand
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
-from lamina.steps.request import Request, apply_weights, check
+from lamina.steps.request import Request, apply_weights, check, followed, shares
 
 Ended = tuple[Run, Results, Status]
 """A finished run, what it found out, and where its training ended."""
@@ -62,7 +61,7 @@ def train(request: Request, narrator: Narrator) -> Ended:
     runs.check_out(request.out)
     clock, meter = Clock(began), EnergyMeter()
     given = plans.read(Path(request.plan)) if request.plan else None
-    if apart := "control" if is_environment(request.data) else _apart(_asked(request, given)):
+    if apart := understand.way_of(request, given):
         way = _session(apart)
         return _closed(way.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
     if given is not None:
@@ -103,7 +102,7 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
         return _closed(_session("control").resume(run, plan, narrator, clock=clock, meter=meter))
-    if apart := _apart(part.name for part in plan.task.values()):
+    if apart := understand.apart(part.name for part in plan.task.values()):
         again = _given_again(run, plan, data, test)
         return _closed(_session(apart).resume(run, plan, *again, narrator, clock=clock, meter=meter))
     table, boundary = data_of(run, plan, data, test)
@@ -112,31 +111,6 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     allowed = Allowance(**status.get("allowed", {}))
     base = Path(status.get("base", "."))
     return _finished(_way(plan), run, plan, prepared, narrator, clock, meter, allowed, base)
-
-
-def _asked(request: Request, given: Plan | None) -> list[str]:
-    """The tasks that are wanted by name, by a plan that is followed, or by a horizon.
-
-    Raises:
-        InputError: options of a forecast are given with another task.
-    """
-    tasks = [request.task] if request.task else [part.name for part in given.task.values()] if given else []
-    if not tasks and request.horizon:
-        tasks = ["forecast"]
-    for option, wish in (("--horizon", request.horizon), ("--time", request.time), ("--group", request.group)):
-        if wish and "forecast" not in tasks:
-            raise InputError(
-                f"{option} is for forecasts{f', not for the task {request.task!r}' if request.task else ''}.",
-                where=option,
-                fix="Leave it out, or ask for a forecast: --task forecast --horizon N",
-            )
-    return tasks
-
-
-def _apart(tasks: Iterable[str]) -> str:
-    """The way that one of the tasks has all five steps for itself in (its module's WAY), or ""."""
-    found = (str(getattr(registry.module("tasks", name), "WAY", "")) for name in tasks)
-    return next(filter(None, found), "")
 
 
 def _way(plan: Plan) -> ModuleType:
@@ -218,7 +192,17 @@ def _from_base(place: str, base: Path) -> str:
 
 
 def following(request: Request, given: Plan) -> Request:
-    """The request with what it leaves open taken from the plan it follows."""
+    """The request with what it leaves open taken from the plan it follows.
+
+    Raises:
+        InputError: weights are given, which the plan says for itself.
+    """
+    if request.weights:
+        raise InputError(
+            "A plan says itself which weights its networks begin with.",
+            where="--weights",
+            fix="Write them into the plan, as weights of [network.NAME], or leave out --plan.",
+        )
     alone = [field for field in given.schema if len(field.columns) == 1]
     sets = [f"schema.{field.name}.modality={field.modality}" for field in alone]
     sets += [f"schema.{field.name}.role={field.role}" for field in alone if field.role != "label"]
@@ -227,20 +211,25 @@ def following(request: Request, given: Plan) -> Request:
         for field in given.schema
         for key, value in field.options.items()
     ]
-    sets += [
-        f"task.{name}.{key}={plans.as_toml(value)}"
-        for name, part in given.task.items()
-        for key, value in part.options.items()
-    ]
+    names = {part.name for part in given.task.values()}
+    if len(names) > 1:
+        sets += [f"task.{target}.name={part.name}" for target, part in given.task.items()]
     # A task without answers has no column to predict, perhaps one to be judged by.
-    asked = next((part.name for part in given.task.values() if understand.unlabelled(part.name)), "")
-    targets = tuple(field.name for field in given.schema if field.role == "label") if asked else tuple(given.task)
-    asked = asked or next((part.name for part in given.task.values() if part.name == pairing.TASK), "")
-    return replace(
+    judged = any(map(understand.unlabelled, names))
+    targets = tuple(field.name for field in given.schema if field.role == "label") if judged else tuple(given.task)
+    return followed(
         request,
-        task=request.task or asked,
+        given,
+        [*shares(given), *_division(request, given), *sets],
+        task=request.task or (names.pop() if len(names) == 1 else ""),
         targets=request.targets or targets,
-        budget=request.budget or given.budget,
-        seed=request.seed or given.seed,
-        sets=(*sets, *request.sets),
     )
+
+
+def _division(request: Request, given: Plan) -> list[str]:
+    """How a plan divides the rows, as settings; what the request says itself of it, or of roles, comes first."""
+    by_role = any(item.startswith("schema.") and ".role" in item for item in request.sets)
+    series = any(part.options.get("window") for part in given.task.values())
+    if request.test is not None or request.split or by_role or series or given.data.split in ("given", "column"):
+        return []
+    return [f"data.split={given.data.split}", f"data.column={plans.as_toml(given.data.column)}"]

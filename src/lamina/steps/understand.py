@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lamina.data.long_series import WindowTable
 from lamina.data.recognise import recognise, visible
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.tables import Table, concatenate, open_table
+from lamina.environments import is_environment
 from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
@@ -107,7 +108,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
         (request, table, why), boundary = cut, None
         narrator.say(f"{why}; {len(table):,} of them")
     plan, summaries = _known(request, table, boundary) or _found(request, table, boundary)
-    plan = replace(plan, name=request.name, seed=request.seed, budget=request.budget)
+    plan = replace(plan, name=request.name, seed=request.seed or 0, budget=request.budget)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
     if isinstance(table, WindowTable) and cut is not None:
         plan = long.planned(plan, table, why)
@@ -285,6 +286,40 @@ def unlabelled(task: str) -> str:
     return str(getattr(registry.module("tasks", task), "UNLABELLED", "")) if task else ""
 
 
+def way_of(request: Request, given: Plan | None = None) -> str:
+    """The way that the data or a task has all five steps for itself in, or "".
+
+    Raises:
+        InputError: options of a forecast are given with another task.
+    """
+    return "control" if is_environment(request.data) else apart(_tasks_of(request, given))
+
+
+def _tasks_of(request: Request, given: Plan | None) -> list[str]:
+    """The tasks that are wanted by name, by a plan that is followed, or by a horizon.
+
+    Raises:
+        InputError: options of a forecast are given with another task.
+    """
+    tasks = [request.task] if request.task else [part.name for part in given.task.values()] if given else []
+    if not tasks and request.horizon:
+        tasks = ["forecast"]
+    for option, wish in (("--horizon", request.horizon), ("--time", request.time), ("--group", request.group)):
+        if wish and "forecast" not in tasks:
+            raise InputError(
+                f"{option} is for forecasts{f', not for the task {request.task!r}' if request.task else ''}.",
+                where=option,
+                fix="Leave it out, or ask for a forecast: --task forecast --horizon N",
+            )
+    return tasks
+
+
+def apart(tasks: Iterable[str]) -> str:
+    """The way that one of the tasks has all five steps for itself in (its module's WAY), or ""."""
+    found = (str(getattr(registry.module("tasks", name), "WAY", "")) for name in tasks)
+    return next(filter(None, found), "")
+
+
 def later(tasks: Iterable[str]) -> str:
     """The way that one of the tasks has steps 3 to 5 for itself in (its module's LATER), or ""."""
     found = (str(getattr(registry.module("tasks", name), "LATER", "")) for name in tasks)
@@ -307,6 +342,18 @@ def _suited(field: Field, table: Table) -> tuple[str, str]:
         )
     _, name, reason = max(suited)
     return name, reason
+
+
+def check_roles(
+    settings: Mapping[str, Mapping[str, Any]], roles: Collection[str], task: str, fix: str = "Leave it out."
+) -> None:
+    """Raise InputError for what a task that finds out itself what columns are for cannot do: all but giving `roles`."""
+    for name, changes in settings.items():
+        for key, value in changes.items():
+            if key != "role" or value not in roles:
+                raise InputError(
+                    f"The task {task!r} has no setting schema.{name}.{key}={value}.", where="--set", fix=fix
+                )
 
 
 def check_columns(wanted: Iterable[str], known: Iterable[str], where: str) -> None:

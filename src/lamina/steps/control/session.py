@@ -15,7 +15,7 @@ from lamina.run import Run
 from lamina.steps.control import choose, prepare, test, understand
 from lamina.steps.control.train import train as learn
 from lamina.steps.finish import Clock, Course
-from lamina.steps.request import Request
+from lamina.steps.request import Request, followed
 
 Ended = tuple[Run, Results, Status]
 
@@ -24,6 +24,8 @@ def train(
     request: Request, narrator: Narrator, *, began: float, clock: Clock, meter: EnergyMeter, given: Plan | None
 ) -> Ended:
     """All five steps for an environment; ends with a sealed policy and a report."""
+    if given is not None:
+        request = followed(request, given)
     understood = understand.understand(request, narrator)
     clock.lap("understand")
     world, plan = understood.world, understood.plan
@@ -42,6 +44,11 @@ def train(
         run.discard(folder=fresh)
         raise
     return _learn_and_test(run, plan, world, simpler, narrator, clock, meter, seconds)
+
+
+def looked_at(request: Request, narrator: Narrator) -> tuple[Plan, None]:
+    """Step 1 alone: (the plan that says what is observed and asked, no rows)."""
+    return understand.understand(request, narrator).plan, None
 
 
 def resume(run: Run, plan: Plan, narrator: Narrator, *, clock: Clock, meter: EnergyMeter) -> Ended:

@@ -38,7 +38,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     _check(request)
     name = str(request.data)
     plan = Plan(
-        name=_short(name), seed=request.seed, budget=request.budget, task={ACTION: TaskPlan("control")},
+        name=_short(name), seed=request.seed or 0, budget=request.budget, task={ACTION: TaskPlan("control")},
         data=DataPlan(train=name, split="episodes"),
     )  # fmt: skip
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] == "task")
@@ -119,6 +119,9 @@ def _check(request: Request) -> None:
         "--test": request.test,
         "--split": request.split,
         "--weights": request.weights,
+        "--time": request.time,
+        "--group": request.group,
+        "--horizon": request.horizon,
     }
     for option, value in given.items():
         if value:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
 from lamina.narrate import Narrator
-from lamina.plan import Plan, as_toml
+from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import apart
 from lamina.steps.apart import Ended, Way
@@ -16,7 +15,7 @@ from lamina.steps.finish import Clock
 from lamina.steps.forecast import choose, prepare, understand
 from lamina.steps.forecast.learner import build
 from lamina.steps.forecast.test import test
-from lamina.steps.request import Request
+from lamina.steps.request import Request, followed, shares
 from lamina.steps.understand import opened_again
 
 
@@ -31,18 +30,19 @@ def train(
     return apart.train(way, request, found.plan, narrator, began=began, clock=clock, meter=meter, given=given)
 
 
+def looked_at(request: Request, narrator: Narrator) -> tuple[Plan, int]:
+    """Step 1 alone: (the plan that says what is in the data, its rows)."""
+    found = understand.understand(request, narrator)
+    return found.plan, len(found.table)
+
+
 def _way(table: Table, boundary: int | None) -> Way:
     return Way(lambda *rest: prepare.prepare(table, boundary, *rest), choose, build, test)
 
 
 def _following(request: Request, given: Plan) -> Request:
     """The request with what it leaves open taken from the plan it follows."""
-    target, part = next(iter(given.task.items()))
-    sets = [f"task.{target}.{key}={as_toml(value)}" for key, value in part.options.items()]
-    return replace(
-        request, targets=request.targets or (target,), budget=request.budget or given.budget,
-        seed=request.seed or given.seed, sets=(*sets, *request.sets),
-    )  # fmt: skip
+    return followed(request, given, shares(given), targets=request.targets or tuple(given.task))
 
 
 def resume(

@@ -20,7 +20,7 @@ from lamina.narrate import Narrator
 from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import Plan, TaskPlan, as_toml
 from lamina.steps.request import Request
-from lamina.steps.understand import check_columns, open_data, overrides, place_of
+from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
 from lamina.tasks.forecast import check_options
 
 SAMPLE = 50_000
@@ -29,6 +29,7 @@ READABLE = 0.98
 """Share of values that must be moments in a column of time."""
 CONSTANT = 0.98
 """Share of series within which a column must not vary to describe them."""
+_SAID_ELSEWHERE = "Columns are named by --time, --group and the lists task.known, task.past and task.static."
 DEFAULTS: Mapping[str, Json] = {"time": "", "group": "", "horizon": 0, "history": 0, "season": 0, "known": []}
 
 _TIME = re.compile(r"time|date|(?:^|[_\-. ])(?:day|ts|when|at|hour|week|month|quarter|year|period)(?:$|[_\-. ])", re.I)
@@ -51,7 +52,8 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     """
     narrator.step("Understand")
     target = _target(request)
-    plan = Plan(name=request.name, seed=request.seed, budget=request.budget, task={target: TaskPlan("forecast")})
+    task = {target: TaskPlan("forecast")}
+    plan = Plan(name=request.name, seed=request.seed or 0, budget=request.budget, task=task)
     given = {"time": request.time, "group": request.group, "horizon": request.horizon}
     words = [f"task.{name}={as_toml(value)}" for name, value in given.items() if value]
     plan = plan.with_set([*(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed")), *words])
@@ -62,6 +64,9 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     settings = overrides(request)
     check_columns(settings, table.columns, "--set schema")
+    check_roles(
+        settings, ("ignore",), "forecast", f"{_SAID_ELSEWHERE} Any can be set aside: schema.COLUMN.role=ignore."
+    )
     ignored = {name for name, changes in settings.items() if changes.get("role") == "ignore"}
     fields, options = recognise(table, target, plan.task[target].options, ignored)
     data = replace(

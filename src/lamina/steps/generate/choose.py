@@ -11,6 +11,7 @@ import torch
 
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
+from lamina.errors import InputError
 from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan, TaskPlan
@@ -65,6 +66,12 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
         InputError: a name, option or value that does not exist, or inputs that are no pictures.
     """
     kind = kind_of(plan)
+    if request.weights:
+        raise InputError(
+            f"The task {plan.task[asked(plan)[0]].name!r} takes no --weights.",
+            where="--weights",
+            fix="Leave it out: it starts from scratch.",
+        )
     only_pictures(prepared, asked(plan)[1])
     kind.check(plan.task[asked(plan)[0]].options)
     wished = decided(request, prepared, plan, given)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
 from lamina.narrate import Narrator
-from lamina.plan import Plan, as_toml
+from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import apart
 from lamina.steps.apart import Ended, Way
@@ -16,7 +15,7 @@ from lamina.steps.finish import Clock
 from lamina.steps.recommend import choose, prepare, understand
 from lamina.steps.recommend.learner import build
 from lamina.steps.recommend.test import test
-from lamina.steps.request import Request
+from lamina.steps.request import Request, followed, shares
 from lamina.steps.understand import opened_again
 
 
@@ -31,24 +30,20 @@ def train(
     return apart.train(way, request, found.plan, narrator, began=began, clock=clock, meter=meter, given=given)
 
 
+def looked_at(request: Request, narrator: Narrator) -> tuple[Plan, int]:
+    """Step 1 alone: (the plan that says what is in the data, its rows)."""
+    found = understand.understand(request, narrator)
+    return found.plan, len(found.table)
+
+
 def _way(table: Table) -> Way:
     return Way(lambda *rest: prepare.prepare(table, *rest), choose, build, test)
 
 
 def _following(request: Request, given: Plan) -> Request:
     """The request with what it leaves open taken from the plan it follows."""
-    sets = [
-        f"task.{name}.{key}={as_toml(value)}"
-        for name, part in given.task.items()
-        for key, value in part.options.items()
-    ]
-    return replace(
-        request,
-        split=request.split or (given.data.column if given.data.split == "column" else ""),
-        budget=request.budget or given.budget,
-        seed=request.seed or given.seed,
-        sets=(*sets, *request.sets),
-    )
+    split = request.split or (given.data.column if given.data.split == "column" else "")
+    return followed(request, given, shares(given), split=split)
 
 
 def resume(

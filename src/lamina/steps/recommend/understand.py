@@ -20,7 +20,7 @@ from lamina.networks.recommenders._recommender import HISTORY
 from lamina.plan import Plan, TaskPlan
 from lamina.steps.recommend.times import is_time
 from lamina.steps.request import Request
-from lamina.steps.understand import check_columns, open_data, overrides, place_of
+from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
 from lamina.tasks.recommend import COLUMNS, LISTS, UNLABELLED, check_options
 
 SAMPLE = 50_000
@@ -69,13 +69,19 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     """
     narrator.step("Understand")
     _check(request)
-    plan = Plan(name=request.name, seed=request.seed, budget=request.budget, task={UNLABELLED: TaskPlan("recommend")})
+    task = {UNLABELLED: TaskPlan("recommend")}
+    plan = Plan(name=request.name, seed=request.seed or 0, budget=request.budget, task=task)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
     check_options(plan.task[UNLABELLED].options)
     table, _ = open_data(request.data, None)
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     settings = overrides(request)
     check_columns(settings, table.columns, "--set schema")
+    check_roles(
+        settings, ("ignore", "split"), "recommend",
+        f"Columns are named by task.{', task.'.join((*COLUMNS, *LISTS))}. Any can be set aside: "
+        "schema.COLUMN.role=ignore.",
+    )  # fmt: skip
     ignored = {name for name, changes in settings.items() if changes.get("role") == "ignore"}
     fields, options = recognise(table, plan.task[UNLABELLED].options, request.split, ignored)
     by_column = bool(request.split)

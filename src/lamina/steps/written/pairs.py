@@ -30,7 +30,7 @@ from lamina.networks.writers import SOURCE
 from lamina.plan import Plan, TaskPlan
 from lamina.run import Run
 from lamina.steps.request import Request
-from lamina.steps.understand import check_columns, open_data, overrides, place_of
+from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.alignment import Chances, learned
 from lamina.steps.written.corpus import text_columns
@@ -81,6 +81,11 @@ class Raw:
     @property
     def fingerprint(self) -> str:
         return self.table.fingerprint
+
+    @property
+    def places(self) -> int:
+        """How many rows."""
+        return len(self.table)
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Raw]:
     target = _target(request)
     task = {target: TaskPlan("translate")}
     reasons = {f"task.{target}": "translate: you asked for it"}
-    plan = Plan(name=request.name, seed=request.seed, budget=request.budget, task=task, reasons=reasons)
+    plan = Plan(name=request.name, seed=request.seed or 0, budget=request.budget, task=task, reasons=reasons)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
     check_options(plan.task[target].options, target)
     table, boundary = open_data(request.data, request.test)
@@ -196,6 +201,9 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Raw]:
     settings = overrides(request)
     check_columns([target], table.columns, "--target")
     check_columns([*settings, *([request.split] if request.split else [])], table.columns, "--split or --set schema")
+    check_roles(
+        settings, ("ignore", "input", "split"), "translate", "A column can have the role input or ignore: nothing else."
+    )
     sample = table.take(np.arange(min(len(table), SAMPLE)))
     marks = request.split or next((name for name in table.columns if split_reason(name, sample[name])), "")
     if text.recognise(sample[target], target) is None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lamina import run as runs
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results
 from lamina.narrate import Narrator
-from lamina.plan import Plan, as_toml
+from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps import apart
 from lamina.steps.apart import Ended, Way
 from lamina.steps.finish import Clock, Course
-from lamina.steps.request import Request
+from lamina.steps.request import Request, followed, shares
 from lamina.steps.written import choose, judge_pairs, judge_texts, pairs, texts
 from lamina.steps.written.learner import WRITER, Learner, build
 
@@ -56,6 +56,12 @@ def train(
     return apart.train(way, request, plan, narrator, began=began, clock=clock, meter=meter, given=given)
 
 
+def looked_at(request: Request, narrator: Narrator) -> tuple[Plan, int]:
+    """Step 1 alone: (the plan that says what is in the data, its rows)."""
+    plan, raw = KINDS[request.task].understand(request, narrator)
+    return plan, raw.places
+
+
 def _way(kind: Kind, raw: Any, tokenizer: str = "") -> Way:
     """The steps from the raw data on.
 
@@ -72,16 +78,14 @@ def _way(kind: Kind, raw: Any, tokenizer: str = "") -> Way:
 def _following(request: Request, given: Plan) -> Request:
     """The request with what it leaves open taken from the plan it follows."""
     (name, part), *_ = given.task.items()
-    sets = [f"task.{name}.{key}={as_toml(value)}" for key, value in part.options.items()]
-    return replace(
+    return followed(
         request,
+        given,
+        shares(given),
         task=part.name,
         targets=request.targets or ((name,) if part.name == "translate" else ()),
         split=request.split or (given.data.column if given.data.split == "column" else ""),
-        budget=request.budget or given.budget,
-        seed=request.seed or given.seed,
         weights=request.weights or _weights(given),
-        sets=(*sets, *request.sets),
     )
 
 

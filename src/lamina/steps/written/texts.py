@@ -24,7 +24,7 @@ from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.run import Run
 from lamina.steps.request import Request
-from lamina.steps.understand import place_of
+from lamina.steps.understand import check_roles, overrides, place_of
 from lamina.steps.written import given_model
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.corpus import Corpus, read
@@ -121,7 +121,7 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
     _check(request)
     sets = [item for item in request.sets if item.split(".")[0] in ("data", "task", "seed")]
     plan = Plan(
-        name=request.name, seed=request.seed, budget=request.budget, data=HELD_OUT,
+        name=request.name, seed=request.seed or 0, budget=request.budget, data=HELD_OUT,
         task={UNLABELLED: TaskPlan("write")}, reasons={f"task.{UNLABELLED}": "write: you asked for it"},
     ).with_set(sets)  # fmt: skip
     options = plan.task[UNLABELLED].options
@@ -159,6 +159,9 @@ def _check(request: Request) -> None:
             where="--target",
             fix="Leave it out: what comes next in a text is in the text.",
         )
+    check_roles(
+        overrides(replace(request, split="")), (), "write", "Name the column of texts: --set task.column=COLUMN"
+    )
 
 
 def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokenizer: str = "") -> Material:
