@@ -16,7 +16,7 @@ from lamina.errors import InputError, MissingDependencyError
 from lamina.narrate import Narrator, Plain, Silent
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.request import Request, seconds
+from lamina.steps.request import Request, restored, seconds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -166,7 +166,7 @@ def train(
         data: a path, URL or data frame, or the name of an environment.
         target: the target column or columns; for a folder of class folders it is `label`.
         quiet: tell nothing on standard error.
-        options: test, split, task, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
+        options: test, split, task, restore, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
             changes, e.g. {"network.depth": 6}); of a forecast time, group and horizon. None: not given.
 
     Raises:
@@ -175,7 +175,7 @@ def train(
     return train_request(_request(data, target, options), Silent() if quiet else Plain())
 
 
-TEXTS, NUMBERS = ("split", "task", "time", "group"), ("seed", "horizon")
+TEXTS, NUMBERS = ("split", "task", "restore", "time", "group"), ("seed", "horizon")
 """Options of `train` that are one text or one whole number."""
 
 
@@ -191,16 +191,17 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str] | None, option
     for name in TEXTS:
         if not isinstance(given.get(name, ""), str):
             raise _wrong(name, given[name], "Give a text.")
+    task, restoring = restored(given.get("restore", ""), given.get("task", ""))
     return Request(
         data=str(data) if isinstance(data, Path) else data,
         test=str(given["test"]) if isinstance(given.get("test"), Path) else given.get("test"),
         split=given.get("split", ""),
         targets=() if target is None else tuple(map(str, _several(target))),
-        task=given.get("task", ""),
+        task=task,
         budget=seconds(given["budget"]) if given.get("budget") else 0.0,
         seed=_whole("seed", given["seed"]) if "seed" in given else None,
         out=str(given["out"]) if given.get("out") else None,
-        sets=_sets(given.get("set", {})),
+        sets=(*restoring, *_sets(given.get("set", {}))),
         plan=str(given["plan"]) if given.get("plan") else None,
         weights=tuple(map(str, _several(given.get("weights", ())))),
         command="lamina.train(...)",

@@ -420,7 +420,7 @@ def as_toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return _quote(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(as_toml(part) for part in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_key(name)} = {as_toml(part)}" for name, part in value.items()) + "}"

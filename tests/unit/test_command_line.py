@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from lamina.cli import main
+from lamina.cli.doctor import LIBRARIES, PACKAGES
 from lamina.errors import InputError
 from lamina.files import write_text
 from lamina.model.verify import check_keep
@@ -113,3 +116,29 @@ def test_answers_can_be_read_whatever_the_encoding_of_the_output(tmp_path: Path)
     assert "'日本'" in plain.stdout.decode("utf-8"), plain.stderr
     named = run("predict", str(MODEL), str(rows), PYTHONIOENCODING="latin1")
     assert rb"'\u65e5\u672c'" in named.stdout, named.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["generate", "MODEL", "--out", "made", "--between", "1", "2", "--truncation", "1.0"], "--truncation"),
+        (["generate", "MODEL", "--out", "made", "--between", "1", "2", "--class", "a", "--class", "b"], "one --class"),
+        (["test", "MODEL", "rows.csv", "--episodes", "5"], "environment"),
+        (["test", "MODEL", "gym:CartPole-v1", "--seed", "-1"], "from 0"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    words: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(MODEL) if word == "MODEL" else word for word in words]) == 2
+    assert shown in capsys.readouterr().err
+
+
+def test_the_doctor_knows_every_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {extra: libraries for extra, libraries in project["optional-dependencies"].items() if extra != "dev"}
+    wanted["predict"] += project["dependencies"]
+    assert set(LIBRARIES) == set(wanted)
+    for extra, libraries in wanted.items():
+        named = {re.split("[>=]", library)[0] for library in libraries if not library.startswith("lamina[")}
+        assert {PACKAGES.get(module, module) for module in LIBRARIES[extra]} == named

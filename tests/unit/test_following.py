@@ -113,3 +113,19 @@ def test_what_is_looked_at_is_what_training_would_see(rows: str, capsys: pytest.
 @pytest.mark.parametrize("words", [["--seed", "-1"], ["--set", "traning.epochs=3"], ["--set", "budget=5"]])
 def test_a_wrong_request_is_refused_before_the_data_is_looked_at(rows: str, words: list[str]) -> None:
     assert main(["inspect", rows, "--target", "price", *words]) == 2
+
+
+def test_what_is_to_be_restored_can_be_said_in_python_too(rows: str) -> None:
+    import lamina
+
+    with pytest.raises(InputError, match="no column of pictures"):
+        lamina.inspect(rows, restore="denoise")
+    with pytest.raises(InputError, match="a task of its own"):
+        lamina.inspect(rows, restore="denoise", task="embed")
+
+
+def test_a_tuple_of_settings_is_a_list(rows: str) -> None:
+    import lamina
+
+    with pytest.raises(InputError, match="'nothing'"):
+        lamina.inspect(rows, "price", horizon=2, time="age", set={"task.known": ("nothing",)})

@@ -8,7 +8,6 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lamina.errors import InputError
 from lamina.narrate import Narrator, Plain, Silent
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time", metavar="COLUMN", default="", help="of a forecast: when (default: found)")
     parser.add_argument("--group", metavar="COLUMN", default="", help="of a forecast: which series a row belongs to")
     parser.add_argument("--horizon", metavar="N", type=int, default=0, help="forecast so many steps")
-    parser.add_argument("--seed", type=int, help="of everything random (default: 0, or that of --plan)")
+    parser.add_argument("--seed", type=int, help="of everything random (default: 0, or the plan's)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], dest="sets",
         help="change the plan, e.g. network.depth=6 or schema.age.modality=number",
@@ -41,37 +40,22 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def request(arguments: argparse.Namespace, **more: Any) -> Request:
     """What `data_arguments` asked for, and more."""
-    from lamina.steps.request import Request
+    from lamina.steps.request import Request, restored
 
+    task, restoring = restored(arguments.restore, arguments.task)
     return Request(
         data=arguments.data,
         test=arguments.test,
         split=arguments.split,
         targets=tuple(arguments.target),
-        task=_task(arguments),
+        task=task,
         seed=arguments.seed,
-        sets=(*_restoring(arguments), *arguments.sets),
+        sets=(*restoring, *arguments.sets),
         time=arguments.time,
         group=arguments.group,
         horizon=arguments.horizon,
         **more,
     )
-
-
-def _task(arguments: argparse.Namespace) -> str:
-    """The task asked for; --restore asks for one by itself."""
-    asked = str(arguments.task)
-    if arguments.restore and asked not in ("", "restore"):
-        raise InputError(
-            f"--restore {arguments.restore} is a task of its own, and --task {asked} another.",
-            where="--restore",
-            fix="Leave out one of them.",
-        )
-    return "restore" if arguments.restore else asked
-
-
-def _restoring(arguments: argparse.Namespace) -> tuple[str, ...]:
-    return (f"task.restored.kind={arguments.restore}",) if arguments.restore else ()
 
 
 def narrator(arguments: argparse.Namespace) -> Narrator:

@@ -18,11 +18,13 @@ LIBRARIES = {
     "images": ("PIL",),
     "sound": ("soundfile",),
     "text": ("tokenizers",),
-    "tables": ("polars", "pyarrow", "fsspec"),
+    "tables": ("polars", "pyarrow", "fsspec", "fastexcel"),
     "train": ("torch", "safetensors", "onnx", "onnxscript", "sklearn", "lightgbm", "jinja2"),
     "transfer": ("transformers",),
+    "search": ("usearch",),
+    "control": ("gymnasium", "Box2D", "pygame"),
 }
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "Box2D": "box2d"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -51,6 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--count is {arguments.count}.", where="--count", fix=f"Give a number from 1 to {MOST:,}.")
     if min([arguments.seed, *(arguments.between or [])]) < 0:
         raise InputError("A seed is negative.", where="--seed", fix="Give whole numbers from 0 on.")
+    if arguments.between and (arguments.truncation or len(arguments.classes) > 1):
+        raise InputError(
+            "--between goes from one picture to another as they are, within one class.",
+            where="--between",
+            fix="Leave out --truncation, and name one --class at most.",
+        )
     folder = Path(arguments.out)
     if folder.is_file() or (folder.exists() and any(folder.iterdir())):
         raise InputError(f"{folder} is not empty.", where="--out", fix="Name a new or an empty folder.")

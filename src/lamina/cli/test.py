@@ -13,28 +13,34 @@ from lamina.errors import InputError
 
 ABOUT = "score a sealed model on labelled data, or a policy in fresh episodes"
 
-
-MOST_EPISODES = 100_000
+EPISODES, MOST_EPISODES = 100, 100_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
     about = "data that has the true answers as well (for a model that writes: texts), or an environment"
     parser.add_argument("data", metavar="DATA", help=about)
-    parser.add_argument("--episodes", type=int, default=100, help="of an environment (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
+    parser.add_argument("--episodes", type=int, help=f"of an environment (default: {EPISODES})")
+    parser.add_argument("--seed", type=int, help="of the episodes (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from lamina.environments import is_environment
     from lamina.evaluate.sealed import play_model, score_model
     from lamina.model.runtime import load
+    from lamina.plan import LARGEST_SEED
 
-    model, acting = load(model_file(arguments.model)), is_environment(arguments.data)
-    if acting and not 1 <= arguments.episodes <= MOST_EPISODES:
-        raise InputError(f"--episodes is {arguments.episodes}.", fix=f"Give a number from 1 to {MOST_EPISODES:,}.")
+    acting, seed = is_environment(arguments.data), arguments.seed or 0
+    episodes = EPISODES if arguments.episodes is None else arguments.episodes
+    if not acting and (arguments.episodes, arguments.seed) != (None, None):
+        raise InputError("--episodes and --seed are for an environment, and DATA is none.", fix="Leave them out.")
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise InputError(f"--episodes is {episodes}.", fix=f"Give a number from 1 to {MOST_EPISODES:,}.")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed is {seed}.", fix=f"Give a whole number from 0 to {LARGEST_SEED}.")
+    model = load(model_file(arguments.model))
     if acting:
-        document = play_model(model, arguments.data, arguments.episodes, arguments.seed)
+        document = play_model(model, arguments.data, episodes, seed)
     else:
         document = score_model(model, arguments.data)
     if arguments.json:

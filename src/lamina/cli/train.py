@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="[FIELD=]PATH", nargs="+", action="extend", default=[],
         help="first weights: a Lamina run, a Hugging Face folder, or a backbone's state dict",
     )  # fmt: skip
-    parser.add_argument("--yes", action="store_true", help="go on where a question would be asked")
+    parser.add_argument("--yes", action="store_true", help="accepted, and changes nothing: no question is ever asked")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,7 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         plan=arguments.plan,
         weights=tuple(arguments.weights),
-        yes=arguments.yes,
         command=_options.command_line(),
         began=arguments.began,
     )

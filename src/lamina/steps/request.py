@@ -28,7 +28,6 @@ class Request:
         sets: `key=value` changes to the plan.
         plan: a plan.toml to follow, or None.
         weights: first weights: "PATH" or "FIELD=PATH".
-        yes: go on where one would be asked.
         command: how the user said it, for the report.
         base: the folder that relative paths start from.
         began: when the budget began to count, on the monotonic clock; 0 for when the steps begin.
@@ -47,7 +46,6 @@ class Request:
     sets: tuple[str, ...] = ()
     plan: str | None = None
     weights: tuple[str, ...] = ()
-    yes: bool = False
     command: str = ""
     base: Path = field(default_factory=Path.cwd)
     began: float = 0.0
@@ -146,6 +144,21 @@ def shares(given: Plan) -> list[str]:
     """How much of the rows a plan holds out, and how many bad ones it bears, as settings."""
     data = given.data
     return [f"data.{name}={getattr(data, name)}" for name in ("test_share", "validation_share", "bad_rows")]
+
+
+def restored(kind: str, task: str) -> tuple[str, tuple[str, ...]]:
+    """(The task, settings) where pictures of a `kind` are to be made better ("": none); that is a task by itself.
+
+    Raises:
+        InputError: another task is asked for as well.
+    """
+    if kind and task not in ("", "restore"):
+        raise InputError(
+            f"--restore {kind} is a task of its own, and --task {task} another.",
+            where="--restore",
+            fix="Leave out one of them.",
+        )
+    return ("restore", (f"task.restored.kind={kind}",)) if kind else (task, ())
 
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
