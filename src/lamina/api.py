@@ -314,16 +314,25 @@ def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learne
         data, test: the data again, where it was a data frame or has been moved.
 
     Raises:
-        InputError: there is no run, or the data is not what the run was started with.
+        InputError: there is no run, it did not learn from rows with answers, or the data is not what it was started
+            with.
     """
     import torch
 
     from lamina.steps import prepare
     from lamina.steps.learner import build
     from lamina.steps.session import data_of
+    from lamina.steps.understand import apart, unlabelled
 
     run = runs.find(_path(folder, RUN))
     plan = run.plan()
+    names = [part.name for part in plan.task.values()]
+    if apart(names) or any(map(unlabelled, names)):
+        raise InputError(
+            f"The run {run.folder} is of the task {names[0]!r}: this is for runs that learned from rows with answers.",
+            where=str(run.folder),
+            fix="Look at its network: lamina.api.network(run)",
+        )
     table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     found = build(plan, prepared, torch.device("cpu"), Path(run.status().get("base", ".")))

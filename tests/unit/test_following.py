@@ -12,7 +12,7 @@ from lamina.cli import main
 from lamina.data.schema import Field
 from lamina.errors import InputError
 from lamina.narrate import Silent
-from lamina.plan import DataPlan, Plan, TaskPlan
+from lamina.plan import DataPlan, Plan, TaskPlan, to_toml
 from lamina.steps.control import understand as control
 from lamina.steps.request import Request, check, followed
 from lamina.steps.session import following
@@ -129,3 +129,12 @@ def test_a_tuple_of_settings_is_a_list(rows: str) -> None:
 
     with pytest.raises(InputError, match="'nothing'"):
         lamina.inspect(rows, "price", horizon=2, time="age", set={"task.known": ("nothing",)})
+
+
+def test_what_learns_is_given_of_rows_with_answers_only(tmp_path: Path) -> None:
+    from lamina.api import learner
+
+    (tmp_path / "plan.toml").write_text(to_toml(Plan(task={"embedding": TaskPlan("embed")})), encoding="utf-8")
+    with pytest.raises(InputError, match="'embed'") as caught:
+        learner(tmp_path)
+    assert "network" in caught.value.fix

@@ -39,10 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {seed}.", fix=f"Give a whole number from 0 to {LARGEST_SEED}.")
     model = load(model_file(arguments.model))
-    if acting:
-        document = play_model(model, arguments.data, episodes, seed)
-    else:
-        document = score_model(model, arguments.data)
+    document = play_model(model, arguments.data, episodes, seed) if acting else score_model(model, arguments.data)
     if arguments.json:
         _options.print_json(document)
         return 0
