@@ -271,7 +271,7 @@ def _trained(done: Ended) -> Trained:
 
 def _check_installed() -> None:
     """Raise MissingDependencyError where Lamina was installed for predicting only."""
-    for module in ("torch", "safetensors", "onnx", "onnxscript", "sklearn", "polars", "pyarrow", "jinja2"):
+    for module in ("torch", "safetensors", "onnx", "onnxscript", "sklearn", "pyarrow", "jinja2"):
         if importlib.util.find_spec(module) is None:
             raise MissingDependencyError(module, "Training", "train")
 

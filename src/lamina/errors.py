@@ -33,12 +33,12 @@ class InputError(LaminaError):
 
 
 class MissingDependencyError(InputError):
-    """An optional library is needed for what was asked."""
+    """An optional library is needed for what was asked; `extra` brings it, if one does."""
 
-    def __init__(self, library: str, purpose: str, extra: str) -> None:
+    def __init__(self, library: str, purpose: str, extra: str = "") -> None:
         super().__init__(
             f"{purpose} needs the library {library!r}, which is not installed.",
-            fix=f"pip install 'lamina[{extra}]'",
+            fix=f"pip install 'lamina[{extra}]'" if extra else f"pip install {library}",
         )
 
 

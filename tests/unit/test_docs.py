@@ -6,6 +6,8 @@ import argparse
 import ast
 import dataclasses
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 import lamina
 from lamina import registry
 from lamina.cli import verbs
+from lamina.cli.doctor import PACKAGES
 from lamina.learn.augment import STRENGTHS
 from lamina.learn.optimizers import BUILDERS
 from lamina.learn.schedules import CURVES, OPTIONS
@@ -102,3 +105,33 @@ def test_links_and_pages_that_are_named_are_there() -> None:
             assert (ROOT / named).exists(), f"{page.name}: {named}"
         for named in re.findall(r"`((?:steps|model|tasks|networks|learn|methods|data|evaluate)/[\w/]+\.py)`", text):
             assert (ROOT / "src" / "lamina" / named).exists(), f"{page.name}: {named}"
+
+
+BROUGHT = {"scipy", "threadpoolctl", "markupsafe"}
+"""Come with scikit-learn and jinja2."""
+AT_HAND = {"pandas", "polars"}
+"""Used where the user has them: frames that are given or asked for."""
+
+
+def test_the_project_asks_for_what_it_imports_and_for_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "dev"}
+    named = [library for wanted in (project["dependencies"], *extras.values()) for library in wanted]
+    asked = {re.split("[>=]", library)[0] for library in named if not library.startswith("lamina[")}
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "src" / "lamina").rglob("*.py")]
+    nodes = [node for text in sources for node in ast.walk(ast.parse(text))]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    # `require("fastexcel", ...)` imports too.
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    loaded = [node.args[0] for node in calls if ast.unparse(node.func) in ("require", "importlib.import_module")]
+    imported |= {str(name.value) for name in loaded if isinstance(name, ast.Constant)}
+    used = {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names) - {"lamina"}
+    # Gymnasium opens its worlds and draws them, and PyTorch exports, with these.
+    used |= {"box2d", "pygame", "onnxscript"}
+    assert {PACKAGES.get(name, name) for name in used} - BROUGHT - AT_HAND == asked
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower()
+    dependencies = (DOCS / "dependencies.md").read_text(encoding="utf-8")
+    for library in asked | BROUGHT | AT_HAND:
+        assert f"\n{library}==" in pinned, library
+        assert library in dependencies, library

@@ -18,7 +18,7 @@ LIBRARIES = {
     "images": ("PIL",),
     "sound": ("soundfile",),
     "text": ("tokenizers",),
-    "tables": ("polars", "pyarrow", "fsspec", "fastexcel"),
+    "tables": ("pyarrow", "fsspec", "fastexcel"),
     "train": ("torch", "safetensors", "onnx", "onnxscript", "sklearn", "lightgbm", "jinja2"),
     "transfer": ("transformers",),
     "search": ("usearch",),

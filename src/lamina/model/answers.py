@@ -107,7 +107,7 @@ class Answers(Sequence[dict[str, Any]]):
         try:
             import pandas
         except ImportError:
-            raise MissingDependencyError("pandas", "to_pandas", "dev") from None
+            raise MissingDependencyError("pandas", "to_pandas") from None
         return pandas.DataFrame(self.to_columns())
 
     def to_polars(self) -> Any:
@@ -115,7 +115,7 @@ class Answers(Sequence[dict[str, Any]]):
         try:
             import polars
         except ImportError:
-            raise MissingDependencyError("polars", "to_polars", "tables") from None
+            raise MissingDependencyError("polars", "to_polars") from None
         columns = self.to_columns()
         return polars.DataFrame(
             {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
