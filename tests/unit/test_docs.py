@@ -49,15 +49,15 @@ def test_every_option_of_a_command_is_on_the_page(verb: str) -> None:
 def test_every_key_of_the_plan_is_on_the_page() -> None:
     parts = {"data": DataPlan, "network": NetworkPlan, "optimizer": OptimizerPlan, "schedule": SchedulePlan}
     for name, kind in {**parts, "training": TrainingPlan}.items():
-        for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        for item in dataclasses.fields(kind):
             place = f"network.NAME.{item.name}" if name == "network" else f"{name}.{item.name}"
             assert item.name in NOT_SET.get(name, ()) or item.name == "options" or f"`{place}" in PLAN, place
     Plan().with_set(re.findall(r"`((?:optimizer|schedule)\.[a-z_]+=[\d.]+)`", PLAN))
     for word in (*BUILDERS, *CURVES, *(f"schedule.{option}=" for options in OPTIONS.values() for option in options)):
         assert f"`{word}" in PLAN, word
-    for kind, names in STRENGTHS.items():
+    for names in STRENGTHS.values():
         for name, (most, _) in names.items():
-            assert f"`{name}` ({most:g})" in PLAN, (kind, name)
+            assert f"`{name}` ({most:g})" in PLAN, name
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
