@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from lamina.cli import main
@@ -138,3 +140,31 @@ def test_what_learns_is_given_of_rows_with_answers_only(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'embed'") as caught:
         learner(tmp_path)
     assert "network" in caught.value.fix
+
+
+def test_a_run_that_is_not_finished_says_so_to_python_too(tmp_path: Path, rows: str) -> None:
+    import lamina
+
+    (tmp_path / "plan.toml").write_text("version = 1\n", encoding="utf-8")
+    for ask in (lambda: lamina.load(tmp_path), lambda: lamina.few_shot(tmp_path, rows)):
+        with pytest.raises(InputError, match="not finished") as caught:
+            ask()
+        assert "lamina resume" in caught.value.fix
+
+
+def test_odd_targets_and_seeds_from_python(rows: str) -> None:
+    import lamina
+
+    for seed in ("x", 1.5, -1):
+        with pytest.raises(InputError, match="seed"):
+            lamina.inspect(rows, "price", seed=seed)
+    assert lamina.inspect(rows, None, task="embed", seed=np.int64(3)).document()["rows"] == 60
+
+
+@pytest.mark.parametrize("task", ["generate", "restyle"])
+def test_generators_take_no_weights(task: str) -> None:
+    from lamina.steps.generate.choose import check as check_generator
+
+    plan = Plan(task={"picture": TaskPlan(task)})
+    with pytest.raises(InputError, match="takes no --weights"):
+        check_generator(Request("photos/", weights=("old/",)), cast(Any, None), plan)
