@@ -30,8 +30,8 @@ TRAIN = (
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_the_sealed_model_answers_as_the_network_on_the_accelerator(name: str, tmp_path: Path, cache: Path) -> None:
     done = finished(name, tmp_path)
-    assert next(api.learner(done.folder).network.parameters()).device.type == DEVICE.type
     results = done.trained.results
+    assert "accelerator" in results.cost.energy_how
     assert results.seal is not None
     assert results.seal.same_answers == 1.0
     for target in results.targets:
