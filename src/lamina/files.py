@@ -55,11 +55,13 @@ def replacing(path: Path) -> Iterator[Path]:
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError as error:
-        # Where it could not be made, it cannot be removed either.
+    except BaseException as error:
+        # Nothing half written is left, of Ctrl-C either; where it could not be made, it cannot be removed.
         with suppress(OSError):
             beside.unlink()
-        raise cannot_write(path, error) from error
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWriteError:
