@@ -12,7 +12,7 @@ from fixtures import command, environment, kill_at, text
 from lamina.cli import main
 from lamina.steps import alongside, baselines
 
-SETS = ("training.threads=1", "training.epochs=2", "training.checkpoint_seconds=0", "training.precision=fp32")
+SETS = ("training.threads=1", "training.epochs=2", "training.precision=fp32")
 TRAIN = ("train", "reviews", "--target", "sentiment", "--seed", "3", "--out", "run", "--set", *SETS)
 NAMES = ["always the same answer", "a linear model", "gradient-boosted trees"]
 
@@ -30,7 +30,8 @@ def test_the_order_of_steps_does_not_change_the_run(
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("lamina.choose.hardware._cores", lambda: cores)
     monkeypatch.chdir(tmp_path)
-    text(tmp_path)
+    monkeypatch.setattr(alongside, "FEW_MEDIA", 100)
+    text(tmp_path, 500, 100)
     here: list[bool] = []
     usual = baselines.fit_baselines
     monkeypatch.setattr(
@@ -46,11 +47,14 @@ def test_the_order_of_steps_does_not_change_the_run(
 
 
 def test_killed_while_both_were_at_work_and_resumed(tmp_path: Path) -> None:
-    text(tmp_path, 500, 100)
+    text(tmp_path, 1200, 100)
     two = environment(OMP_NUM_THREADS="2", LAMINA_CACHE=str(tmp_path / "cache"))
-    process = subprocess.Popen(command(*TRAIN), cwd=tmp_path, env=two, stderr=subprocess.DEVNULL)
-    run = tmp_path / "run"
-    kill_at(process, run)
+    often = ("training.checkpoint_seconds=0", "training.epochs=1")
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(command(*TRAIN, *often), cwd=tmp_path, env=two, stderr=said)
+        run = tmp_path / "run"
+        kill_at(process, run)
+    assert "fitted alongside the training" in (tmp_path / "said").read_text()
     assert not (run / "model.lamina").exists()
     done = subprocess.run(command("resume", "run"), cwd=tmp_path, env=two, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -65,7 +69,8 @@ def test_a_budget_that_is_over_is_openly_kept(
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("lamina.choose.hardware._cores", lambda: 2)
     monkeypatch.chdir(tmp_path)
-    text(tmp_path)
+    monkeypatch.setattr(alongside, "FEW_MEDIA", 100)
+    text(tmp_path, 500, 100)
     usual = subprocess.Popen
     slow = [*command()[:1], "-c", "import time; time.sleep(3600)"]
     monkeypatch.setattr(alongside.subprocess, "Popen", lambda words, **options: usual(slow, **options))
