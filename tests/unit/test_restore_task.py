@@ -16,13 +16,14 @@ from PIL import Image
 
 from lamina.data.degrade import STRENGTHS
 from lamina.data.pairs import RESTORED, Pairs
-from lamina.data.schema import Field
+from lamina.data.schema import Field, Schema
 from lamina.data.tables import open_table
 from lamina.errors import InputError
 from lamina.modalities import image
 from lamina.plan import Plan, TaskPlan
 from lamina.steps import pairing
 from lamina.steps.request import Request
+from lamina.steps.understand import summarise
 from lamina.tasks import Choosy, Comparable, Described, Joined, LaidOut, Mapped, Rivalled, Shown, restore
 
 
@@ -183,6 +184,14 @@ def test_what_is_decided_is_in_the_plan_and_makes_the_same_pairs_again(tmp_path:
     again = pairing.again(plan, open_table(str(place), tmp_path / "cache"))
     assert again.fingerprint == table.fingerprint
     assert np.array_equal(again.take([2])["path"][0], found["path"][2])
+
+
+def test_the_report_tells_the_sizes_of_pairs_that_are_made(tmp_path: Path) -> None:
+    table, _ = paired(folder(tmp_path / "photos"), "task.restored.kind=super-resolution", "task.restored.scale=3")
+    seen = summarise(table, Schema((Field("path", "image", "input"), Field(RESTORED, "image", "target"))))
+    for name, side in (("path", 21), (RESTORED, 63)):
+        assert seen[name]["unreadable"] == 0
+        assert seen[name]["width"] == seen[name]["height"] == {"min": side, "median": side, "max": side}
 
 
 @pytest.mark.parametrize(

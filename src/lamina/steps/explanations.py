@@ -12,6 +12,7 @@ from lamina.evaluate.results import Explanation
 from lamina.explain.contributions import EVALUATIONS, ORDERS
 from lamina.explain.explain import explain
 from lamina.explain.permutation import REPEATS, importance
+from lamina.modalities._canonical import object_array
 from lamina.model import golden
 from lamina.model.runtime import Model
 from lamina.steps import shown
@@ -88,7 +89,7 @@ def _examples(
         found.append({**about, "field": "", "modality": "table", "value": None, "contributions": parts})
     for name, detail in one.get("details", {}).items():
         field = prepared.schema[name]
-        value = field.values({column: np.array([raw[column]], dtype=object) for column in field.columns})[0]
+        value = field.values({column: object_array([raw[column]]) for column in field.columns})[0]
         if detail["kind"] == "image":
             # Places are those of the picture as the network saw it: bordered, cut or stretched.
             seen = {"modality": "image", "value": shown.thumbnail(fields[name]["picture"])}

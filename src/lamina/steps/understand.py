@@ -18,6 +18,7 @@ from lamina.data.schema import Field, Json, Schema
 from lamina.data.tables import Table, concatenate, open_table
 from lamina.environments import is_environment
 from lamina.errors import InputError, nearest
+from lamina.modalities._canonical import object_array
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
 from lamina.run import Run, check_same
@@ -230,7 +231,7 @@ def _described(field: Field, table: Table, rows: np.ndarray[Any, Any]) -> Mappin
     chosen = rows[:: max(1, len(rows) // 300)] if media else rows
     values = field.values(table.take(chosen, list(field.columns)))
     if media and table.root is not None:
-        values = np.array([_absolute(value, table) for value in values], object)
+        values = object_array(_absolute(value, table) for value in values)
     found: Mapping[str, Json] = registry.module("modalities", field.modality).describe(values)
     return found
 
