@@ -56,3 +56,14 @@ def keep(name: str, document: dict[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": description(), **document}, indent=1) + "\n")
     return path
+
+
+def kept(name: str) -> dict[str, Any]:
+    """A result that was kept, or {}."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def before(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """For a result to which an earlier one's runs belong: the machines of those."""
+    return {"earlier machines": [earlier["machine"], *earlier.get("earlier machines", [])]} if earlier else {}

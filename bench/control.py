@@ -4,7 +4,8 @@
 
 Both use one thread, the same environment and networks of one size; each has the settings that its own authors
 recommend, and as many steps unless these say otherwise (then the table does). They run in turn, seed by seed.
-Validation during training, which Lamina does and the other does not, counts as Lamina's time.
+Validation during training counts as Lamina's time, which chooses by it; the other plays as many episodes only to tell
+when it was good enough, and that does not count.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def peer_run(python: Path, job: Job, seed: int) -> dict[str, Any]:
         job.method,
         str(job.peer_steps or job.steps),
         str(seed),
+        str(job.wanted),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     done = subprocess.run(line, check=True, env=environment, capture_output=True, text=True)
@@ -121,7 +123,9 @@ def page(found: dict[str, Any]) -> str:
         if name in found:
             tool = found[name]
             reached = [run["seconds_to_wanted"] for run in tool["runs"] if run.get("seconds_to_wanted") is not None]
-            sooner = f"{max(reached):.0f} at most, {len(reached)} of {found['seeds']}" if reached else "-"
+            known = any("seconds_to_wanted" in run for run in tool["runs"])
+            sooner = f"{max(reached):.0f} at most, " if reached else ""
+            sooner = f"{sooner}{len(reached)} of {len(tool['runs'])}" if known else "-"
             cells = (_machine.around(tool[key]) for key in ("mean_return", "steps_per_second", "seconds"))
             steps = f"{tool['runs'][0]['steps']:,}"
             rows.append((name, steps, *cells, sooner))

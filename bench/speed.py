@@ -135,6 +135,11 @@ def lamina_rate(learner: Learner, seconds: float) -> float:
     return status.step * learner.source.batch_size / (time.perf_counter() - begin)
 
 
+def paired(rates: list[float], others: list[float]) -> dict[str, float]:
+    """By how much one way is faster than another, round by round: what slows the machine for a while slows both."""
+    return _machine.spread([one / other for one, other in zip(rates, others, strict=True)])
+
+
 def page(found: Mapping[str, Any]) -> str:
     """The result as it stands in docs/benchmarks.md."""
     ways = ("bare", "textbook", "lamina")
@@ -147,7 +152,7 @@ def page(found: Mapping[str, Any]) -> str:
                 _machine.around(rates[way], ".0f") if way in (rates := part["examples a second"]) else ""
                 for way in ways
             ),
-            f"{part['of the bare step']:.0%}",
+            _machine.around(part["of the bare step"], ".0%"),
         )
         for name, part in found.items()
     ]
@@ -174,16 +179,20 @@ def main(words: list[str]) -> int:
                 rates[way].append(rate(step, arguments.seconds))
             rates["lamina"].append(lamina_rate(learner, arguments.seconds))
         spreads = {way: _machine.spread(values) for way, values in rates.items()}
-        share = spreads["lamina"]["median"] / spreads["bare"]["median"]
+        share = paired(rates["lamina"], rates["bare"])
         found[name] = {
             "threads": torch.get_num_threads(),
             "precision": learner.engine.precision,
             "examples a second": spreads,
             "of the bare step": share,
         }
-        if "textbook" in spreads:
-            found[name]["times the textbook"] = spreads["lamina"]["median"] / spreads["textbook"]["median"]
-        print(name, {way: round(values["median"]) for way, values in spreads.items()}, f"{share:.0%} of the bare step")
+        if "textbook" in rates:
+            found[name]["times the textbook"] = paired(rates["lamina"], rates["textbook"])
+        print(
+            *(name, {way: round(values["median"]) for way, values in spreads.items()}),
+            f"{_machine.around(share, '.0%')} of the bare step",
+            flush=True,
+        )
     path = _machine.keep("speed", found)
     print(path)
     return 0

@@ -81,8 +81,10 @@ def machines() -> str:
     """The machines behind the results, each once."""
     known: dict[str, list[str]] = {}
     for name, found in read("").items():
-        machine = {key: value for key, value in found["machine"].items() if key not in ("load before", "date")}
-        known.setdefault(json.dumps(machine), []).append(name)
+        for described in (found["machine"], *found.get("earlier machines", [])):
+            machine = {key: value for key, value in described.items() if key not in ("load before", "date")}
+            names = known.setdefault(json.dumps(machine), [])
+            names += [name] if name not in names else []
     return "\n\n".join(f"`{machine}`: {', '.join(names)}" for machine, names in known.items())
 
 

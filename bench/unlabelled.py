@@ -1,6 +1,6 @@
 """What is learned without answers is good for: probes, few labels, anomalies, search, pictures made and turned.
 
-    python -m bench unlabelled --data DATA [NAME ...] [--seeds 1] [--hurry 1]
+    python -m bench unlabelled --data DATA [NAME ...] [--seeds 1] [--more] [--hurry 1]
 
 Jobs: one-class (each class of fashion-mnist-small in turn is ordinary, the others are strange; by what cannot be put
 together again) and one-class-turned (by whether it can be told how a picture was turned), series (kdd-tsad-135, step
@@ -245,21 +245,23 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--hurry", type=float, default=1.0)
+    parser.add_argument("--more", action="store_true", help="further seeds, beside those of the kept result")
     arguments = parser.parse_args(words)
     wrong = [name for name in arguments.names if name not in JOBS]
     if wrong:
         parser.error(f"there is no job {wrong[0]!r}; there are {', '.join(JOBS)}")
     os.environ["OMP_NUM_THREADS"] = "1"
     for name in arguments.names or JOBS:
-        runs = []
-        for seed in range(arguments.seeds):
+        earlier = _machine.kept(f"unlabelled-{name}") if arguments.more else {}
+        runs = list(earlier.get("runs", []))
+        for seed in range(len(runs), len(runs) + arguments.seeds):
             place = Path(tempfile.mkdtemp(prefix=f"unlabelled-{name}-"))
             runs.append(JOBS[name](arguments.data.resolve(), place, seed, arguments.hurry))
             print(name, seed, json.dumps(runs[-1]), flush=True)
             if name != "pictures":
                 shutil.rmtree(place)
         if arguments.hurry == 1:
-            _machine.keep(f"unlabelled-{name}", {"seeds": arguments.seeds, "runs": runs})
+            _machine.keep(f"unlabelled-{name}", {"seeds": len(runs), "runs": runs} | _machine.before(earlier))
     return 0
 
 
