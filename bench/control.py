@@ -4,8 +4,8 @@
 
 Both use one thread, the same environment and networks of one size; each has the settings that its own authors
 recommend, and as many steps unless these say otherwise (then the table does). They run in turn, seed by seed.
-Validation during training counts as Lamina's time, which chooses by it; the other plays as many episodes only to tell
-when it was good enough, and that does not count.
+Playing episodes during training, by which Lamina chooses and the other only tells when it was good enough, does not
+count in the steps a second; it does in Lamina's seconds, and in those until the wanted return, but not in the other's.
 """
 
 from __future__ import annotations
@@ -70,12 +70,13 @@ def lamina_run(job: Job, seed: int) -> dict[str, Any]:
     results = json.loads((folder / "run" / "results.json").read_text())
     log = [json.loads(entry) for entry in (folder / "run" / "log.jsonl").read_text().splitlines()]
     shutil.rmtree(folder)
-    reached = [e["seconds"] for e in log if e["kind"] == "validation" and e["mean_return"] >= job.wanted]
+    validations = [entry for entry in log if entry["kind"] == "validation"]
+    reached = [entry["seconds"] for entry in validations if entry["mean_return"] >= job.wanted]
     steps, seconds = results["data"]["steps"], results["cost"]["seconds"]["train"]
     return {
         "seconds": seconds,
         "steps": steps,
-        "steps_per_second": steps / seconds,
+        "steps_per_second": steps / (seconds - sum(entry["took"] for entry in validations)),
         "mean_return": results["targets"][0]["scores"]["mean_return"]["value"],
         "seconds_to_wanted": reached[0] if reached else None,
         "random": results["targets"][0]["baselines"][0]["scores"]["mean_return"]["value"],

@@ -228,8 +228,10 @@ class _Run:
             self.status.best, self.status.best_step, self.status.scores = primary, self.status.step, scores
             self.best_weights = {name: value.detach().clone() for name, value in self.method.weights().items()}
         self.status.seconds = time.monotonic() - self._clock
-        self._aside += self.status.seconds + self._clock - begin
-        self.record.write("validation", step=self.status.step, seconds=self.status.seconds, best=better, **scores)
+        took = self.status.seconds + self._clock - begin
+        self._aside += took
+        seconds = {"seconds": self.status.seconds, "took": took}
+        self.record.write("validation", step=self.status.step, **seconds, best=better, **scores)
         if self.limits.patience and self.status.waited >= self.limits.patience:
             self.status.stopped = "patience"
             return True
