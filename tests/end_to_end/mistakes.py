@@ -245,6 +245,7 @@ WISHES = [
     asked("unknown schedule", "--set schedule.name=cosin", "'cosin'", "did you mean 'cosine'"),
     asked("unknown schedule option", "--set schedule.steps=3", "'steps'", "schedule"),
     asked("text for a schedule option", "--set schedule.name=step schedule.drops=x", "'drops'", "'x'", "number"),
+    asked("a method without answers", "--set method.name=masked", "'masked'", "--task embed"),
     asked("unknown method", "--set method.name=magic", "'magic'", "supervised"),
     asked("augmentation of no field", "--set training.augment.photo.flip=true", "photo", "augment"),
     asked("unknown augmentation", "--set training.augment.age.flip=true", "flip", "age"),

@@ -74,11 +74,18 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
         InputError: a name, option or value that does not exist, or weights that do not fit.
     """
     decided, _, _ = _decided(request, prepared, plan, given)
-    if hasattr(registry.module("methods", decided.method.name), "suits"):
+    chosen = registry.module("methods", decided.method.name)
+    if hasattr(chosen, "suits"):
         raise InputError(
             f"The method {decided.method.name!r} learns by acting in an environment, not from rows.",
             where="method.name",
             fix="Leave it out, or name an environment as the data, e.g. gym:CartPole-v1.",
+        )
+    if serves := getattr(chosen, "GIVES", ()):
+        raise InputError(
+            f"The method {decided.method.name!r} does not learn answers: it serves the task {' or '.join(serves)}.",
+            where="method.name",
+            fix=f"Leave it out, or ask for what it serves: --task {serves[0]}",
         )
     for option in decided.method.options:
         raise InputError(
