@@ -27,8 +27,9 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# `make bench DATA=FOLDER NAMES="speed peers"`; without names every benchmark, which takes days.
 bench: $(VENV)/ready
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(DATA),all --data $(DATA) $(NAMES),)
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

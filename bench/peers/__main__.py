@@ -1,11 +1,15 @@
 """The same job with Lamina and with what a user would pick instead, side by side.
 
-    python -m bench peers --data DATA [--only JOB] [--rounds 5] [--environments FOLDER]
+    python -m bench peers --data DATA [--only JOB] [--tools NAME ...] [--rounds 5] [--watched 1] [--environments FOLDER]
 
 Every tool runs as a program of its own in an environment of its own (made here on the first call, with the same
 PyTorch), round by round in turn, from raw files to answers for the test rows, which are scored here, all in the same
 way. The programs lie in `_programs/`, each as its tool's documentation would have it; tools that train a given network
 train the same one, with the same recipe and number of passes.
+
+Seconds to the wanted score come from rounds of their own (--watched), in which peers answer the test rows after every
+pass, with the clock stopped; one that tells of no passes has it at its end. Lamina's come from every round: what it
+scores on its own validation part while it trains, which is its time.
 """
 
 from __future__ import annotations
@@ -77,7 +81,8 @@ class Job:
         truth: the test rows' values, in the order that programs answer in.
         wanted: the score that "seconds to the score" is about.
         words: what `lamina train` is told besides.
-        told: the score of Lamina's own test that counts, where an answer is not about one row of the test file.
+        named: the score's name in Lamina's results.
+        by_row: is an answer about one row of the test file? Else the score is that of Lamina's own test.
     """
 
     data: str
@@ -89,7 +94,8 @@ class Job:
     wanted: float
     words: tuple[str, ...]
     peers: Mapping[str, Peer]
-    told: str = ""
+    named: str
+    by_row: bool = True
 
 
 def _classes_of_files(data: Path) -> np.ndarray[Any, Any]:
@@ -149,20 +155,20 @@ FORECAST = {
 JOBS = {
     "pictures": Job(
         "fashion-mnist-small", 12, 0, False, _accuracy, _classes_of_files, 0.88,
-        ("--set", "training.epochs=12"), PICTURES,
+        ("--set", "training.epochs=12"), PICTURES, "accuracy",
     ),
     "table": Job(
         "diamonds", 30, 180, True, _rmse, _numbers_of("price"), 540,
-        ("--test", "{data}/test.csv", "--target", "price", "--budget", "3m"), TABLE,
+        ("--test", "{data}/test.csv", "--target", "price", "--budget", "3m"), TABLE, "rmse",
     ),
     "text": Job(
         "movie-sentences", 10, 0, True, _mae, _numbers_of("score"), 1.12,
-        ("--test", "{data}/test.csv", "--target", "score", "--budget", "2m"), TEXT,
+        ("--test", "{data}/test.csv", "--target", "score", "--budget", "2m"), TEXT, "mae",
     ),
     "forecast": Job(
         "elecdemand", 0, 300, True, _mae, _numbers_of("demand"), 0.247,
         ("--test", "{data}/test.csv", "--target", "demand", "--horizon", "48", "--budget", "5m",
-         "--set", 'task.known=["workday", "temperature"]'), FORECAST, "mae",
+         "--set", 'task.known=["workday", "temperature"]'), FORECAST, "mae", by_row=False,
     ),
 }  # fmt: skip
 
@@ -256,30 +262,46 @@ def _version(python: Path, package: str) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def run_peer(peer: Peer, python: Path, job: Job, data: Path, seed: int) -> dict[str, float]:
-    """One run of a peer: its figures."""
+def run_peer(
+    peer: Peer, python: Path, job: Job, data: Path, seed: int, watched: bool = False
+) -> dict[str, float | None]:
+    """One run of a peer: its figures; of a watched one only when the wanted score was reached, None where never."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "answers.npy"
         paths = f"{PROGRAMS}{os.pathsep}{(PROGRAMS / peer.program).parent}"
         command = [python, PROGRAMS / f"{peer.program}.py", "--data", data / job.data, "--out", out]
         command += ["--epochs", str(job.epochs), "--seconds", str(job.seconds), "--seed", str(seed)]
         command += ["--threads", str(len(os.sched_getaffinity(0)))]
+        command += ["--watched"] if watched else []
         used = measured(command, {**os.environ, "PYTHONPATH": paths, **peer.environment})
         answers = np.load(out)
+        if watched:
+            return {"seconds to the score": _seconds_to_score(job, used, answers, data / job.data, out.parent)}
     passes = [(at, facts) for at, facts in used.lines if "examples" in facts]
     paces = [facts["examples"] / facts["seconds"] for _, facts in passes]
-    before = passes[0][0] - passes[0][1]["seconds"] if passes else 0.0
+    before = passes[0][0] - passes[0][1]["seconds"] if passes else None
     return {
         "score": job.score(job.truth(data / job.data), answers),
         "seconds": used.wall,
         "seconds until training": before,
-        "examples a second": statistics.median(paces[1:] or paces) if paces else 0.0,
+        "examples a second": statistics.median(paces[1:] or paces) if paces else None,
         "processor seconds": used.processor,
         "peak MB": used.peak_mb,
     }
 
 
-def run_lamina(job: Job, data: Path, seed: int) -> dict[str, float]:
+def _seconds_to_score(job: Job, used: Usage, answers: np.ndarray[Any, Any], files: Path, place: Path) -> float | None:
+    """Of a watched run: from its start to the end of the first pass after which the score was as wanted."""
+    truth, aside = job.truth(files), 0.0
+    for at, facts in used.lines:
+        if "answers" in facts:
+            aside += facts["answering"]
+            if _reached(job, job.score(truth, np.load(place / facts["answers"]))):
+                return float(at - aside)
+    return used.wall - aside if _reached(job, job.score(truth, answers)) else None
+
+
+def run_lamina(job: Job, data: Path, seed: int) -> dict[str, float | None]:
     """One run of Lamina, all five steps: `lamina train`, with nothing known from earlier runs."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "run"
@@ -292,13 +314,17 @@ def run_lamina(job: Job, data: Path, seed: int) -> dict[str, float]:
         log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
         results = json.loads((out / "results.json").read_text())
         own = results["targets"][0]["scores"]
-        score = own[job.told]["value"] if job.told else job.score(job.truth(files), _answers(out, files))
+        score = job.score(job.truth(files), _answers(out, files)) if job.by_row else own[job.named]["value"]
     paces = [entry["examples_per_second"] for entry in log if entry["kind"] == "train"]
     spent = results["cost"]["seconds"]
+    before = used.wall - sum(spent.values()) + sum(spent[step] for step in BEFORE)
+    good = (entry["seconds"] for entry in log if entry["kind"] == "validation" and _reached(job, entry[job.named]))
+    soonest = next(good, None)
     return {
         "score": score,
         "seconds": used.wall,
-        "seconds until training": used.wall - sum(spent.values()) + sum(spent[step] for step in BEFORE),
+        "seconds to the score": None if soonest is None else before + soonest,
+        "seconds until training": before,
         "examples a second": statistics.median(paces[len(paces) // 4 :]),
         "processor seconds": used.processor,
         "peak MB": used.peak_mb,
@@ -315,78 +341,104 @@ def _answers(run: Path, files: Path) -> np.ndarray[Any, Any]:
     return np.array([row[model.targets[0]] for row in rows])
 
 
-def compare(job: Job, data: Path, rounds: int, environments: Path, only: Sequence[str]) -> dict[str, Any]:
+def compare(job: Job, data: Path, rounds: int, watched: int, environments: Path, only: Sequence[str]) -> dict[str, Any]:
     """All tools in turn, round by round: figures by tool."""
     pythons = {name: environment_of(name, peer, environments) for name, peer in job.peers.items() if name in only}
-    values: dict[str, list[dict[str, float]]] = {name: [] for name in ("Lamina", *pythons) if name in only}
-    for seed in range(rounds):
+    values: dict[str, list[dict[str, float | None]]] = {name: [] for name in ("Lamina", *pythons) if name in only}
+    soon: dict[str, list[float | None]] = {name: [] for name in values}
+    for seed in range(max(rounds, watched)):
         for name in values:
-            one = (
-                run_lamina(job, data, seed)
-                if name == "Lamina"
-                else (run_peer(job.peers[name], pythons[name][0], job, data, seed))
-            )
-            values[name].append(one)
-            print(seed, name, {key: round(value, 3) for key, value in one.items()}, flush=True)
+            if seed < rounds:
+                if name == "Lamina":
+                    values[name].append(run_lamina(job, data, seed))
+                    soon[name].append(values[name][-1].pop("seconds to the score"))
+                else:
+                    values[name].append(run_peer(job.peers[name], pythons[name][0], job, data, seed))
+                print(seed, name, _rounded(values[name][-1]), flush=True)
+            if seed < watched and name in pythons:
+                found = run_peer(job.peers[name], pythons[name][0], job, data, seed, watched=True)
+                soon[name].append(found["seconds to the score"])
+            print(seed, name, "to the score:", soon[name][-1:], flush=True)
+    return {"wanted": job.wanted, "epochs": job.epochs, "tools": {
+        name: _figures(job, runs, soon[name]) | ({} if name not in pythons else {
+            "version": _version(pythons[name][0], job.peers[name].tells), "installed MB": pythons[name][1],
+        })
+        for name, runs in values.items()
+    }}  # fmt: skip
+
+
+def _rounded(found: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in found.items() if value is not None}
+
+
+def _figures(job: Job, runs: Sequence[Mapping[str, float | None]], soon: Sequence[float | None]) -> dict[str, Any]:
+    """Spreads of a tool's runs; of what it does not tell (its passes) none."""
     found: dict[str, Any] = {}
-    for name, runs in values.items():
-        found[name] = {key: _machine.spread([one[key] for one in runs]) for key in runs[0]}
-        found[name]["reached"] = sum(_reached(job, one["score"]) for one in runs)
-        if name in pythons:
-            python, size = pythons[name]
-            found[name] |= {"version": _version(python, job.peers[name].tells), "installed MB": size}
-    return {"wanted": job.wanted, "epochs": job.epochs, "tools": found}
+    for key in runs[0]:
+        told = [value for run in runs if (value := run[key]) is not None]
+        found |= {key: _machine.spread(told)} if told else {}
+    found["reached"] = sum(_reached(job, float(run["score"] or 0)) for run in runs)
+    found["soon"] = {"of": len(soon), "seconds": [value for value in soon if value is not None]}
+    return found
 
 
 def _reached(job: Job, score: float) -> bool:
     return score <= job.wanted if job.lower else score >= job.wanted
 
 
-def page(found: Mapping[str, Any]) -> str:
+def page(job: Mapping[str, Any]) -> str:
     """The result as it stands in docs/benchmarks.md."""
-    parts = []
-    for name, job in found.items():
-        rows = []
-        passes = f"{job['epochs']} passes over the data. " if job["epochs"] else ""
-        order = sorted(job["tools"].items(), key=lambda item: item[1]["seconds"]["median"])
-        for tool, part in order:
-            rows.append((
-                f"{tool} {part.get('version', '')}".strip(),
-                f"{_machine.around(part['score'])}, reached {part['reached']} of {part['score']['n']}",
-                _machine.around(part["seconds"], ".0f"),
-                _machine.around(part["seconds until training"], ".1f"),
-                _machine.around(part["examples a second"], ".0f"),
-                f"{part['processor seconds']['median']:.0f}",
-                f"{part['peak MB']['median']:.0f}",
-                f"{part['installed MB']:.0f}" if "installed MB" in part else "",
-            ))  # fmt: skip
-        head = ("tool", "score", "seconds in all", "seconds until training", "examples a second", "processor seconds")
-        spent = [(tool, part["seconds"]) for tool, part in order]
-        plot = _plot.bars(f"peers-{name}", f"{name}: seconds from raw files to answers", spent, "Lamina")
-        parts.append(
-            f"#### {name}\n\n{passes}Score wanted: {job['wanted']:g}. "
-            "Lamina's seconds hold all five steps.\n\n"
-            + f"{plot}\n\n"
-            + _machine.markdown((*head, "peak MB", "installed MB"), rows)
-        )
-    return "\n\n".join(parts)
+    rows, name = [], job["job"]
+    passes = f"{job['epochs']} passes over the data. " if job["epochs"] else ""
+    order = sorted(job["tools"].items(), key=lambda item: item[1]["seconds"]["median"])
+    for tool, part in order:
+        rows.append((
+            f"{tool} {part.get('version', '')}".strip(),
+            f"{_machine.around(part['score'])}, reached {part['reached']} of {part['score']['n']}",
+            _soonest(part),
+            _machine.around(part["seconds"], ".0f"),
+            *(_machine.around(part[key], form) if key in part else "" for key, form in TOLD),
+            f"{part['processor seconds']['median']:.0f}",
+            f"{part['peak MB']['median']:.0f}",
+            f"{part['installed MB']:.0f}" if "installed MB" in part else "",
+        ))  # fmt: skip
+    head = ("tool", "score", "seconds to it", "seconds in all", *(key for key, _ in TOLD))
+    spent = [(tool, part["seconds"]) for tool, part in order]
+    plot = _plot.bars(f"peers-{name}", f"{name}: seconds from raw files to answers", spent, "Lamina")
+    table = _machine.markdown((*head, "processor seconds", "peak MB", "installed MB"), rows)
+    return (
+        f"{passes}Score wanted: {job['wanted']:g}. Lamina's seconds hold all five steps; to the score, those until its "
+        f"validation part had it.\n\n{plot}\n\n{table}"
+    )
+
+
+TOLD = (("seconds until training", ".1f"), ("examples a second", ".0f"))
+"""What only tools tell that train in passes."""
+
+
+def _soonest(part: Mapping[str, Any]) -> str:
+    """When the wanted score was reached, and how often."""
+    soon = part.get("soon", {"of": 0, "seconds": []})
+    if not soon["of"]:
+        return ""
+    often = f"{len(soon['seconds'])} of {soon['of']}"
+    return f"{statistics.median(soon['seconds']):.0f}, {often}" if soon["seconds"] else often
 
 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench peers", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", nargs="+", default=list(JOBS), choices=list(JOBS), help="jobs")
-    parser.add_argument("--tools", nargs="+", default=[], help="names of tools; default: all")
+    parser.add_argument("--tools", nargs="+", default=[], help="names of tools; default: all; the result is of these")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--watched", type=int, default=1, help="rounds that tell when the wanted score was reached")
     parser.add_argument("--environments", type=Path, default=ROOT / ".venv-peers")
     arguments = parser.parse_args(words)
-    data, found = arguments.data.resolve(), {}
-    kept = _machine.RESULTS / "peers.json"
-    if kept.exists():
-        found = {key: value for key, value in json.loads(kept.read_text()).items() if key != "machine"}
+    data = arguments.data.resolve()
     for name in arguments.only:
         job = JOBS[name]
         tools = arguments.tools or ["Lamina", *job.peers]
-        found[name] = compare(job, data, arguments.rounds, arguments.environments.resolve(), tools)
-    print(_machine.keep("peers", found))
+        places = arguments.environments.resolve()
+        found = compare(job, data, arguments.rounds, arguments.watched, places, tools)
+        print(_machine.keep(f"peers-{name}", {"job": name, **found}))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bench.__main__ import places
-from bench.peers.__main__ import JOBS, PROGRAMS, _reached
+from bench.peers.__main__ import JOBS, PROGRAMS, Usage, _reached, _seconds_to_score
 
 from lamina.modalities import Feature
 from lamina.networks.assembly import build_assembly
@@ -63,6 +64,20 @@ def test_lower_errors_and_higher_shares_reach_what_is_wanted() -> None:
     assert _reached(pictures, pictures.wanted + 0.01)
     assert not _reached(pictures, pictures.wanted - 0.01)
     assert table.score(np.array([1.0, 3.0]), np.array([1.0, 5.0])) == np.sqrt(2.0)
+
+
+def test_a_peers_answering_between_passes_is_not_its_time(tmp_path: Path) -> None:
+    job = replace(JOBS["pictures"], truth=lambda _: np.array(["a", "b", "b", "b"]), wanted=0.75)
+    right, wrong = np.array(["a", "b", "b", "a"]), np.array(["a", "a", "a", "a"])
+    used = Usage(wall=40.0)
+    for number, (at, answers) in enumerate(((10.0, wrong), (20.0, right), (30.0, right))):
+        np.save(tmp_path / f"pass-{number}.npy", answers)
+        used.lines.append((at, {"examples": 1, "answers": f"pass-{number}.npy", "answering": 3.0}))
+    assert _seconds_to_score(job, used, right, tmp_path, tmp_path) == 20.0 - 2 * 3.0
+    never = replace(job, wanted=0.9)
+    assert _seconds_to_score(never, used, right, tmp_path, tmp_path) is None
+    told = replace(used, lines=[])
+    assert _seconds_to_score(job, told, right, tmp_path, tmp_path) == 40.0
 
 
 def test_programs_of_peers_are_no_benchmarks() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from _network import ResNet
 from _peer import Job, Watch, serve
-from _pictures import DECAY, RATE, SMOOTHING, WARM_UP, loaders, prepare
+from _pictures import DECAY, RATE, SMOOTHING, WARM_UP, answers_of, loaders, prepare
 
 
 def work(job: Job) -> np.ndarray[Any, Any]:
@@ -20,19 +20,20 @@ def work(job: Job) -> np.ndarray[Any, Any]:
         optimizer, RATE, epochs=job.epochs, steps_per_epoch=len(batches), pct_start=WARM_UP
     )
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
+
+    def answer() -> np.ndarray[Any, Any]:
+        return np.array(train.classes)[answers_of(network, held_out)]
+
+    network.train()
     for _ in range(job.epochs):
         watch = Watch()
-        network.train()
         for images, labels in batches:
             optimizer.zero_grad()
             loss_of(network(images), labels).backward()
             optimizer.step()
             schedule.step()
-        job.epoch(len(batches) * batches.batch_size, watch())
-    network.eval()
-    with torch.no_grad():
-        answers = torch.cat([network(images).argmax(1) for images, _ in held_out])
-    return np.array(train.classes)[answers.numpy()]
+        job.epoch(len(batches) * batches.batch_size, watch(), answer)
+    return answer()
 
 
 serve(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -58,15 +59,15 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class Tell(keras.callbacks.Callback):
-    def __init__(self, job: Job, examples: int) -> None:
+    def __init__(self, job: Job, examples: int, answer: Callable[[], np.ndarray[Any, Any]]) -> None:
         super().__init__()
-        self.job, self.examples, self.watch = job, examples, Watch()
+        self.job, self.examples, self.answer, self.watch = job, examples, answer, Watch()
 
     def on_epoch_begin(self, *_: Any) -> None:
         self.watch()
 
     def on_epoch_end(self, *_: Any) -> None:
-        self.job.epoch(self.examples, self.watch())
+        self.job.epoch(self.examples, self.watch(), self.answer)
 
 
 def convolution(values: Any, width: int, kernel: int, stride: int = 1) -> Any:
@@ -101,9 +102,12 @@ def work(job: Job) -> np.ndarray[Any, Any]:
         keras.optimizers.AdamW(OneCycle(job.epochs * len(train)), weight_decay=DECAY),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
     )
-    model.fit(train, epochs=job.epochs, verbose=0, callbacks=[Tell(job, len(train) * BATCH)])
-    answers = model.predict(test, verbose=0)
-    return np.array(train.classes)[answers.argmax(1)]
+
+    def answer() -> np.ndarray[Any, Any]:
+        return np.array(train.classes)[model.predict(test, verbose=0).argmax(1)]
+
+    model.fit(train, epochs=job.epochs, verbose=0, callbacks=[Tell(job, len(train) * BATCH, answer)])
+    return answer()
 
 
 serve(work)

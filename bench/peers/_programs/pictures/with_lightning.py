@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from _network import ResNet
 from _peer import Job, Watch, serve
-from _pictures import DECAY, RATE, SMOOTHING, WARM_UP, loaders, prepare
+from _pictures import DECAY, RATE, SMOOTHING, WARM_UP, answers_of, loaders, prepare
 from torch import Tensor
 
 
@@ -36,14 +37,14 @@ class Module(lightning.LightningModule):
 
 
 class Tell(lightning.Callback):
-    def __init__(self, job: Job, examples: int) -> None:
-        self.job, self.examples, self.watch = job, examples, Watch()
+    def __init__(self, job: Job, examples: int, answer: Callable[[], np.ndarray[Any, Any]]) -> None:
+        self.job, self.examples, self.answer, self.watch = job, examples, answer, Watch()
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self.watch()
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        self.job.epoch(self.examples, self.watch())
+        self.job.epoch(self.examples, self.watch(), self.answer)
 
 
 def work(job: Job) -> np.ndarray[Any, Any]:
@@ -51,9 +52,13 @@ def work(job: Job) -> np.ndarray[Any, Any]:
     train, test = prepare(job)
     batches, held_out = loaders(train, test)
     module = Module(len(train.classes))
+
+    def answer() -> np.ndarray[Any, Any]:
+        return np.array(train.classes)[answers_of(module.network, held_out)]
+
     trainer = lightning.Trainer(
         accelerator="cpu", max_epochs=job.epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[Tell(job, len(batches) * batches.batch_size)],
+        enable_model_summary=False, callbacks=[Tell(job, len(batches) * batches.batch_size, answer)],
     )  # fmt: skip
     trainer.fit(module, batches)
     answers = torch.cat(trainer.predict(module, held_out))

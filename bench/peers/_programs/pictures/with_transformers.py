@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from _network import ResNet
 from _peer import Job, Watch, serve
-from _pictures import BATCH, DECAY, RATE, SMOOTHING, WARM_UP, WORKERS, prepare
+from _pictures import BATCH, DECAY, RATE, SMOOTHING, WARM_UP, WORKERS, answers_of, prepare
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 
@@ -29,14 +31,14 @@ class Module(torch.nn.Module):
 
 
 class Tell(TrainerCallback):
-    def __init__(self, job: Job, examples: int) -> None:
-        self.job, self.examples, self.watch = job, examples, Watch()
+    def __init__(self, job: Job, examples: int, answer: Callable[[], np.ndarray[Any, Any]]) -> None:
+        self.job, self.examples, self.answer, self.watch = job, examples, answer, Watch()
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
         self.watch()
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:
-        self.job.epoch(self.examples, self.watch())
+        self.job.epoch(self.examples, self.watch(), self.answer)
 
 
 def collate(items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
@@ -53,6 +55,11 @@ def work(job: Job) -> np.ndarray[Any, Any]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, RATE, total_steps=job.epochs * steps + 1, pct_start=WARM_UP
     )
+    held_out = DataLoader(test, 512, num_workers=WORKERS)
+
+    def answer() -> np.ndarray[Any, Any]:
+        return np.array(train.classes)[answers_of(module.network, held_out)]
+
     with tempfile.TemporaryDirectory() as place:
         asked = TrainingArguments(
             place, num_train_epochs=job.epochs, per_device_train_batch_size=BATCH, per_device_eval_batch_size=512,
@@ -62,7 +69,7 @@ def work(job: Job) -> np.ndarray[Any, Any]:
         )  # fmt: skip
         trainer = Trainer(
             module, asked, data_collator=collate, train_dataset=train, optimizers=(optimizer, schedule),
-            callbacks=[Tell(job, len(train))],
+            callbacks=[Tell(job, len(train), answer)],
         )  # fmt: skip
         trainer.train()
         answers = trainer.predict(test).predictions

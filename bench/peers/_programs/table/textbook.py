@@ -30,6 +30,12 @@ def work(job: Job) -> np.ndarray[Any, Any]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
     batches = DataLoader(TensorDataset(rows, wanted), BATCH, shuffle=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs=job.epochs, steps_per_epoch=len(batches))
+    held_out = torch.tensor(((both.loc["test"] - center) / spread).to_numpy(), dtype=torch.float32)
+
+    @torch.no_grad()
+    def answer() -> np.ndarray[Any, Any]:
+        return np.asarray(network(held_out)[:, 0].numpy() * width + middle)
+
     for _ in range(job.epochs):
         watch = Watch()
         for values, truth in batches:
@@ -37,10 +43,8 @@ def work(job: Job) -> np.ndarray[Any, Any]:
             nn.functional.mse_loss(network(values)[:, 0], truth).backward()
             optimizer.step()
             schedule.step()
-        job.epoch(len(rows), watch())
-    held_out = torch.tensor(((both.loc["test"] - center) / spread).to_numpy(), dtype=torch.float32)
-    with torch.no_grad():
-        return np.asarray(network(held_out)[:, 0].numpy() * width + middle)
+        job.epoch(len(rows), watch(), answer)
+    return answer()
 
 
 serve(work)

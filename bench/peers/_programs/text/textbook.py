@@ -48,6 +48,13 @@ def work(job: Job) -> np.ndarray[Any, Any]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
     batches = DataLoader(train, BATCH, shuffle=True, collate_fn=collate)  # type: ignore[arg-type]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs=job.epochs, steps_per_epoch=len(batches))
+    held_out = DataLoader(test, 512, collate_fn=collate)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def answer() -> np.ndarray[Any, Any]:
+        network.eval()
+        return torch.cat([network(words, starts) for words, starts, _ in held_out]).numpy()
+
     for _ in range(job.epochs):
         watch = Watch()
         network.train()
@@ -56,11 +63,8 @@ def work(job: Job) -> np.ndarray[Any, Any]:
             nn.functional.mse_loss(network(words, starts), scores).backward()
             optimizer.step()
             schedule.step()
-        job.epoch(len(train), watch())
-    network.eval()
-    with torch.no_grad():
-        held_out = DataLoader(test, 512, collate_fn=collate)  # type: ignore[arg-type]
-        return torch.cat([network(words, starts) for words, starts, _ in held_out]).numpy()
+        job.epoch(len(train), watch(), answer)
+    return answer()
 
 
 serve(work)
