@@ -662,6 +662,21 @@ def test_a_table_solves_what_has_few_states(base: Path) -> None:
             tabular.learn(other, 10, seed=0)
 
 
+def test_several_fields_of_few_values_are_one_state() -> None:
+    world = open_world("gym:Blackjack-v1")
+    assert len(world.fields) == 3
+    assert tabular.suits(world)
+    states = tabular.States(world)
+    seen = [(total, dealt, ace) for total in (4, 20, 21) for dealt in (1, 10) for ace in (0, 1)]
+    of_rows = states.of(encode(world, seen))
+    assert of_rows.tolist() == [states(observation) for observation in seen]
+    assert len(set(of_rows.tolist())) == len(seen)
+    assert of_rows.max() < states.count
+    policy = tabular.learn(world, 20_000, seed=0)
+    by_luck = play(world, tabular.random_policy(world, 0), 300, seed=1).returns.mean()
+    assert play(world, policy, 300, seed=1).returns.mean() > by_luck + 0.15
+
+
 def test_learning_a_table_keeps_to_its_time() -> None:
     import time
 

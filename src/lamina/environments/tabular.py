@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,12 +27,52 @@ DRAWN = 1024
 """Random numbers that are drawn at once."""
 
 
+class States:
+    """What is observed as one of a few numbers: the codes of all fields, as digits of one number.
+
+    Args:
+        world: one that `suits`.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world, self.count = world, 1
+        self._fields: list[tuple[str, int, dict[int, int]]] = []
+        for name, encoder in _few(world).items():
+            codes = {int(level): code for code, level in enumerate(encoder.levels, start=FIRST)}
+            self._fields.append((name, encoder.feature.size, codes))
+            self.count *= encoder.feature.size
+
+    def __call__(self, observation: Any) -> int:
+        """The state that an environment's own observation is."""
+        state = 0
+        try:
+            for name, size, codes in self._fields:
+                state = state * size + codes[int(value_of(name, observation))]
+        except (LookupError, ValueError, TypeError):
+            # Slower, but it says what is wrong.
+            shown = [[observation]] if self.world.history > 1 else [observation]
+            return int(self.of(encode(self.world, shown))[0])
+        return state
+
+    def of(self, observations: Observations) -> Array:
+        """The states of encoded observations, int64 [copy]."""
+        states: Array = np.zeros(1, np.int64)
+        for name, size, _ in self._fields:
+            states = states * size + observations[name]
+        return states
+
+
+def _few(world: World) -> dict[str, Encoder]:
+    """The encoders of the fields; without those of fields that are not one of a few values."""
+    found = {field.name: world.encoders[field.name] for field in world.fields}
+    return {name: encoder for name, encoder in found.items() if isinstance(encoder, Encoder)}
+
+
 def suits(world: World) -> bool:
-    """Is one of a few states observed, and one of several actions taken?"""
-    if len(world.fields) != 1 or world.actions.kind != "discrete":
-        return False
-    encoder = world.encoders[world.fields[0].name]
-    return isinstance(encoder, Encoder) and len(encoder.levels) * world.actions.size <= MOST_CELLS
+    """Is one of a few states observed, in one field or in several, and one of several actions taken?"""
+    few = _few(world)
+    cells = math.prod((encoder.feature.size for encoder in few.values()), start=world.actions.size)
+    return 0 < len(few) == len(world.fields) and world.actions.kind == "discrete" and cells <= MOST_CELLS
 
 
 def learn(world: World, steps: int, seed: int, *, seconds: float | None = None) -> Policy:
@@ -48,33 +89,22 @@ def learn(world: World, steps: int, seed: int, *, seconds: float | None = None) 
     Raises:
         InputError: the environment failed.
     """
-    field = world.fields[0]
-    encoder = world.encoders[field.name]
-    if not isinstance(encoder, Encoder) or not suits(world):
+    if not suits(world):
         raise ValueError(f"{world.name} has no few states with discrete actions")
-    codes = {int(level): code for code, level in enumerate(encoder.levels, start=FIRST)}
-
-    def state_of(observation: Any) -> int:
-        try:
-            return codes[int(value_of(field.name, observation))]
-        except (LookupError, ValueError, TypeError):
-            # Slower, but it says what is wrong.
-            return int(encode(world, [[observation]] if world.history > 1 else [observation])[field.name][0])
-
+    states = States(world)
     environment = world.make(None)
     try:
         table = _table(
             world,
             environment,
-            state_of,
-            encoder.feature.size,
+            states,
             _share_done(steps, seconds),
             seed,
         )
     finally:
         close(environment)
     best = np.array([values.index(max(values)) for values in table], np.int64)
-    return lambda observations: best[observations[field.name]]
+    return lambda observations: best[states.of(observations)]
 
 
 def _share_done(steps: int, seconds: float | None) -> Callable[[int], float]:
@@ -90,16 +120,15 @@ def _share_done(steps: int, seconds: float | None) -> Callable[[int], float]:
 def _table(
     world: World,
     environment: Any,
-    state_of: Callable[[Any], int],
-    states: int,
+    state_of: States,
     done: Callable[[int], float],
     seed: int,
 ) -> list[list[float]]:
     """The value of every action in every state."""
     # Plain lists: for one number at a time they are several times quicker than arrays.
     count, start = world.actions.size, world.actions.start
-    table = [[0.0] * count for _ in range(states)]
-    visits = [[0] * count for _ in range(states)]
+    table = [[0.0] * count for _ in range(state_of.count)]
+    visits = [[0] * count for _ in range(state_of.count)]
     random = np.random.default_rng(seed)
     coins: list[float] = []
     choices: list[int] = []
