@@ -163,6 +163,33 @@ def test_deep_and_odd_modes_are_read() -> None:
         np.testing.assert_array_equal(encoder.encode(objects([value])).array[0, :, :, 0], (expected > 100) * 255)
 
 
+@pytest.mark.parametrize("form", ["files", "arrays"])
+def test_what_uses_few_of_sixteen_bits_keeps_its_shades(form: str) -> None:
+    """Twelve bits of an X-ray, divided by 257, would be 17 shades of grey."""
+    ramp = np.linspace(100, 4095, 256).reshape(16, 16).astype(np.uint16)
+    both = [ramp, ramp.T.copy()]
+    values = both if form == "arrays" else [saved(Image.fromarray(each), "PNG") for each in both]
+    encoder = fit(image, values)
+    encoded = encoder.encode(objects(values)).array
+    assert len(np.unique(encoded)) > 200
+    assert (encoded.min(), encoded.max()) == (0, 255)
+    again = image.Encoder.restore(json.loads(json.dumps(encoder.state())))
+    assert again == encoder
+    np.testing.assert_array_equal(again.whole(values[0])[:, :, 0], encoded[0, :, :, 0])
+    assert len(np.unique(fit(image, values, window="full").encode(objects(values)).array)) <= 17
+    half = fit(image, values, window=[0, 8190]).encode(objects(values)).array
+    assert half.max() == round(4095 / 8190 * 255)
+    with pytest.raises(InputError, match="window"):
+        fit(image, values, window=[9, 3])
+
+
+def test_sixteen_bits_that_are_used_are_left_as_they_are() -> None:
+    whole = np.linspace(0, 65535, 100).reshape(10, 10).astype(np.uint16)
+    assert fit(image, [whole, whole]).window is None
+    assert fit(image, [np.full((4, 4), 3000, np.uint16)]).window is None
+    assert fit(image, [whole // 16, np.zeros((8, 8), np.uint8)]).window is None
+
+
 def test_of_an_animation_the_first_picture_counts() -> None:
     first, second = (Image.fromarray(np.full((8, 8), value, dtype=np.uint8)) for value in (10, 200))
     movie = saved(first, "GIF", save_all=True, append_images=[second])

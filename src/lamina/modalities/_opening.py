@@ -13,7 +13,7 @@ import numpy as np
 
 from lamina.errors import MissingDependencyError
 from lamina.modalities._files import Unreadable, source
-from lamina.modalities._pixels import PIXEL_LIMIT, eight_bits
+from lamina.modalities._pixels import PIXEL_LIMIT, Window, eight_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -62,19 +62,23 @@ def lies_on_its_side(picture: Picture) -> bool:
     return picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
 
 
-def plain_of(picture: Picture, channels: int) -> tuple[Picture, bool]:
-    """Mode L or RGB, over white; and whether any of it was transparent."""
+def plain_of(picture: Picture, channels: int, window: Window = None) -> tuple[Picture, bool]:
+    """Mode L or RGB, over white; and whether any of it was transparent.
+
+    Args:
+        window: what is black and what is white, where pixels have more than eight bits.
+    """
     wanted = "L" if channels == 1 else "RGB"
     if picture.mode == wanted and "transparency" not in picture.info:
         return picture, False
     images = image_module()
     if has_alpha(picture):
-        clear = clear_of(picture)
+        clear = clear_of(picture, window)
         white = images.new("RGBA", clear.size, (*WHITE, 255))
         transparent = int(np.asarray(clear.getchannel("A")).min()) < 255
         return images.alpha_composite(white, clear).convert(wanted), transparent
     if is_deep(picture):
-        picture = images.fromarray(eight_bits(np.asarray(picture)))
+        picture = images.fromarray(eight_bits(np.asarray(picture), window))
     return picture.convert(wanted), False
 
 
@@ -87,21 +91,21 @@ def has_alpha(picture: Picture) -> bool:
     return picture.mode in ALPHA_MODES or "transparency" in picture.info
 
 
-def clear_of(picture: Picture) -> Picture:
+def clear_of(picture: Picture, window: Window = None) -> Picture:
     """Mode RGBA of a picture that may be transparent."""
     if is_deep(picture):
         # Pillow would clip what is beyond 255; one grey of such a picture stands for transparent.
         images, pixels = image_module(), np.asarray(picture)
         opaque = np.where(pixels == picture.info["transparency"], 0, 255).astype(np.uint8)
-        clear: Picture = images.fromarray(eight_bits(pixels)).convert("RGBA")
+        clear: Picture = images.fromarray(eight_bits(pixels, window)).convert("RGBA")
         clear.putalpha(images.fromarray(opaque))
         return clear
     return (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
 
 
-def with_alpha(picture: Picture) -> Picture:
+def with_alpha(picture: Picture, window: Window = None) -> Picture:
     """Mode RGBA of any picture."""
-    return clear_of(picture) if has_alpha(picture) else plain_of(picture, 3)[0].convert("RGBA")
+    return clear_of(picture, window) if has_alpha(picture) else plain_of(picture, 3, window)[0].convert("RGBA")
 
 
 def border_of(picture: Picture) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ from lamina.modalities._opening import (
     with_alpha,
 )
 from lamina.modalities._options import choice
-from lamina.modalities._pixels import bytes_of
+from lamina.modalities._pixels import Window, bytes_of, is_sixteen_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -66,7 +66,10 @@ HEADERS = 500
 STATISTICS = 2000
 DEFAULTS: dict[str, Json] = {
     "size": "auto", "channels": "auto", "resize": "auto", "missing": "error", "transparent": "white",
+    "window": "auto",
 }  # fmt: skip
+DEEP = 200
+"""Training pictures that tell what is black and what is white, where pixels have more than eight bits."""
 RESIZES = ("stretch", "pad", "crop")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 HOLE = 255
@@ -150,25 +153,26 @@ def raw_pixels(value: object, root: Path | None = None) -> Array:
         raise Unreadable(reason_of(error)) from error
 
 
-def decoded(value: object, channels: int, root: Path | None = None) -> Array:
+def decoded(value: object, channels: int, root: Path | None = None, window: Window = None) -> Array:
     """A picture in its own size, uint8 [height, width, channel]: upright, over white where it is transparent.
 
     Args:
         channels: 1 (grey), 3 (red, green, blue), or 4: with how opaque it is, and not over white.
+        window: what is black and what is white, where pixels have 16 bits.
 
     Raises:
         Unreadable: it is no picture, and why.
     """
     try:
         if isinstance(value, np.ndarray):
-            pixels = bytes_of(value)
+            pixels = bytes_of(value, window)
             if pixels.shape[2] == channels:
                 return pixels
             value = image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         with opened(value, root) as picture:
             picture.load()
             turned = upright(picture)
-            plain = with_alpha(turned) if channels == 4 else plain_of(turned, channels)[0]
+            plain = with_alpha(turned, window) if channels == 4 else plain_of(turned, channels, window)[0]
             return np.asarray(plain, dtype=np.uint8).reshape(plain.height, plain.width, channels)
     except reading_errors() as error:
         raise Unreadable(reason_of(error)) from error
@@ -190,6 +194,9 @@ class Encoder:
         missing: "error" (a row without a picture gets an error entry) or "fill" (it is accepted).
         transparent: "white" (the picture is laid over white) or "hole": a pixel that is more than half transparent is
             encoded as HOLE in every channel, any other as at most HOLE - 1.
+        window: of pixels with 16 bits (X-ray, tomography, microscopy), which value is black and which is white:
+            [low, high], or "full" for 0 and 65535. Default: where the training pictures use less than half of the 16
+            bits, the values that one pixel in a thousand lies below and above.
 
     A missing or unreadable picture is encoded as a plain one of the training pictures' mean color.
     """
@@ -204,6 +211,7 @@ class Encoder:
     extreme_share: float
     missing: str = "error"
     transparent: str = "white"
+    window: Window = None
 
     @property
     def feature(self) -> Feature:
@@ -239,11 +247,12 @@ class Encoder:
         if chosen["channels"] != "auto":
             channels = _channels(chosen["channels"])
         blank = (0.0,) * channels
-        draft = cls(height, width, channels, resize, blank, blank, 0.0, missing, transparent)
+        window = _window(chosen["window"], chunks, total, root)
+        draft = cls(height, width, channels, resize, blank, blank, 0.0, missing, transparent, window)
         mean, std, extreme, grey = draft._statistics(chunks, total, root)
         if grey and chosen["channels"] == "auto":
             channels, mean, std = 1, mean[:1], std[:1]
-        return cls(height, width, channels, resize, mean, std, extreme, missing, transparent)
+        return cls(height, width, channels, resize, mean, std, extreme, missing, transparent, window)
 
     def encode(self, values: Values, root: Path | None = None) -> Encoded:
         """Decode, turn upright and resize on all cores; an unreadable picture gives an error entry."""
@@ -275,7 +284,7 @@ class Encoder:
         Raises:
             Unreadable: it is no picture, and why.
         """
-        return decoded(value, 4 if self.transparent == "hole" else self.channels, root)
+        return decoded(value, 4 if self.transparent == "hole" else self.channels, root, self.window)
 
     def decode(self, array: Array) -> Values:
         """The pictures as they were encoded: uint8 arrays [height, width, channel]."""
@@ -283,12 +292,15 @@ class Encoder:
 
     def state(self) -> dict[str, Json]:
         """All of it as JSON."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        window = None if self.window is None else list(self.window)
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std), "window": window}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         """The inverse of `state`."""
-        return cls(**{**state, "mean": tuple(state["mean"]), "std": tuple(state["std"])})
+        window = state.get("window")
+        told = {"mean": tuple(state["mean"]), "std": tuple(state["std"]), "window": window and tuple(window)}
+        return cls(**{**state, **told})
 
     def _statistics(
         self, chunks: Chunks, total: int, root: Path | None
@@ -322,7 +334,7 @@ class Encoder:
     def _encode_one(self, value: object, root: Path | None) -> Array:
         try:
             if isinstance(value, np.ndarray):
-                pixels = bytes_of(value)
+                pixels = bytes_of(value, self.window)
                 if pixels.shape == (self.height, self.width, self.channels) and self.transparent == "white":
                     return pixels
                 return self._fitted(image_module().fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
@@ -340,14 +352,14 @@ class Encoder:
         """uint8 [height, width, channel] of this encoder's size from a decoded picture."""
         if self.transparent == "hole":
             return self._with_holes(upright(picture))
-        picture, transparent = plain_of(upright(picture), self.channels)
+        picture, transparent = plain_of(upright(picture), self.channels, self.window)
         if picture.size != (self.width, self.height):
             picture = self._resized(picture, transparent)
         return np.asarray(picture, dtype=np.uint8).reshape(self.height, self.width, self.channels)
 
     def _with_holes(self, picture: Picture) -> Array:
         """As `_fitted`; the color of a hole, which is no one's, does not run into its surroundings when resized."""
-        clear = with_alpha(picture)
+        clear = with_alpha(picture, self.window)
         if clear.size != (self.width, self.height):
             clear = self._resized(clear, transparent=False)
         color = clear.convert("RGB")
@@ -424,6 +436,45 @@ def _large_size(headers: list[Header]) -> tuple[int, int]:
 def _resize(headers: list[Header], height: int, width: int) -> str:
     aspects = np.array([item.width / item.height for item in headers]) / (width / height)
     return "stretch" if np.mean(np.abs(np.log(aspects)) <= np.log(1.2)) >= 0.9 else "pad"
+
+
+def _window(option: Json, chunks: Chunks, total: int, root: Path | None) -> Window:
+    """What is black and what is white; None for all that the pixels can hold."""
+    if option == "full":
+        return None
+    if option != "auto":
+        pair = option if isinstance(option, list | tuple) and len(option) == 2 else (0, 0)
+        if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in pair) or pair[0] >= pair[1]:
+            raise InputError(
+                f"The option 'window' cannot be {option!r}.",
+                where="window",
+                fix="give the values that are black and white, e.g. [0, 4095], or auto, or full",
+            )
+        return float(pair[0]), float(pair[1])
+    seen: list[Array] = []
+    for values in sample(chunks, total, DEEP, seed=2):
+        for value in values:
+            try:
+                pixels = _deep_pixels(value, root)
+            except Unreadable:
+                continue
+            if pixels is None:
+                return None
+            seen.append(pixels.reshape(-1)[:: max(1, pixels.size // 10_000)])
+    if not seen:
+        return None
+    low, high = (float(end) for end in np.quantile(np.concatenate(seen), (0.001, 0.999)))
+    return (low, high) if 0 < high - low < 32768 and high > 255 else None
+
+
+def _deep_pixels(value: object, root: Path | None) -> Array | None:
+    """The pixels of a picture with 16 bits; None of any other."""
+    if isinstance(value, np.ndarray):
+        return value if is_sixteen_bits(value) else None
+    if not header(value, root).mode.startswith("I"):
+        return None
+    pixels = raw_pixels(value, root)
+    return pixels if pixels.dtype.kind in "iu" else None
 
 
 def _channels(option: Json) -> int:
