@@ -12,7 +12,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from lamina.errors import InputError
-from lamina.steps.unlabelled import group, grouping, judge
+from lamina.evaluate import judge
+from lamina.steps.unlabelled import group, grouping
 from lamina.steps.unlabelled.differences import Trait, difference, sets_apart
 from lamina.steps.unlabelled.grouping import Grouping, chosen_number, firmness, grouped, rand_index
 from lamina.steps.unlabelled.kmeans import k_means, nearest

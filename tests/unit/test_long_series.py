@@ -14,9 +14,10 @@ from lamina.data.long_series import WindowTable, Wishes, main_period, windowed
 from lamina.data.tables import open_table
 from lamina.data.windows import WINDOW, Cover, Cut, covered, streamed
 from lamina.errors import InputError
+from lamina.evaluate import judge
+from lamina.evaluate.judge import stretches
 from lamina.evaluate.judged import compared
-from lamina.steps.unlabelled import judge
-from lamina.steps.unlabelled.scored import Steps, stretches
+from lamina.steps.unlabelled.scored import Steps
 from lamina.tasks import anomaly
 
 Array = np.ndarray[Any, Any]

@@ -14,6 +14,7 @@ from memory_table import MemoryTable
 
 from lamina.choose.hardware import Hardware
 from lamina.errors import InputError
+from lamina.evaluate import recommended as scores
 from lamina.learn.windows import NEXT, WEIGHT, Windows
 from lamina.methods.next_item import sampled_losses
 from lamina.modalities import Feature
@@ -23,7 +24,7 @@ from lamina.networks.recommenders import sequential, two_tower
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.recommend import choose, interactions, prepare, scores, simple
+from lamina.steps.recommend import choose, interactions, prepare, simple
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
 from lamina.steps.recommend.times import is_time
 from lamina.steps.recommend.understand import DEFAULTS, recognise

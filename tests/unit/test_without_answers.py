@@ -16,11 +16,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from lamina.data.schema import Field, Schema
 from lamina.data.split import Split
 from lamina.errors import InputError
+from lamina.evaluate import judge
 from lamina.modalities import Feature
 from lamina.model.search import Index
 from lamina.plan import Plan, TaskPlan
 from lamina.steps.request import Request
-from lamina.steps.unlabelled import describe, judge
+from lamina.steps.unlabelled import describe
 from lamina.steps.unlabelled.choose import decided
 from lamina.steps.unlabelled.labels import Labels, labels_of, of_ordinary, ordinary, usual
 from lamina.tasks import anomaly, embed

@@ -20,6 +20,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder")
     about = "data that has the true answers as well (for a model that writes: texts), or an environment"
     parser.add_argument("data", metavar="DATA", help=about)
+    parser.add_argument(
+        "--target", metavar="COLUMN", default="",
+        help="of a model that learned without answers: the column of labels, or of what was taken next",
+    )  # fmt: skip
+    parser.add_argument("--normal", metavar="VALUE", default="", help="of a detector: the label of ordinary rows")
     parser.add_argument("--episodes", type=int, help=f"of an environment (default: {EPISODES})")
     parser.add_argument("--seed", type=int, help="of the episodes (default: 0)")
 
@@ -38,12 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--episodes is {episodes}.", fix=f"Give a number from 1 to {MOST_EPISODES:,}.")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {seed}.", fix=f"Give a whole number from 0 to {LARGEST_SEED}.")
+    if acting and (arguments.target or arguments.normal):
+        raise InputError("--target and --normal are for data, and DATA is an environment.", fix="Leave them out.")
     model = load(model_file(arguments.model))
-    document = play_model(model, arguments.data, episodes, seed) if acting else score_model(model, arguments.data)
+    if acting:
+        document = play_model(model, arguments.data, episodes, seed)
+    else:
+        document = score_model(model, arguments.data, target=arguments.target, normal=arguments.normal)
     if arguments.json:
         _options.print_json(document)
         return 0
     print(_counted(document))
+    for note in document.get("notes", ()):
+        print(note)
     for target, scores in document["targets"].items():
         for name, score in scores.items():
             print(f"{target}  {name} {_said(score)}")
@@ -55,6 +67,8 @@ def _said(score: Mapping[str, Any]) -> str:
     if not math.isfinite(score["value"]):
         return "is not defined on these rows"
     unit = f" {score['unit']}" if score["unit"] else ""
+    if not math.isfinite(score["low"]):
+        return f"{score['value']:.4g}{unit}"
     return f"{score['value']:.4g}{unit}  (95% interval {score['low']:.4g} to {score['high']:.4g})"
 
 

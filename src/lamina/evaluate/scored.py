@@ -22,6 +22,7 @@ class Scored:
         targets: scores by target and name.
         unit, error_unit: what is counted.
         given: how many `unit` there were, where only the first ones were scored; else 0.
+        notes: sentences on what the scores mean.
     """
 
     rows: int
@@ -30,6 +31,7 @@ class Scored:
     unit: str = ROWS
     error_unit: str = ROWS
     given: int = 0
+    notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """{"rows", "errors", "counted": {"rows", "errors"}, "targets": {target: {score: {"value", "low", ...}}}}."""
@@ -38,6 +40,7 @@ class Scored:
             "errors": self.errors,
             "counted": {"rows": self.unit, "errors": self.error_unit},
             **({"given": self.given} if self.given else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "targets": {
                 target: {name: asdict(score) for name, score in scores.items()}
                 for target, scores in self.targets.items()

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.errors import InputError
-from lamina.evaluate import sealed_forecasts, sealed_rows, sealed_texts, sealed_translations
+from lamina.evaluate import (
+    sealed_forecasts,
+    sealed_histories,
+    sealed_rows,
+    sealed_texts,
+    sealed_translations,
+    sealed_unlabelled,
+)
 from lamina.evaluate.intervals import percentile, replicates, resampled
 from lamina.evaluate.results import Interval
 from lamina.evaluate.scored import Scored
@@ -24,23 +31,40 @@ SCORERS: Mapping[str, Callable[[Model, Any, int], Scored]] = {
 }
 """By task, where a row's answer is not scored beside a row's target."""
 
+UNLABELLED: Mapping[str, Callable[[Model, Any, int, str, str], Scored]] = {
+    "anomaly": sealed_unlabelled.score_anomaly,
+    "embed": sealed_unlabelled.score_embed,
+    "recommend": sealed_histories.score,
+}
+"""By task, where nothing that is asked for has a name: also of a column that judges, and the label of ordinary rows."""
 
-def score_model(model: Model, data: Any, seed: int = 0) -> dict[str, Any]:
+
+def score_model(model: Model, data: Any, seed: int = 0, target: str = "", normal: str = "") -> dict[str, Any]:
     """Answer data that holds the true answers, and score what was answered.
 
     Args:
         data: a table or folder with the model's input columns and its targets; for a forecaster a long table whose
             series have values to be forecast; for a model that writes, texts.
+        target: of a model that learned without answers, the column that judges: labels, or what was taken next.
+        normal: of a detector, the label of ordinary rows.
 
     Returns:
         {"rows", "errors", "counted": {"rows", "errors"}, "targets": {target: {score: {"value", "low", "high", ...}}}};
         "counted" says what the first two count. A row that cannot be answered, or whose target is missing or unknown to
-        the model, counts as an error.
+        the model, counts as an error. "notes" are sentences on what the scores mean, where that needs any.
 
     Raises:
         InputError: a column is missing, nothing could be scored, or no data can hold the true answers.
     """
     task = next(iter(model.tasks.values())).task
+    if task in UNLABELLED:
+        return UNLABELLED[task](model, data, seed, target, normal).document()
+    if target or normal:
+        raise InputError(
+            f"This model has targets of its own: {', '.join(model.labelled)}.",
+            where=model.where,
+            fix="Leave --target and --normal out.",
+        )
     return SCORERS.get(task, sealed_rows.score)(model, data, seed).document()
 
 

@@ -35,6 +35,17 @@ TOKEN_NUMBERS = 512
 OUTPUT_NUMBERS = 16
 """Numbers that a network holds at once for each number of an answer that is no vector, about."""
 
+INSTEAD = {
+    "control": "See how it does in fresh episodes: lamina test MODEL gym:NAME",
+    "cluster": "See which cluster each row is put in (lamina predict), and compare with your own groups.",
+    "generate": "Its report says how near its pictures are to real ones; make some yourself: lamina generate MODEL",
+    "restyle": "Its report says how near its pictures are to real ones; look at some: lamina predict MODEL DATA",
+    "anomaly": "See how well it tells the strange: lamina test MODEL DATA --target COLUMN",
+    "embed": "See how well neighbors tell a label: lamina test MODEL DATA --target COLUMN",
+    "recommend": "See what it foretells: lamina test MODEL DATA",
+}
+"""What to do with a model whose answers no column holds, by task."""
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -111,11 +122,10 @@ class Model:
         """
         for name, task in self.tasks.items():
             if not hasattr(task, "scores"):
-                acting = "See how it does in fresh episodes: lamina test MODEL gym:NAME"
                 raise InputError(
                     f"This model answers with {name!r}, of which no column holds the right ones.",
                     where=self.where,
-                    fix=acting if task.task == "control" else "Its report says how it did on its own test rows.",
+                    fix=INSTEAD.get(task.task, "Its report says how it did on its own test rows."),
                 )
         return {name: cast(Task, task) for name, task in self.tasks.items()}
 

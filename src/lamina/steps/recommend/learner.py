@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lamina import registry
 from lamina.errors import InputError
+from lamina.evaluate.recommended import TOP, answered, by_user, ndcg, recall
 from lamina.learn.engine import Engine
 from lamina.learn.windows import Windows
 from lamina.methods import next_item
@@ -24,7 +25,6 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.recommend.interactions import TRAIN, Asked
 from lamina.steps.recommend.prepare import Prepared, encoded_rows, encoder_of
-from lamina.steps.recommend.scores import TOP, answered, by_user, ndcg, recall
 from lamina.tasks.recommend import UNLABELLED
 
 Array = np.ndarray[Any, Any]

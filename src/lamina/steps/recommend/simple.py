@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lamina.evaluate.recommended import TOP, answered, by_user, recall
 from lamina.narrate import Narrator
 from lamina.steps.recommend.interactions import TRAIN, Asked, Interactions
-from lamina.steps.recommend.scores import TOP, answered, by_user, recall
 
 Array = np.ndarray[Any, Any]
 Scores = Callable[[Array], Array]

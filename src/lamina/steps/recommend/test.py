@@ -13,7 +13,18 @@ import numpy as np
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Chunk, Json
 from lamina.evaluate.intervals import percentile, replicates, resampled
-from lamina.evaluate.judged import Judged, Weighted, compared
+from lamina.evaluate.judged import compared
+from lamina.evaluate.recommended import (
+    COVERAGE,
+    RECALL,
+    answered,
+    by_user,
+    coverage,
+    judged,
+    listed,
+    ranks,
+    recall,
+)
 from lamina.evaluate.results import Exhibit, Interval, Results, Seal, Slice, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.model import golden
@@ -23,7 +34,6 @@ from lamina.steps.finish import Course, versions_of
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION
 from lamina.steps.recommend.learner import Learner
 from lamina.steps.recommend.prepare import Prepared, raw_rows, task_of
-from lamina.steps.recommend.scores import TOP, answered, by_user, coverage, listed, ndcg, ranks, recall
 from lamina.tasks.recommend import UNLABELLED
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +45,6 @@ SHORT, LONG = 5, 50
 """Items below and above which a history is a short or a long one."""
 POPULAR = 0.1
 """Share of the catalogue, the most frequent items, that counts as popular."""
-COVERAGE, RECALL, NDCG = "coverage", f"recall@{TOP}", f"ndcg@{TOP}"
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,8 @@ def assessed(prepared: Prepared, own: Foretold, seconds: float, seed: int) -> Ta
         begin = time.monotonic()
         other = Foretold(*answered(one.answer(which, prepared.memory), which, lists=True))
         simpler.append(other)
-        others.append(_judged(one.name, other, which.user, one.seconds + time.monotonic() - begin, one.note))
-    scores, baselines = compared(_judged("", own, which.user, seconds), others, users, seed)
+        others.append(judged(one.name, other.places, which.user, one.seconds + time.monotonic() - begin, one.note))
+    scores, baselines = compared(judged("", own.places, which.user, seconds), others, users, seed)
     items = len(prepared.interactions.catalogue)
     scores[COVERAGE] = _figure(coverage(own.lists, items))
     baselines = tuple(
@@ -126,14 +135,6 @@ def assessed(prepared: Prepared, own: Foretold, seconds: float, seed: int) -> Ta
 
 def _figure(value: float) -> Interval:
     return Interval(value, math.nan, math.nan)
-
-
-def _judged(name: str, found: Foretold, users: Array, seconds: float, note: str = "") -> Judged:
-    def mean(values: Array) -> Weighted:
-        each = by_user(values, users)
-        return lambda weights: np.asarray(weights @ each / np.maximum(weights.sum(axis=1), 1e-9))
-
-    return Judged(name, {RECALL: mean(recall(found.places)), NDCG: mean(ndcg(found.places))}, seconds, note)
 
 
 def slices(prepared: Prepared, own: Foretold, seed: int) -> tuple[Slice, ...]:

@@ -11,12 +11,13 @@ import numpy as np
 from lamina.choose import hardware
 from lamina.data.schema import Json
 from lamina.data.split import Split
+from lamina.evaluate import judge
 from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
 from lamina.steps.prepare import Prepared
-from lamina.steps.unlabelled import judge, simple
+from lamina.steps.unlabelled import simple
 from lamina.steps.unlabelled.labels import Labels
 from lamina.steps.unlabelled.learner import untrained, width_of
 from lamina.steps.unlabelled.looks import SHOWN, looks
@@ -49,7 +50,8 @@ def tested(trained: Trained) -> Tested:
     """Vectors of the test rows; labels are guessed from them, beside the same network untrained and plain vectors."""
     task = embed.Task(trained.name, width_of(trained.learner))
     vectors = trained.outputs(task, trained.prepared.split.test)
-    return Tested(task, vectors, _judged(trained, task, vectors), alike(trained.prepared, vectors))
+    facts = {} if trained.labels is None else {"judged_by": {"column": trained.labels.name}}
+    return Tested(task, vectors, _judged(trained, task, vectors), alike(trained.prepared, vectors), facts)
 
 
 def spread_of(vectors: Array) -> float:

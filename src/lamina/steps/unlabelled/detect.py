@@ -9,12 +9,13 @@ import numpy as np
 
 from lamina.data.schema import Json
 from lamina.data.split import Split
+from lamina.evaluate import judge
 from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
 from lamina.steps.prepare import Prepared
-from lamina.steps.unlabelled import judge, simple
+from lamina.steps.unlabelled import simple
 from lamina.steps.unlabelled.labels import of_ordinary
 from lamina.steps.unlabelled.looks import SHOWN, looks
 from lamina.steps.unlabelled.scored import Scored, scored
@@ -48,13 +49,14 @@ def tested(trained: Trained) -> Tested:
     task = anomaly.Task(trained.name, places, float(trained.options.get("rate", 0.01)), cut=view.cut)
     task = task.calibrated(view.of(validation, trained.outputs(task, validation)[:, 0])[:, None])
     answered = trained.outputs(task, parts.test)
-    scores, strange = view.of(parts.test, answered[:, 0]), None
+    scores, strange, facts = view.of(parts.test, answered[:, 0]), None, dict[str, Json]()
     if trained.labels is not None:
-        values = view.labels(parts.test)
-        strange = (values != None) & (values != (trained.ordinary or view.ordinary(parts.train)))  # noqa: E711
+        values, usual = view.labels(parts.test), trained.ordinary or view.ordinary(parts.train)
+        strange = (values != None) & (values != usual)  # noqa: E711  (element by element)
+        facts = {"judged_by": {"column": trained.labels.name, "ordinary": usual}}
     result = _judged(trained, task, scores, view, ordinary_rows)
     exhibits = _strangest(trained.prepared, answered[:, 0])
-    return Tested(task, answered, result, (*view.exhibits(task, parts.test, scores, strange), *exhibits))
+    return Tested(task, answered, result, (*view.exhibits(task, parts.test, scores, strange), *exhibits), facts)
 
 
 def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored, ordinary_rows: Array) -> TargetResult:
@@ -78,12 +80,11 @@ def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored,
     scores, baselines = _compared(trained, answered, view, ordinary_rows, kept, strange)
     primary = next(iter(scores))
     kind, text = verdict(primary, scores[primary], trained.seconds, baselines, len(kept))
-    found, false = float(alarms[kept][strange].mean()), float(alarms[kept][~strange].mean())
-    scores |= {"found": plain_figure(found), "false_alarms": plain_figure(false, higher_is_better=False)}
+    scores |= judge.alarmed(alarms[kept], strange, trained.plan.seed, view.block)
     scores |= view.figures(alarms[kept], strange, answered[kept])
     text = (
-        f"{text} At its threshold it finds {found:.0%} of the strange {noun}s (not {label}) and raises a false alarm "
-        f"for {false:.1%} of the ordinary ones."
+        f"{text} At its threshold it finds {scores['found'].value:.0%} of the strange {noun}s (not {label}) and raises "
+        f"a false alarm for {scores['false_alarms'].value:.1%} of the ordinary ones."
     )
     return TargetResult(task.name, "anomaly", scores, text, kind, baselines)
 

@@ -12,10 +12,11 @@ from lamina.choose import hardware
 from lamina.data.schema import Json
 from lamina.data.split import Split
 from lamina.errors import InputError
+from lamina.evaluate import judge
 from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, Interval, TargetResult
 from lamina.evaluate.verdict import verdict
-from lamina.steps.unlabelled import differences, grouping, judge, simple
+from lamina.steps.unlabelled import differences, grouping, simple
 from lamina.steps.unlabelled.describe import fallen, method, spread_of
 from lamina.steps.unlabelled.grouping import Grouping
 from lamina.steps.unlabelled.kmeans import nearest

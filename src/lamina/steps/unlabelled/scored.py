@@ -10,6 +10,7 @@ import numpy as np
 
 from lamina.data.long_series import WindowTable
 from lamina.data.windows import Cut, covered
+from lamina.evaluate.judge import along, stretches
 from lamina.evaluate.results import Exhibit, Interval
 from lamina.steps.prepare import Prepared
 from lamina.steps.unlabelled.labels import Labels, usual
@@ -125,13 +126,8 @@ class Steps:
         return self.table.ordinary
 
     def figures(self, alarms: Array, strange: Array, scores: Array) -> dict[str, Interval]:
-        """The share of stretches of strange steps with an alarm in them, and whether the strangest step of all lies in
-        one, or at most a window away (the rule of the UCR anomaly archive: Wu & Keogh 2021)."""
-        found = stretches(strange)
-        hit = [bool(alarms[first : last + 1].any()) for first, last in found]
-        place, near = int(scores.argmax()), self.cut.length
-        located = any(first - near <= place <= last + near for first, last in found)
-        return {"stretches_found": plain_figure(float(np.mean(hit))), "located": plain_figure(float(located))}
+        """What is found of the stretches of strange steps, a window being near."""
+        return {name: plain_figure(value) for name, value in along(alarms, strange, scores, self.cut.length).items()}
 
     def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> tuple[Exhibit, ...]:
         steps, _ = self._steps(rows, np.zeros(len(rows)))
@@ -152,16 +148,6 @@ class Steps:
     def _told(self, steps: Array, part: tuple[int, int]) -> str:
         first, last = (self.table.base.place(int(steps[place])) for place in part)
         return first if first == last else f"{first} to {last.rpartition(', ')[2]}"
-
-
-def stretches(marked: Array) -> list[tuple[int, int]]:
-    """(First, last) of every run of what is marked, bool [step].
-
-    >>> stretches(np.array([True, False, True, True]))
-    [(0, 0), (2, 3)]
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
-    return [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def scored(prepared: Prepared, labels: Labels | None) -> Scored:

@@ -9,9 +9,9 @@ import numpy as np
 
 from lamina.baselines import BaselineFeatures, Block
 from lamina.baselines._matrix import for_linear
+from lamina.evaluate.judge import NEIGHBORS
 from lamina.steps.baselines import simple_features
 from lamina.steps.prepare import Prepared
-from lamina.steps.unlabelled.judge import NEIGHBORS
 
 Array = np.ndarray[Any, Any]
 

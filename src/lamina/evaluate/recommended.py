@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from lamina.steps.recommend.interactions import Asked
+from lamina.evaluate.judged import Judged, Weighted
 from lamina.tasks.recommend import HIDDEN, best
 
 Array = np.ndarray[Any, Any]
 TOP = 10
 """Length of the lists that are scored."""
+RECALL, NDCG, COVERAGE = f"recall@{TOP}", f"ndcg@{TOP}", "coverage"
 BATCH = 512
 
 Answer = Callable[[Array], Array]
 """From row numbers to the scores of all items, [row, item], those of items that must not be recommended lowest."""
+
+
+class Asked(Protocol):
+    """Interactions to be foretold."""
+
+    @property
+    def target(self) -> Array:
+        """int [row]: the item's place in the catalogue from 1; 0 for one that is not in it."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 def ranks(scores: Array, target: Array) -> Array:
@@ -62,6 +74,21 @@ def answered(answer: Answer, which: Asked, lists: bool = False) -> tuple[Array, 
         if lists:
             chosen.append(listed(scores))
     return np.concatenate(places), np.concatenate(chosen) if lists else np.zeros((0, TOP), np.int64)
+
+
+def judged(name: str, places: Array, users: Array, seconds: float = 0.0, note: str = "") -> Judged:
+    """Recall and NDCG in the mean of users.
+
+    Args:
+        places: [row], as of `ranks`.
+        users: [row], whose each is; weights say how often each user counts, in ascending order.
+    """
+
+    def mean(values: Array) -> Weighted:
+        each = by_user(values, users)
+        return lambda weights: np.asarray(weights @ each / np.maximum(weights.sum(axis=1), 1e-9))
+
+    return Judged(name, {RECALL: mean(recall(places)), NDCG: mean(ndcg(places))}, seconds, note)
 
 
 def coverage(lists: Array, items: int) -> float:

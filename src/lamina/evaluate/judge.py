@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lamina.evaluate.judged import Judged, Weighted
+from lamina.evaluate.intervals import wilson
+from lamina.evaluate.judged import Judged, Weighted, compared
+from lamina.evaluate.results import Interval
 
 Array = np.ndarray[Any, Any]
 
@@ -38,17 +42,26 @@ def probes(name: str, train: Array, codes: Array, test: Array, truth: Array, see
     near = neighbors(train[kept], codes[kept], test)
     line = linear(train[kept], codes[kept], test, seed)
     right = {"knn_accuracy": near == truth, "probe_accuracy": line == truth}
-    scores = {score: _share(found.astype(np.float64)) for score, found in right.items()}
+    everywhere = np.ones(len(truth), bool)
+    scores = {score: _share(found, everywhere) for score, found in right.items()}
     return Judged(name, scores, seconds + time.monotonic() - begin)
 
 
-def neighbors(train: Array, codes: Array, test: Array) -> Array:
-    """int64 [row]: the class that most of the nearest training vectors have, weighted by how near they are."""
-    one, other = _unit(train), _unit(test)
-    number, classes = min(NEIGHBORS, len(one)), int(codes.max()) + 1
+def neighbors(train: Array, codes: Array, test: Array | None = None) -> Array:
+    """int64 [row]: the class that most of the nearest training vectors have, weighted by how near they are.
+
+    Args:
+        test: [row, width]; None asks of each training vector what class the others nearest to it have.
+    """
+    one = _unit(train)
+    other = one if test is None else _unit(test)
+    number, classes = min(NEIGHBORS, len(one) - (test is None)), int(codes.max()) + 1
     found = np.empty(len(other), np.int64)
     for start in range(0, len(other), 512):
         likeness = other[start : start + 512] @ one.T
+        if test is None:
+            itself = np.arange(len(likeness))
+            likeness[itself, start + itself] = -np.inf
         nearest = np.argpartition(-likeness, number - 1, axis=1)[:, :number]
         weight = np.exp(np.take_along_axis(likeness, nearest, 1) / 0.1)
         votes = np.zeros((len(likeness), classes))
@@ -79,8 +92,14 @@ def _unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
-def _share(values: Array) -> Weighted:
-    return lambda weights: np.asarray(weights @ values / np.maximum(weights.sum(axis=1), 1e-9))
+def _share(marked: Array, of: Array) -> Weighted:
+    """The share of the rows `of` that are marked, bool [row] each; NaN where there are none."""
+
+    def share(weights: Array) -> Array:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(weights @ (marked & of).astype(np.float64) / (weights @ of.astype(np.float64)))
+
+    return share
 
 
 def detections(name: str, score: Array, strange: Array, seconds: float = 0.0, note: str = "") -> Judged:
@@ -115,6 +134,50 @@ def detections(name: str, score: Array, strange: Array, seconds: float = 0.0, no
             return np.asarray((gained * true / np.maximum(true + false, 1e-12)).sum(axis=1) / true[:, -1])
 
     return Judged(name, {"auc": auc, "average_precision": precision}, seconds, note)
+
+
+def alarmed(alarms: Array, strange: Array, seed: int = 0, block: int = 1) -> dict[str, Interval]:
+    """The share of the strange rows that raise an alarm, "found", and of the ordinary ones, "false_alarms".
+
+    Intervals are Wilson's; of neighbours in time they are drawn in blocks, and Wilson's of as many blocks where all
+    that is drawn is alike.
+
+    Args:
+        alarms, strange: bool [row].
+    """
+    of = {"found": strange, "false_alarms": ~strange}
+    shares = Judged("", {name: _share(alarms, rows) for name, rows in of.items()})
+    scores, _ = compared(shares, (), len(strange), seed, block=block, lower=("false_alarms",))
+    for name, figure in scores.items():
+        if math.isfinite(figure.value) and (block == 1 or figure.low == figure.high):
+            low, high = wilson(figure.value, max(int(of[name].sum()) // block, 1))
+            scores[name] = replace(figure, low=low, high=high)
+    return scores
+
+
+def along(alarms: Array, strange: Array, scores: Array, near: int) -> dict[str, float]:
+    """What alarms over time find of the stretches of strange steps, [step] each.
+
+    "stretches_found": the share of them with an alarm inside; "located": 1 where the strangest step of all lies in one,
+    or at most `near` steps away (the rule of the UCR anomaly archive: Wu & Keogh 2021). NaN where nothing is strange.
+    """
+    found = stretches(strange)
+    if not found:
+        return {"stretches_found": math.nan, "located": math.nan}
+    place = int(scores.argmax())
+    hit = [bool(alarms[first : last + 1].any()) for first, last in found]
+    located = any(first - near <= place <= last + near for first, last in found)
+    return {"stretches_found": float(np.mean(hit)), "located": float(located)}
+
+
+def stretches(marked: Array) -> list[tuple[int, int]]:
+    """(First, last) of every run of what is marked, bool [step].
+
+    >>> stretches(np.array([True, False, True, True]))
+    [(0, 0), (2, 3)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
+    return [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def partitions(name: str, found: Array, truth: Array, seconds: float = 0.0, note: str = "") -> Judged:
