@@ -14,8 +14,22 @@ from memory_table import MemoryTable
 from sklearn.metrics import mean_pinball_loss
 
 from lamina.errors import InputError
-from lamina.evaluate.forecasts import COVERED, MAE, MASE, PINBALL, RMSE, by_step, judged, pinball
+from lamina.evaluate.forecasts import (
+    COVERED,
+    ERRORS,
+    MAE,
+    MASE,
+    PINBALL,
+    RMSE,
+    by_step,
+    clusters,
+    judged,
+    pinball,
+    share_interval,
+)
+from lamina.evaluate.intervals import wilson
 from lamina.evaluate.judged import compared
+from lamina.evaluate.verdict import verdict
 from lamina.modalities.window import Encoder
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
@@ -280,6 +294,42 @@ def test_of_two_errors_the_smaller_is_ahead() -> None:
     assert other.difference is not None
     assert other.difference.value == pytest.approx(2)
     assert other.difference.low > 0
+
+
+def test_nothing_is_certain_because_all_forecasts_are_of_one_moment() -> None:
+    """Nine series from one origin are nine witnesses, one series from one origin is none."""
+    one = np.zeros(9, np.int64)
+    cluster, drawn = clusters(np.arange(9), one)
+    assert (drawn, len(set(cluster.tolist()))) == ("series", 9)
+    assert clusters(one, np.arange(9))[1] == "origins"
+    assert clusters(np.repeat(np.arange(3), 9), np.tile(np.arange(9), 3))[1] == "origins"
+    quantiles = np.random.default_rng(0).normal(size=(9, 3, 5))
+    own = judged("", quantiles, np.zeros((9, 3)), np.ones(9), one, primary=MAE)
+    far = judged("far", 3 * quantiles, np.zeros((9, 3)), np.ones(9), one, primary=MAE)
+    scores, others = compared(own, [far], 1, 0, lower=ERRORS)
+    assert all(np.isnan(score.low) and np.isnan(score.high) for score in scores.values())
+    assert others[0].difference is not None
+    assert np.isnan(others[0].difference.low)
+    kind, text = verdict(MAE, scores[MAE], 1.0, others, 1, ("origin", "origins"))
+    assert kind == "unknown"
+    assert text.startswith("1 origin is too few")
+
+
+def test_the_share_that_intervals_hold_is_as_sure_as_there_are_independent_witnesses() -> None:
+    random = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(20), 50)
+    alone = (random.random((1000, 4)) < 0.9).astype(float)
+    low, high = share_interval(alone, cluster)
+    usual = wilson(float(alone.mean()), alone.size)
+    assert high - low == pytest.approx(usual[1] - usual[0], rel=0.6)
+    # All of a series within, or nothing of it: 18 of 20 series, however many values each has.
+    together = np.repeat(np.where(cluster < 18, 1.0, 0.0)[:, None], 4, axis=1)
+    together[0, 0] = np.nan
+    low, high = share_interval(together, cluster)
+    wanted = wilson(0.9, 19)
+    np.testing.assert_allclose((low, high), wanted, atol=0.01)
+    assert share_interval(np.ones((1000, 4)), cluster) == wilson(1.0, 20)
+    assert np.isnan(share_interval(alone, np.zeros(1000, np.int64))).all()
 
 
 def test_conformal_calibration_holds_what_it_promises_and_moves_with_the_size() -> None:

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _said(score: Mapping[str, Any]) -> str:
-    """A score with its interval; one that these rows do not define is called so."""
+    """A score with its interval, if it has one; a score that these rows do not define is called so."""
     if not math.isfinite(score["value"]):
         return "is not defined on these rows"
     unit = f" {score['unit']}" if score["unit"] else ""

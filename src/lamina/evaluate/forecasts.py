@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from lamina.evaluate.intervals import wilson
 from lamina.evaluate.judged import Judged, Weighted
 from lamina.tasks.forecast import MIDDLE, QUANTILES
 
@@ -16,12 +18,13 @@ ERRORS = (MASE, MAE, RMSE, PINBALL)
 """Scores of which less is better."""
 ORDER = (*ERRORS, COVERED)
 FEW_SERIES = 10
-"""From so many series on they are what is drawn for intervals; of fewer, origins are."""
+"""From so many series on they are what is drawn for intervals; of fewer, origins are, if these are not fewer still."""
 
 
 def clusters(series: Array, origins: Array) -> tuple[Array, str]:
     """(int64 [window], what is drawn together for intervals; what that is)."""
-    by_series = len(np.unique(series)) >= FEW_SERIES
+    apart = len(np.unique(series))
+    by_series = apart >= FEW_SERIES or apart > len(np.unique(origins))
     keys = series if by_series else origins
     return np.unique(keys, return_inverse=True)[1], "series" if by_series else "origins"
 
@@ -62,7 +65,31 @@ def judged(
     scores: Mapping[str, Weighted] = {
         score: _mean(values, cluster, np.sqrt if score == RMSE else None) for score, values in ordered.items()
     }
-    return Judged(name, scores, seconds, note)
+    return Judged(name, scores, seconds, note, {COVERED: share_interval(inside, cluster)})
+
+
+def share_interval(inside: Array, cluster: Array) -> tuple[float, float]:
+    """The 95% interval of the share of ones among known values, those of one cluster being no independent witnesses.
+
+    Wilson's (1927), of the effective sample size (Kish 1965): as many independent values as would vary like the
+    clusters' shares do. A share of 0 or 1, where nothing varies, is one of as many values as there are clusters.
+
+    Args:
+        inside: [row, step], 0 or 1, NaN where it is not known.
+        cluster: int64 [row].
+    """
+    known = np.isfinite(inside)
+    sums = np.bincount(cluster, weights=np.where(known, inside, 0).sum(axis=1))
+    counts = np.bincount(cluster, weights=known.sum(axis=1))
+    clusters, values = int((counts > 0).sum()), int(counts.sum())
+    if clusters < 2:
+        return math.nan, math.nan
+    share = float(sums.sum() / values)
+    if share in (0, 1):
+        return wilson(share, clusters)
+    variance = clusters / (clusters - 1) * float(((sums - share * counts) ** 2).sum()) / values**2
+    worth = share * (1 - share) / variance if variance > 0 else math.inf
+    return wilson(share, min(worth, values))
 
 
 def _mean(values: Array, cluster: Array, then: Callable[[Array], Array] | None) -> Weighted:

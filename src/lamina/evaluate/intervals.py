@@ -64,8 +64,12 @@ def percentile(value: float, drawn: Array, level: float = LEVEL) -> tuple[float,
     return min(float(low), value), max(float(high), value)
 
 
-def wilson(share: float, rows: int, level: float = LEVEL) -> tuple[float, float]:
-    """Interval of a share of `rows` (Wilson 1927): honest where the bootstrap has no spread, at 0 and 1."""
+def wilson(share: float, rows: float, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of a share of `rows` (Wilson 1927): honest where the bootstrap has no spread, at 0 and 1.
+
+    Args:
+        rows: independent ones; those that are not may be worth a number that is not whole.
+    """
     if not rows:
         return math.nan, math.nan
     z = normal_quantile((1 + level) / 2)

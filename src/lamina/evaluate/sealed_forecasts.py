@@ -36,7 +36,7 @@ def score(model: Model, data: Any, seed: int) -> Scored:
     series. From the origin on the target and what is known only up to now are hidden; what is known in advance stays.
     A series is forecast from all origins that have as much history as the model reads; one that has less there, from
     the latest that it can be forecast from at all. As in training, no forecast begins after a gap, and intervals are
-    over series, or over origins where series are few.
+    over series, or over origins where series are few; of one alone there is none.
 
     The mean absolute scaled error and the scaled pinball loss are left out: they are told in units of the training
     part, which the sealed file does not hold.

@@ -16,7 +16,12 @@ FEWEST = 6
 
 
 def verdict(
-    score: str, figure: Interval, seconds: float, baselines: Sequence[BaselineResult], rows: int
+    score: str,
+    figure: Interval,
+    seconds: float,
+    baselines: Sequence[BaselineResult],
+    rows: int,
+    unit: tuple[str, str] = ("test row", "test rows"),
 ) -> tuple[str, str]:
     """("network" | "even" | "baseline" | "unknown", one or two sentences).
 
@@ -25,16 +30,17 @@ def verdict(
         figure: the network's.
         seconds: what training the network took.
         baselines: with `difference`, positive where the network is better.
-        rows: test rows.
+        rows: test rows, or whatever intervals are drawn over: only that many speak for themselves.
+        unit: what these are called, one and several.
 
     The network is compared with the baseline that is best on the test rows, which favors the baselines a little.
     """
     compared = [item for item in baselines if item.difference is not None]
-    caution = f" With {_rows(rows)} only, small differences cannot be seen." if rows < FEW_ROWS else ""
+    caution = f" With {_counted(rows, unit)} only, small differences cannot be seen." if rows < FEW_ROWS else ""
     if not compared:
         return "even", f"There is no baseline to compare with; the {title(score)} is {_value(score, figure)}.{caution}"
     if rows < FEWEST:
-        few = f"{_rows(rows)} {'is' if rows == 1 else 'are'} too few to tell which tool is better"
+        few = f"{_counted(rows, unit)} {'is' if rows == 1 else 'are'} too few to tell which tool is better"
         return "unknown", f"{few}; the {title(score)} is {_value(score, figure)}."
     known = [item for item in compared if math.isfinite(_difference(item).value)]
     if not known:
@@ -54,8 +60,8 @@ def _difference(item: BaselineResult) -> Interval:
     return item.difference
 
 
-def _rows(count: int) -> str:
-    return f"{count} test row{'' if count == 1 else 's'}"
+def _counted(count: int, unit: tuple[str, str]) -> str:
+    return f"{count} {unit[0] if count == 1 else unit[1]}"
 
 
 def _ahead(score: str, best: BaselineResult, difference: Interval) -> str:

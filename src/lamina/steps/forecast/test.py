@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from lamina.data.findings import counted
 from lamina.data.schema import Chunk, Json
-from lamina.evaluate.conformal import share
-from lamina.evaluate.forecasts import ERRORS, MAE, MASE, clusters, judged
+from lamina.evaluate.forecasts import COVERED, ERRORS, MAE, MASE, clusters, judged
 from lamina.evaluate.intervals import percentile, replicates, resampled
 from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Interval, Results, Seal, Slice, TargetResult
-from lamina.evaluate.verdict import verdict
+from lamina.evaluate.verdict import FEWEST, verdict
 from lamina.model import golden
 from lamina.plan import Plan
 from lamina.steps.apart import Documents, network_document, rows_document, seal
@@ -28,6 +29,7 @@ from lamina.tasks.forecast import COVERAGE, Task
 Array = np.ndarray[Any, Any]
 PROVEN = 1_000
 """Test windows that the sealed model must answer as the network does."""
+COUNTED = {"series": ("series", "series"), "origins": ("origin", "origins")}
 
 
 def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
@@ -65,6 +67,7 @@ def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, see
     panel, windows = prepared.panel, prepared.test
     truth, units = truth_of(prepared, windows), panel.units[windows.series]
     cluster, drawn = clusters(windows.series, windows.origins)
+    count = int(cluster.max()) + 1
     primary = MAE if len(panel.names) == 1 else MASE
     quantiles = task.quantiles(outputs)
     own = judged("", quantiles, truth, units, cluster, primary=primary, seconds=seconds)
@@ -74,17 +77,16 @@ def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, see
         theirs = one.quantiles(windows.series, windows.origins, panel.units)
         spent = one.seconds + time.monotonic() - begin
         others.append(judged(one.name, theirs, truth, units, cluster, primary=primary, seconds=spent, note=one.note))
-    count = int(cluster.max()) + 1
     scores, baselines = compared(own, others, count, seed, lower=ERRORS)
-    kind, text = verdict(primary, scores[primary], seconds, baselines, len(windows))
+    kind, text = verdict(primary, scores[primary], seconds, baselines, count, COUNTED[drawn])
     text += (
-        f" Forecast were {panel.horizon} steps from {len(np.unique(windows.origins)):,} origins of "
-        f"{len(np.unique(windows.series)):,} series, {len(windows):,} forecasts in all; intervals are over {drawn}."
+        f" Forecast were {counted(panel.horizon, 'step')} from {counted(len(np.unique(windows.origins)), 'origin')} of "
+        f"{len(np.unique(windows.series)):,} series, {counted(len(windows), 'forecast')} in all; "
+        + (f"intervals are over {drawn}." if count > 1 else f"of one {COUNTED[drawn][0]} there is no interval.")
     )
-    inside = (truth >= quantiles[:, :, 0]) & (truth <= quantiles[:, :, -1])
     known = np.isfinite(truth)
     coverage = {
-        "wanted": COVERAGE, "measured": share(inside[known]),
+        "wanted": COVERAGE, "measured": asdict(scores[COVERED]),
         "mean_size": float((quantiles[:, :, -1] - quantiles[:, :, 0])[known].mean()),
     }  # fmt: skip
     middle = task.quantiles(outputs)[:, :, quantiles.shape[2] // 2]
@@ -111,11 +113,11 @@ def slices(
     for part in parts:
         rest = np.setdiff1d(np.arange(truth.shape[1]), part)
         (value, drawn), (other, other_drawn) = (_mean(each[:, steps], cluster, weights) for steps in (part, rest))
-        low, high = percentile(value, drawn)
+        low, high = percentile(value, drawn) if count > 1 else (math.nan, math.nan)
         gap_low, gap_high = percentile(value - other, drawn - other_drawn, 1 - 0.05 / len(parts))
         name = f"{part[0] + 1} to {part[-1] + 1}" if len(part) > 1 else f"{part[0] + 1}"
         rows = int(np.isfinite(truth[:, part]).sum())
-        notable = bool(gap_low > 0 or gap_high < 0)
+        notable = count >= FEWEST and bool(gap_low > 0 or gap_high < 0)
         found.append(Slice("steps ahead", name, rows, Interval(value, low, high, False), value - other, notable))
     return tuple(found)
 
