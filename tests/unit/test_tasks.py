@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from itertools import pairwise
@@ -16,7 +17,9 @@ from sklearn import metrics
 
 from lamina.data.schema import Field
 from lamina.errors import InputError, LaminaError
-from lamina.tasks import _scores, classify, regress, tag
+from lamina.modalities._frame import Frame
+from lamina.model import runtime
+from lamina.tasks import MOST_OUTPUTS, _scores, check_width, classify, detect, regress, tag
 
 
 def column(*values: Any) -> np.ndarray[Any, Any]:
@@ -435,3 +438,21 @@ def test_states_survive_json_and_temperature_search_brackets_its_optimum() -> No
     assert scale_by(lambda value: (value - 1) ** 2, 5) == 1.0
     quantiles = [regress.conformal_quantile(np.arange(100.0), level) for level in regress.LEVELS]
     assert all(first < second for first, second in pairwise(quantiles))
+
+
+def test_no_more_outputs_are_trained_than_a_sealed_model_may_have() -> None:
+    """Eighty classes at every fourth pixel of 512 x 512 are opened again; what would not be is told beforehand."""
+    frame = Frame(512, 512, "pad")
+    labels = tuple(map(str, range(80)))
+    task = detect.Task("boxes", labels, (1,) * 80, 80, "picture", frame, 40, finest=4, levels=4)
+    assert 1_800_000 < task.width < MOST_OUTPUTS
+    check_width(task, ["picture"])
+    assert runtime._task("boxes", {"task": "detect", "state": task.state()}, "model").width == task.width
+    larger = dataclasses.replace(task, frame=Frame(1024, 1024, "pad"))
+    with pytest.raises(InputError) as caught:
+        check_width(larger, iter(["picture"]))
+    assert "outputs a row" in caught.value.what
+    assert "schema.picture.size=256" in caught.value.fix
+    assert "task.boxes.finest=8" in caught.value.fix
+    with pytest.raises(InputError, match="damaged"):
+        runtime._task("boxes", {"task": "detect", "state": larger.state()}, "model")

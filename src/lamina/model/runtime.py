@@ -20,7 +20,7 @@ from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows
 from lamina.model.writer import Writer
-from lamina.tasks import Answering, LaidOut, Mapped, Placed, Task, Writing
+from lamina.tasks import MOST_OUTPUTS, Answering, LaidOut, Mapped, Placed, Task, Writing
 
 Array = np.ndarray[Any, Any]
 
@@ -347,7 +347,7 @@ def _input(name: str, part: Json, where: str) -> Input:
 def _task(name: str, part: Json, where: str) -> Answering:
     try:
         task: Answering = _registered("tasks", part["task"], where).Task.restore(part["state"])
-        if task.name != name or not 1 <= task.width <= 1_000_000:
+        if task.name != name or not 1 <= task.width <= MOST_OUTPUTS:
             raise ValueError(name)
         # The first decoding looks at every part of the state.
         task.decode(np.zeros((1, task.width), dtype=np.float32))

@@ -27,11 +27,13 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.known import question
 from lamina.steps.understand import Understood
-from lamina.tasks import LaidOut, Stated, Task, encode_target
+from lamina.tasks import LaidOut, Stated, Task, check_width, encode_target
 
 Array = np.ndarray[Any, Any]
 VERSION = 1
 SPLIT = "split.safetensors"
+LARGE = ("image", "audio", "frames")
+"""Modalities of inputs on which answers of many numbers lie."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
                 **({"inputs": encoders, "root": table.root} if hasattr(module.Task, "layout") else {}),
             )
         )  # fmt: skip
+        check_width(tasks[field.name], (item.name for item in schema.inputs if item.modality in LARGE))
     return encoders, tasks
 
 

@@ -23,7 +23,7 @@ A task whose answer is no vector says in `layout` how its flat outputs lie (`Lai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 import numpy as np
 
 from lamina.data.schema import Field, Json, Values
+from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded
 from lamina.modalities._frame import Frame
 from lamina.tasks._agreement import Agreement
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = np.ndarray[Any, Any]
+
+MOST_OUTPUTS = 1 << 22
+"""Outputs of one row, in all layouts: with what a network holds on the way to them (`lamina.model.runtime` counts 16
+numbers for each) 256 MiB. A sealed file that asks for more is not opened, so nothing that does is trained."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,29 @@ class Joined(Mapped, Protocol):
 def layout_of(task: Answering) -> Layout:
     """The task's layout; a vector where it has none."""
     return task.layout if isinstance(task, LaidOut) else Layout("vector", (task.width,))
+
+
+def check_width(task: Answering, inputs: Iterable[str]) -> None:
+    """Raises InputError if a task has more outputs than a sealed model may, before anything is trained.
+
+    Args:
+        inputs: the input fields, of which the first is named in the fix.
+    """
+    if task.width <= MOST_OUTPUTS:
+        return
+    layout = layout_of(task)
+    smaller = f"--set schema.{next(iter(inputs), 'COLUMN')}"
+    fixes = {
+        "places": f"Encode the pictures smaller ({smaller}.size=256), or answer at coarser places: "
+        f"--set task.{task.name}.finest=8",
+        "steps": f"Hear less of each sound ({smaller}.seconds=10), or give texts of fewer different characters.",
+    }
+    raise InputError(
+        f"{task.name!r} would have {task.width:,} outputs a row ({' x '.join(f'{side:,}' for side in layout.shape)}); "
+        f"a sealed model may have {MOST_OUTPUTS:,}.",
+        where=f"the target {task.name!r}",
+        fix=fixes.get(layout.kind, f"Encode the pictures smaller: {smaller}.size=256"),
+    )
 
 
 def encode_target(task: Task, values: Values, inputs: Mapping[str, Values], root: Path | None) -> Encoded:

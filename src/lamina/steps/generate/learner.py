@@ -33,7 +33,7 @@ from lamina.steps.generate.pictures import CODES, Pictures, pictures_of
 from lamina.steps.generate.sheets import sheet
 from lamina.steps.prepare import Prepared
 from lamina.steps.unlabelled.learner import asked, check_method
-from lamina.tasks import generate
+from lamina.tasks import check_width, generate
 
 Array = np.ndarray[Any, Any]
 
@@ -219,6 +219,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
     """Networks, method, engine and batches as the plan says; random only through the plan's seed."""
     torch.manual_seed(plan.seed)
     pictures = pictures_of(prepared)
+    check_width(task_of(pictures), (pictures.field,))
     check_method(plan, {pictures.field: pictures.feature})
     assert asked(plan)[1] == "generate"
     training, parts = plan.training, prepared.split

@@ -32,7 +32,7 @@ from lamina.steps.generate.sheets import sheet
 from lamina.steps.prepare import Prepared
 from lamina.steps.unlabelled.labels import labels_of
 from lamina.steps.unlabelled.learner import asked, check_method
-from lamina.tasks import restyle
+from lamina.tasks import check_width, restyle
 
 Array = np.ndarray[Any, Any]
 
@@ -272,5 +272,6 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
         asked(plan)[0], pictures.field, encoder.height, encoder.width, encoder.channels, encoder.resize,
         sides.name(sides.source), sides.name(sides.result),
     )  # fmt: skip
+    check_width(task, (pictures.field,))
     images = prepared.examples.arrays[pictures.field]
     return Learner(method, engine, source, validation, images, known, sides, task)
