@@ -236,6 +236,8 @@ WISHES = [
     asked("test share takes all", "--set data.test_share=0.9999", "data.test_share"),
     asked("unknown way to split", "--set data.split=randm", "'randm'", "did you mean 'random'"),
     asked("unknown precision", "--set training.precision=fp64", "fp64", "bf16"),
+    asked("setting of environments", "--set training.steps=90", "training.steps", "it is for environments"),
+    asked("setting of another optimizer", "--set optimizer.name=rmsprop optimizer.beta2=0.9", "rmsprop", "adamw"),
     asked("unknown network", "--set network.name=resnt", "'resnt'", "did you mean 'resnet'"),
     asked("network for other inputs", "--set network.name=efficientnet", "'efficientnet'", "tabm"),
     asked("unknown network option", "--set network.dept=3", "'dept'", "network.table"),

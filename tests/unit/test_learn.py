@@ -531,6 +531,16 @@ def test_the_rate_is_found_where_it_is_asked_for_whatever_learns(wanted: bool) -
     assert ("optimizer.learning_rate" in reasons) is wanted
 
 
+def test_the_most_epochs_that_were_asked_for_stay() -> None:
+    learner = SimpleNamespace(
+        method=method("sgd", ema=0), source=loader(), engine=Engine(CPU), validation_scores=lambda: {"score": 1.0}
+    )
+    plan = Plan(training=TrainingPlan(threads=1, epochs=2.0, most_epochs=77.0))
+    for fixed, most in (({"training.most_epochs"}, 77.0), (set(), 2.0)):
+        found, _, _ = measured(plan, learner, Hardware(CPU, 1, False, ""), fixed, 0.0, lambda scoring: 0.0)
+        assert found.training.most_epochs == most
+
+
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         optimizers.build([], OptimizerPlan(name="adamww"))

@@ -19,7 +19,6 @@ from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results, Seal, TargetResult
 from lamina.learn.loop import Status
-from lamina.learn.schedules import Schedule
 from lamina.modalities import Encoder
 from lamina.model import card, golden
 from lamina.narrate import Narrator
@@ -29,6 +28,7 @@ from lamina.steps.finish import Clock, Course
 from lamina.steps.pace import Allowance
 from lamina.steps.request import Request
 from lamina.steps.sealing import prove_and_write, sealed_parts
+from lamina.steps.settings import check_wishes
 from lamina.steps.train import carry_out
 from lamina.tasks import Answering
 
@@ -85,7 +85,7 @@ def train(
         prepared = way.prepare(plan, run, narrator)
         # What is wrong with the wishes is found before any time is spent on them.
         wished = way.choosing.decided(request, prepared, plan, given)
-        Schedule.over(1, wished.schedule)
+        check_wishes(wished, request)
         way.build(wished, prepared, torch.device("cpu"))
         clock.lap("prepare")
         plan, allowed = way.choosing.choose(request, prepared, plan, narrator, began=began, given=given)

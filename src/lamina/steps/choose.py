@@ -12,7 +12,6 @@ from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.errors import InputError, nearest
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.networks.heads import reads
 from lamina.plan import NetworkPlan, Plan
@@ -22,6 +21,7 @@ from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
+from lamina.steps.settings import check_wishes
 from lamina.tasks import Choosy, classify, layout_of
 
 NO_OPTIONS = "It has none: leave that out."
@@ -91,7 +91,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
         raise InputError(
             f"The method {decided.method.name!r} has no option {option!r}.", where="method", fix=NO_OPTIONS
         )
-    Schedule.over(1, decided.schedule)
+    check_wishes(decided, request)
     learner = build(decided, prepared, torch.device("cpu"), request.base)
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     prepare = preparation(decided, features, {name: layout_of(task) for name, task in prepared.tasks.items()})

@@ -118,7 +118,8 @@ def measure(
     if "training.epochs" not in fixed:
         # Scoring the validation part takes time as well.
         share = 1 + training.evaluations * scoring / max(learner.steps_in(training.epochs) * pace, 1e-9)
-        training = replace(training, most_epochs=training.epochs)
+        if "training.most_epochs" not in fixed:
+            training = replace(training, most_epochs=training.epochs)
         training, reasons["training.epochs"] = choose_training.fit_epochs(
             training, len(learner.source.rows), pace * min(share, 1.5), seconds or choose_training.DEFAULT_SECONDS
         )

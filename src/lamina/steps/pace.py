@@ -152,6 +152,8 @@ def measured(
     seconds = available(plan.budget, time.monotonic() - began, testing)
     training = replace(plan.training, threads=threads)
     if "training.epochs" not in fixed:
+        if "training.most_epochs" not in fixed:
+            training = replace(training, most_epochs=training.epochs)
         training, reasons["training.epochs"] = _epochs(training, learner.source.steps, pace, scoring, seconds)
     return replace(plan, training=training), reasons, Allowance(seconds, testing, scoring)
 
@@ -179,7 +181,7 @@ def _epochs(
     epoch = steps * pace
     evaluations = max(1, min(training.evaluations, int(0.25 * time_left / max(scoring, 1e-9))))
     possible = max(time_left - evaluations * scoring, 0.1 * time_left) / epoch
-    training = replace(training, evaluations=evaluations, most_epochs=training.epochs)
+    training = replace(training, evaluations=evaluations)
     if training.epochs <= possible:
         return training, f"{training.epochs:g}: they take about {training.epochs * epoch:.0f} s at the measured pace"
     epochs = round(max(possible, 1 / steps), 3 if possible < 1 else 2)

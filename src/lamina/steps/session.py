@@ -26,6 +26,7 @@ from lamina.steps import answered, prepare, understand
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, apply_weights, check, followed, shares
+from lamina.steps.settings import check_used
 
 Ended = tuple[Run, Results, Status]
 """A finished run, what it found out, and where its training ended."""
@@ -62,12 +63,15 @@ def train(request: Request, narrator: Narrator) -> Ended:
     clock, meter = Clock(began), EnergyMeter()
     given = plans.read(Path(request.plan)) if request.plan else None
     if apart := understand.way_of(request, given):
+        check_used(apart, request, given)
         way = _session(apart)
         return _closed(way.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
+    asked = request
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
     understood = understand.understand(request, narrator)
+    check_used(_way_of(understood.plan), asked, given)
     way = _way(understood.plan)
     if hasattr(way, "readied"):
         understood = way.readied(understood, narrator)
@@ -115,10 +119,14 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
 
 def _way(plan: Plan) -> ModuleType:
     """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
+    way = _way_of(plan)
+    return answered if way == "answered" else _session(way)
+
+
+def _way_of(plan: Plan) -> str:
+    """What that way is called."""
     names = {part.name for part in plan.task.values()}
-    if later := understand.later(names):
-        return _session(later)
-    return _session("unlabelled") if any(map(understand.unlabelled, names)) else answered
+    return understand.later(names) or ("unlabelled" if any(map(understand.unlabelled, names)) else "answered")
 
 
 def _session(way: str) -> ModuleType:

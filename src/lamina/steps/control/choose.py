@@ -13,13 +13,13 @@ import torch
 from lamina.choose import hardware
 from lamina.choose.networks import groups
 from lamina.environments import World
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
 from lamina.steps.control.player import LEAST_EPISODES, Player, build, check_suits, features_of
 from lamina.steps.control.prepare import TEST_EPISODES, Simpler
 from lamina.steps.pace import available
 from lamina.steps.request import Request
+from lamina.steps.settings import check_wishes
 
 DEFAULT_SECONDS = 600.0
 """Training time that is aimed at where no budget is given."""
@@ -270,7 +270,7 @@ def check(request: Request, world: World, plan: Plan, given: Plan | None = None)
         InputError: a name, option or value that does not exist, or a method that does not suit the actions.
     """
     wished = decided(world, plan, _sets(request), given)
-    Schedule.over(1, wished.schedule)
+    check_wishes(wished, request)
     build(wished, world, torch.device("cpu")).close()
 
 

@@ -12,7 +12,6 @@ import torch
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
 from lamina.errors import InputError
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan, TaskPlan
 from lamina.steps.generate import judging
@@ -22,6 +21,7 @@ from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance, available
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
+from lamina.steps.settings import check_wishes
 from lamina.steps.unlabelled.learner import asked, check_method
 
 JUDGING = 0.2
@@ -75,7 +75,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     only_pictures(prepared, asked(plan)[1])
     kind.check(plan.task[asked(plan)[0]].options)
     wished = decided(request, prepared, plan, given)
-    Schedule.over(1, wished.schedule)
+    check_wishes(wished, request)
     kind.build(wished, prepared, torch.device("cpu"))
 
 

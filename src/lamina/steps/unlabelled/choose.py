@@ -11,7 +11,6 @@ from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.errors import InputError
-from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, Plan
 from lamina.steps.choose import networks_asked, of_inputs
@@ -19,6 +18,7 @@ from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request
+from lamina.steps.settings import check_wishes
 from lamina.steps.unlabelled.labels import Array
 from lamina.steps.unlabelled.learner import asked, build, check_method
 from lamina.steps.unlabelled.questions import question
@@ -99,7 +99,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     name, task = asked(plan)
     question(task).check(plan.task[name].options, len(prepared.split.train))
     wished = decided(request, prepared, plan, given)
-    Schedule.over(1, wished.schedule)
+    check_wishes(wished, request)
     learner = build(wished, prepared, torch.device("cpu"), request.base)
     _, batch = next(learner.source.batches(0))
     learner.method.judge(batch)
