@@ -76,7 +76,7 @@ def lamina_run(job: Job, seed: int) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "steps": steps,
-        "steps_per_second": steps / (seconds - sum(entry["took"] for entry in validations)),
+        "steps_per_second": steps / (seconds - sum(entry["seconds"] for entry in log if entry["kind"] == "aside")),
         "mean_return": results["targets"][0]["scores"]["mean_return"]["value"],
         "seconds_to_wanted": reached[0] if reached else None,
         "random": results["targets"][0]["baselines"][0]["scores"]["mean_return"]["value"],

@@ -87,7 +87,7 @@ def choose(
         kinds: set[str] = {features[name].kind for name in fields}
         asked = given.get(key, NetworkPlan())
         own = {field: features[field] for field in fields}
-        name, why = (asked.name, "you asked for it") if asked.name else _family(own, rows, asked.weights, base)
+        name, why = (asked.name, "you asked for it") if asked.name else _family(own, rows, asked.weights, base, key)
         if not asked.name and not asked.weights:
             if preferred is not None and kinds <= set(registry.module("networks", preferred[0]).ACCEPTS):
                 name, why = preferred
@@ -102,7 +102,7 @@ def choose(
         if name == "resnet" and "places" in layouts:
             options, option_reason = {"blocks": 2}, "two blocks a stage: beside the search for boxes they cost little"
         if asked.weights:
-            options, option_reason = _fitting(asked.weights, base, features[fields[0]])
+            options, option_reason = _fitting(asked.weights, base, features[fields[0]], key)
         plans[key] = replace(asked, name=name, fields=fields, options={**options, **asked.options})
         if asked.weights and asked.frozen == "none" and not asked.name:
             plans[key] = replace(plans[key], frozen="gradual" if rows < 2000 else "none")
@@ -181,13 +181,13 @@ def parties(features: Mapping[str, Feature]) -> tuple[str, ...]:
     return tuple(many) if len(many) >= 2 and len(plain) <= 3 * len(many) else ()
 
 
-def _family(features: Mapping[str, Feature], rows: int, weights: str, base: Path | None) -> tuple[str, str]:
-    """(family, reason) for these inputs."""
+def _family(features: Mapping[str, Feature], rows: int, weights: str, base: Path | None, key: str) -> tuple[str, str]:
+    """(family, reason) for these inputs, of the network called `key`."""
     kinds = {feature.kind for feature in features.values()}
     if weights:
         from lamina.networks.transfer.weights import family_of
 
-        return family_of(weights, base), f"it is what the weights in {weights} are for"
+        return family_of(weights, base, key), f"it is what the weights in {weights} are for"
     if kinds <= set(PLAIN):
         if rows < 150:
             return "mlp", "few rows: a small multilayer perceptron is as good as anything larger"
@@ -208,11 +208,11 @@ def _family(features: Mapping[str, Feature], rows: int, weights: str, base: Path
     return "bag", why
 
 
-def _fitting(weights: str, base: Path | None, feature: Feature) -> tuple[dict[str, Any], str]:
+def _fitting(weights: str, base: Path | None, feature: Feature, key: str) -> tuple[dict[str, Any], str]:
     """The options that make given weights fit; small pictures are enlarged to sizes that backbones know."""
     from lamina.networks.transfer.weights import suggestion
 
-    name, options = suggestion(weights, base)
+    name, options = suggestion(weights, base, key)
     if name == "efficientnet" and feature.shape[0] < ENLARGED:
         return {**options, "resize": ENLARGED}, f"pictures are enlarged to {ENLARGED} pixels, as the weights expect"
     return options, "what the given weights need"

@@ -230,8 +230,8 @@ class _Run:
         self.status.seconds = time.monotonic() - self._clock
         took = self.status.seconds + self._clock - begin
         self._aside += took
-        seconds = {"seconds": self.status.seconds, "took": took}
-        self.record.write("validation", step=self.status.step, **seconds, best=better, **scores)
+        self.record.write("validation", step=self.status.step, seconds=self.status.seconds, best=better, **scores)
+        self.record.write("aside", step=self.status.step, seconds=took)
         if self.limits.patience and self.status.waited >= self.limits.patience:
             self.status.stopped = "patience"
             return True

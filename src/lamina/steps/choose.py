@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,7 @@ from lamina.errors import InputError, nearest
 from lamina.narrate import Narrator
 from lamina.networks.heads import reads
 from lamina.plan import NetworkPlan, Plan
+from lamina.run import Run
 from lamina.steps.inform import remember
 from lamina.steps.learner import Learner, build, preparation
 from lamina.steps.measure import measure
@@ -164,9 +166,19 @@ def networks_asked(request: Request, keys: list[str]) -> dict[str, NetworkPlan]:
     plan = plan.with_set(item for item in request.sets if of_inputs(item, keys))
     asked: dict[str, NetworkPlan] = dict(plan.network)
     for item in request.weights:
-        key, path = weights_for(item, keys)
-        asked[key] = replace(asked[key], weights=path)
+        for key, path in _weights_for(item, keys, request.base):
+            asked[key] = replace(asked[key], weights=path)
     return asked
+
+
+def _weights_for(item: str, keys: list[str], base: Path) -> list[tuple[str, str]]:
+    """(network, path) of one --weights argument; a run with several networks serves all those of the same names."""
+    run = Run(base / Path(item).expanduser())
+    if "=" not in item and run.plan_file.is_file():
+        served = [key for key in keys if key in run.plan().network]
+        if len(served) > 1:
+            return [(key, item) for key in served]
+    return [weights_for(item, keys)]
 
 
 def of_inputs(item: str, networks: Collection[str]) -> bool:

@@ -25,6 +25,7 @@ from lamina.modalities._number_text import decimal_in, read_numbers
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps.alike import encoder_of
 from lamina.steps.known import question
 from lamina.steps.understand import Understood
 from lamina.tasks import LaidOut, Stated, Task, check_width, encode_target
@@ -190,6 +191,9 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
     """Encoders and tasks, fitted on the training rows only."""
     encoders: dict[str, Encoder] = {}
     for field in schema.inputs:
+        if (earlier := encoder_of(field)) is not None:
+            encoders[field.name] = earlier
+            continue
         kind = registry.module("modalities", field.modality).Encoder
         options = {**_suited(plan, field), **field.options}
         encoders[field.name] = _named(

@@ -22,7 +22,7 @@ from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import answered, prepare, understand
+from lamina.steps import alike, answered, prepare, understand
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, apply_weights, check, followed, shares
@@ -70,7 +70,7 @@ def train(request: Request, narrator: Narrator) -> Ended:
     if given is not None:
         request = following(request, given)
     request = apply_weights(request)
-    understood = understand.understand(request, narrator)
+    understood = alike.encoded_alike(request, understand.understand(request, narrator), narrator)
     check_used(_way_of(understood.plan), asked, given)
     way = _way(understood.plan)
     if hasattr(way, "readied"):

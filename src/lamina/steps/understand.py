@@ -52,6 +52,11 @@ class Understood:
     def schema(self) -> Schema:
         return Schema(self.plan.schema)
 
+    @property
+    def learned(self) -> np.ndarray[Any, Any]:
+        """The rows that are not known to be test rows."""
+        return visible(self.table, self.schema, None if self.boundary is None else np.arange(self.boundary))
+
 
 def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
     """The table of all rows, and where the separate test rows begin."""

@@ -193,17 +193,20 @@ def _state_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", *PICKLED))
 
 
-def family_of(weights: str, base: Path | None = None) -> str:
-    """The network family that weights are for.
+def family_of(weights: str, base: Path | None = None, key: str = "") -> str:
+    """The network family that weights are for; see `suggestion`.
 
     Raises:
         InputError: it cannot be told; the user must name the network.
     """
-    return suggestion(weights, base)[0]
+    return suggestion(weights, base, key)[0]
 
 
-def suggestion(weights: str, base: Path | None = None) -> tuple[str, dict[str, Any]]:
+def suggestion(weights: str, base: Path | None = None, key: str = "") -> tuple[str, dict[str, Any]]:
     """The network family that weights are for, and the options that make them fit.
+
+    Args:
+        key: the network they are wanted for: of a run with several, the one of that name is meant.
 
     Raises:
         InputError: it cannot be told; the user must name the network.
@@ -214,8 +217,8 @@ def suggestion(weights: str, base: Path | None = None) -> tuple[str, dict[str, A
         return "huggingface", {}
     if origin == "run":
         networks = plans.read(path / "plan.toml").network
-        if len(networks) == 1:
-            only = next(iter(networks.values()))
+        if len(networks) == 1 or key in networks:
+            only = networks.get(key) or next(iter(networks.values()))
             return only.name, {key: value for key, value in only.options.items() if key != "folder"}
         raise InputError(
             f"The run {weights} has several networks: {', '.join(networks)}.",
