@@ -217,12 +217,45 @@ def test_series_are_told_apart_by_all_rows_however_these_are_sampled(monkeypatch
         (long(), {"known": ["promos"]}, "promo"),
         ({**long(), "window": long()["promo"]}, {}, "schema.window.role=ignore"),
         ({**long(3), "window": long(3)["town"]}, {}, "another name"),
+        ({**long(), "flat": [1] * 2 * STEPS}, {"past": ["flat"]}, "tells nothing"),
+        ({**long(), "flat": [1] * 2 * STEPS}, {"static": ["flat"]}, "all have the same"),
+        (long(), {"static": ["promo"]}, "varies within them"),
+        (long(1), {"group": "", "static": ["town"]}, "there is only one"),
     ],
 )
 def test_wrong_columns_are_told_with_the_fix(columns: dict[str, list[Any]], given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
         recognise(MemoryTable(columns), "sold", {"horizon": 2, **given})  # type: ignore[arg-type]
     assert said in f"{caught.value.what} {caught.value.where} {caught.value.fix}"
+
+
+def test_what_is_named_is_read_or_refused_and_never_left_out_in_silence() -> None:
+    columns = long()
+    names = [f"holiday {number % 40}" for number in range(STEPS)]
+    columns["holiday"] = [name if place % 2 else "none" for _ in range(2) for place, name in enumerate(names)]
+    found = panel_of(columns, known=["holiday"], past=["promo"], static=["town"])
+    holiday = found.encoder.covariates[0]
+    assert holiday.columns == 21  # every second of forty, and none
+    columns["holiday"] = [*names, *["holiday 7"] * STEPS]
+    holiday = panel_of(columns, known=["holiday"]).encoder.covariates[0]
+    assert holiday.columns == 32
+    assert "holiday 7" in holiday.levels
+    read = holiday.read(np.array(["holiday 7", "never seen", None], object))
+    assert (read[0].sum(), read[1].sum(), np.isnan(read[2]).all()) == (1, 0, True)
+    for values, said in (
+        (["no"] * 2 * STEPS, "always the same"),
+        ([f"note {row}" for row in range(2 * STEPS)], "no value comes twice"),
+        ([None if row % 20 else "fair" for row in range(2 * STEPS)], "missing in 94%"),
+        ((["no"] * 90 + ["yes"] * 30) * 2, "in the training part"),
+    ):
+        columns["holiday"] = list(values)
+        with pytest.raises(InputError) as caught:
+            panel_of(columns, known=["holiday"])
+        assert said in caught.value.what
+        assert caught.value.where == "task.known"
+    # What was found, not named, is left out where the training part says nothing of it, and that is told.
+    kinds = {finding.kind: finding.text for finding in panel_of(columns, past=["holiday"]).findings}
+    assert "`holiday`" in kinds["columns left out"]
 
 
 @pytest.mark.parametrize("options", [{"horizn": 3}, {"horizon": -1}, {"known": "promo"}, {"rule": "best"}, {"time": 3}])

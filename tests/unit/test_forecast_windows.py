@@ -11,9 +11,9 @@ import pytest
 from lamina.errors import InputError
 from lamina.modalities._canonical import object_array
 from lamina.modalities._covariate import Covariate
-from lamina.modalities._grid import Grid, grid_of
+from lamina.modalities._grid import Grid, clock_of, grid_of
 from lamina.modalities._tracks import CENTER, OBSERVED, SPREAD, STEP, TARGET
-from lamina.modalities.window import Encoder, clock_of
+from lamina.modalities.window import Encoder
 
 Array = np.ndarray[Any, Any]
 

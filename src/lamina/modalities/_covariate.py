@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -63,13 +64,21 @@ class Covariate:
         return [self.levels[int(row.argmax())] if row.any() else "other" for row in array]
 
     @classmethod
-    def fit(cls, name: str, known: bool, values: Values) -> Self | None:
-        """What training values say; None where they say nothing: one value only, or too many levels."""
+    def fit(cls, name: str, known: bool, values: Values, wanted: bool = False) -> Self | None:
+        """What training values say; None where they say nothing: one value only, or too many levels.
+
+        Args:
+            wanted: it is to be read even so: of many levels the commonest, if they come more than once.
+        """
         texts = [text for text in canonical(values).tolist() if text is not None]
         decimal = decimal_of([values])
         numbers, errors = read_numbers(values, decimal)
         if len(errors) <= UNREADABLE * len(values) and len(np.unique(numbers[np.isfinite(numbers)])) > 1:
             mean, spread = float(np.nanmean(numbers)), float(np.nanstd(numbers))
             return cls(name, known, (), mean, spread or 1.0, decimal)
-        levels = tuple(sorted(set(texts)))
+        counts = Counter(texts)
+        levels = tuple(sorted(counts))
+        if wanted and len(levels) > MOST_LEVELS:
+            again = [level for level in levels if counts[level] > 1]
+            levels = tuple(sorted(sorted(again, key=lambda level: -counts[level])[:MOST_LEVELS]))
         return cls(name, known, levels) if 2 <= len(levels) <= MOST_LEVELS else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
@@ -9,8 +10,9 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from lamina.data.schema import Json, Values
-from lamina.modalities._canonical import column
-from lamina.modalities._instant import read_instants
+from lamina.modalities._canonical import canonical, column, object_array
+from lamina.modalities._covariate import UNREADABLE
+from lamina.modalities._instant import day_first_of, read_instants
 from lamina.modalities._number_text import read_numbers
 from lamina.modalities.time import DAY, cycles
 
@@ -29,6 +31,11 @@ YEAR_STEPS = 366 * DAY
 LARGEST = 2.9e12
 """Of numbers that count time, such as milliseconds since 1970: two of them are so far apart that the millionths between
 them, and half as many more, fit into int64."""
+
+MANY_MISSING = 1000
+_ZONE = re.compile(r":\d{2}.*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\s*\([A-Z]+\))?$|\d{6}Z$", re.IGNORECASE)
+FEWEST_DIGITS = 13
+"""So many different numbers must be dates for all to be: a plain count may well run from 202401 to 202412."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,44 @@ class Clock:
             return str(instant.astype("datetime64[D]"))
         exact = "s" if moment % SECOND == 0 else "us"
         return str(instant.astype(f"datetime64[{exact}]")).replace("T", " ") + ("+00:00" if self.zoned else "")
+
+
+def clock_of(values: Values) -> Clock:
+    """How the stamps of a column are written: as dates, or as numbers where more of them are numbers."""
+    array = column(values)
+    if array.dtype.kind == "M":
+        return Clock()
+    dates = Clock(True, day_first_of(lambda: [array])[0], _is_zoned(array))
+    dates = _local(array, dates) if dates.zoned else dates
+    if _are_dates_as_digits(array, dates):
+        return dates
+    return min((Clock(False), dates), key=lambda clock: len(clock.read(array)[1]))
+
+
+def _local(array: Values, zoned: Clock) -> Clock:
+    """The clock for stamps that name their zone: that of their own place, where it always shows the same time."""
+    local = Clock(True, zoned.day_first, local=True)
+    moments, missing = local.read(array)
+    times = np.delete(moments, list(missing)) % DAY
+    there = len(times) > 1 and bool((times == times[0]).all())
+    return local if there and not np.array_equal(moments, zoned.read(array)[0]) else zoned
+
+
+def _is_zoned(array: Values) -> bool:
+    """Whether the first stamp that is there names its zone."""
+    there = np.flatnonzero(canonical(array[:MANY_MISSING]) != None)  # noqa: E711
+    first = array[there[0]] if len(there) else None
+    return getattr(first, "tzinfo", None) is not None or (isinstance(first, str) and bool(_ZONE.search(first.strip())))
+
+
+def _are_dates_as_digits(array: Values, dates: Clock) -> bool:
+    """Whether nearly all stamps are numbers such as 20240131, or such as 202401: no other count leaves out 202413."""
+    texts = {text for text in canonical(array).tolist() if text is not None}
+    for size in (6, 8):
+        digits = sorted(text for text in texts if len(text) == size and text.isdigit())
+        if len(digits) >= FEWEST_DIGITS and len(digits) >= (1 - UNREADABLE) * len(texts):
+            return len(dates.read(object_array(digits))[1]) <= UNREADABLE * len(digits)
+    return False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,9 +20,8 @@ from lamina.data.schema import Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition
 from lamina.modalities._canonical import canonical, column, object_array
-from lamina.modalities._covariate import UNREADABLE, Covariate
-from lamina.modalities._grid import OFF, WAVES, Clock, Grid, grid_of
-from lamina.modalities._instant import day_first_of
+from lamina.modalities._covariate import Covariate
+from lamina.modalities._grid import OFF, WAVES, Clock, Grid, clock_of, grid_of
 from lamina.modalities._number_text import decimal_of, read_numbers
 from lamina.modalities._options import positive, read_options
 from lamina.modalities._tracks import (
@@ -39,16 +37,11 @@ from lamina.modalities._tracks import (
     Track,
     Tracks,
 )
-from lamina.modalities.time import DAY
 
 Array = np.ndarray[Any, Any]
 RawTable = Mapping[str, Values]
 """Raw values by column, all of one length."""
 
-MANY_MISSING = 1000
-_ZONE = re.compile(r":\d{2}.*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)(?:\s*\([A-Z]+\))?$|\d{6}Z$", re.IGNORECASE)
-FEWEST_DIGITS = 13
-"""So many different numbers must be dates for all to be: a plain count may well run from 202401 to 202412."""
 LONGEST = 16_384
 MOST_STEPS = 20
 """A series may span so many steps for each of its rows, beyond a thousand: one wrong date must not fill the memory."""
@@ -134,44 +127,6 @@ def describe(values: Values) -> dict[str, Json]:
     }
 
 
-def clock_of(values: Values) -> Clock:
-    """How the stamps of a column are written: as dates, or as numbers where more of them are numbers."""
-    array = column(values)
-    if array.dtype.kind == "M":
-        return Clock()
-    dates = Clock(True, day_first_of(lambda: [array])[0], _is_zoned(array))
-    dates = _local(array, dates) if dates.zoned else dates
-    if _are_dates_as_digits(array, dates):
-        return dates
-    return min((Clock(False), dates), key=lambda clock: len(clock.read(array)[1]))
-
-
-def _local(array: Values, zoned: Clock) -> Clock:
-    """The clock for stamps that name their zone: that of their own place, where it always shows the same time."""
-    local = Clock(True, zoned.day_first, local=True)
-    moments, missing = local.read(array)
-    times = np.delete(moments, list(missing)) % DAY
-    there = len(times) > 1 and bool((times == times[0]).all())
-    return local if there and not np.array_equal(moments, zoned.read(array)[0]) else zoned
-
-
-def _is_zoned(array: Values) -> bool:
-    """Whether the first stamp that is there names its zone."""
-    there = np.flatnonzero(canonical(array[:MANY_MISSING]) != None)  # noqa: E711
-    first = array[there[0]] if len(there) else None
-    return getattr(first, "tzinfo", None) is not None or (isinstance(first, str) and bool(_ZONE.search(first.strip())))
-
-
-def _are_dates_as_digits(array: Values, dates: Clock) -> bool:
-    """Whether nearly all stamps are numbers such as 20240131, or such as 202401: no other count leaves out 202413."""
-    texts = {text for text in canonical(array).tolist() if text is not None}
-    for size in (6, 8):
-        digits = sorted(text for text in texts if len(text) == size and text.isdigit())
-        if len(digits) >= FEWEST_DIGITS and len(digits) >= (1 - UNREADABLE) * len(texts):
-            return len(dates.read(object_array(digits))[1]) <= UNREADABLE * len(digits)
-    return False
-
-
 @dataclass(frozen=True)
 class Encoder:
     """A window to float32 [length + horizon, channel]; the forecast begins after the last value of the target.
@@ -181,7 +136,8 @@ class Encoder:
     was observed; center; spread; the step; sines and cosines of clock, weekday and season; and each covariate,
     standardised, with a flag. What is not known in advance is 0 from the origin on.
 
-    Options: "time", "target", "group": columns; "known", "past": lists of columns; "horizon"; "length"; "center".
+    Options: "time", "target", "group": columns; "known", "past": lists of columns (of the latter, those that tell
+    nothing are left out); "horizon"; "length"; "center".
     """
 
     modality: ClassVar[str] = "window"
@@ -235,7 +191,8 @@ class Encoder:
         """Learn the grid, the scale of covariates and what the calendar tells.
 
         Raises:
-            InputError: no table, no column of time or of numbers, or a wrong option.
+            InputError: no table, no column of time or of numbers, one known in advance that tells nothing, or a wrong
+                option.
         """
         chosen = read_options("window", options, {**DEFAULTS, "known": None, "past": None})
         tables = [
@@ -255,10 +212,13 @@ class Encoder:
         if grid is None:
             raise InputError(f"No two rows of {time!r} follow each other.", fix="Give tables of at least two moments.")
         covariates = [
-            Covariate.fit(name, known, _joined(tables, name))
+            Covariate.fit(name, known, _joined(tables, name), wanted=True)
             for key, known in (("known", True), ("past", False))
             for name in chosen[key] or ()
         ]
+        told = {item.name for item in covariates if item is not None}
+        for name in chosen["known"] or ():
+            _check_known(name, _joined(tables, name), name in told)
         every = np.concatenate([grid.steps(one)[0] for one in moments])
         longest = min(max(len(one) for one in moments), LONGEST)
         horizon = int(positive("window", "horizon", chosen["horizon"]))
@@ -443,6 +403,24 @@ def _joined(tables: Sequence[RawTable], name: str) -> Values:
     if not parts:
         raise InputError(f"No table has a column {name!r}.", fix="Give the column the role ignore, or name another.")
     return np.concatenate(parts if len(kinds) == 1 else [part.astype(object) for part in parts])
+
+
+def _check_known(name: str, values: Values, tells: bool) -> None:
+    """Raises InputError where what is said to be known in advance is not known, or the same in all training rows."""
+    missing = float((canonical(values) == None).mean())  # noqa: E711
+    if missing > 1 - MOST_KNOWN:
+        raise InputError(
+            f"{name!r} is to be known in advance, but is missing in {missing:.0%} of the training rows.",
+            where="task.known",
+            fix="Say in every row what is known, e.g. none where nothing is the case, or leave it out of the list.",
+        )
+    if not tells:
+        raise InputError(
+            f"{name!r} is to be known in advance, but tells nothing: in the training part it is always the same, or no "
+            "value comes twice.",
+            where="task.known",
+            fix="Leave it out of the list, or give rows in which it makes a difference.",
+        )
 
 
 def _usual_spread(series: Sequence[Values], decimal: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.forecast import simple
-from lamina.steps.forecast.series import Panel, panel, training_windows
+from lamina.steps.forecast.series import Panel, panel, telling_nothing, training_windows
 from lamina.steps.forecast.simple import Simple
 from lamina.tasks.forecast import Task
 
@@ -117,6 +117,10 @@ def prepare(table: Table, boundary: int | None, plan: Plan, run: Run, narrator: 
         seed=plan.seed, seconds=seconds,
         about=np.concatenate([np.zeros((len(found.names), 0)), *(_flat(array) for array in about.values())], axis=1),
     )  # fmt: skip
+    lost = telling_nothing(set(part.options["static"]) - set(about))
+    for finding in lost:
+        narrator.say(f"{finding.kind}: {finding.text}")
+    found = replace(found, findings=(*found.findings, *lost))
     prepared = Prepared(table, found, encoders, about, raw, training, validation, test, simpler)
     run.write_json(run.prepared, {
         "version": VERSION,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lamina.data.findings import AuditFinding, counted, places
+from lamina.data.findings import AuditFinding, counted, listed, places
 from lamina.data.schema import Values
 from lamina.data.tables import Table
 from lamina.errors import InputError
 from lamina.modalities._canonical import canonical, object_array
-from lamina.modalities._grid import Grid, grid_of
+from lamina.modalities._grid import Grid, clock_of, grid_of
 from lamina.modalities._number_text import decimal_of, read_numbers
 from lamina.modalities._tracks import Tracks
-from lamina.modalities.window import Encoder, Reading, clock_of
+from lamina.modalities.window import Encoder, Reading
 from lamina.plan import Plan
 from lamina.tasks.forecast import LONGEST
 
@@ -165,7 +165,10 @@ def panel(table: Table, boundary: int | None, plan: Plan) -> Panel:
         rows=tuple(_of_table(reading.rows, long.rows[number]) for number, reading in zip(found, chosen, strict=True)),
         long=long, first=int(tracks.starts.min()), validation=validation, test=test, end=int(tracks.ends.max()),
         season=season, units=units, counts=_counts(tracks, validation, test),
-        findings=tuple(_findings(table, long, readings, grid, tracks, names, validation, encoder)),
+        findings=(
+            *_findings(table, long, readings, grid, tracks, names, validation, encoder),
+            *telling_nothing(set(options["past"]) - {item.name for item in encoder.covariates}),
+        ),
     )  # fmt: skip
 
 
@@ -439,6 +442,16 @@ def _findings(
             named = tuple(name or "the only series" for name in series[:20])
             found.append(AuditFinding(kind, "warning", f"{len(series):,} series {text}.", len(series), named, ""))
     return found
+
+
+def telling_nothing(names: Collection[str]) -> list[AuditFinding]:
+    """That columns are left out."""
+    text = "tell nothing in the training part, where they are always the same or no value comes twice: left out."
+    return (
+        [AuditFinding("columns left out", "warning", f"{listed(sorted(names))} {text}", len(names), (), "")]
+        if names
+        else []
+    )
 
 
 def _gaps(readings: Sequence[Reading], long: Long, table: Table) -> tuple[int, tuple[str, ...]]:

@@ -14,8 +14,8 @@ from lamina.data.tables import Table
 from lamina.errors import InputError, nearest
 from lamina.modalities._canonical import canonical
 from lamina.modalities._covariate import MOST_LEVELS, UNREADABLE, Covariate
+from lamina.modalities._grid import clock_of
 from lamina.modalities._number_text import decimal_of, read_numbers
-from lamina.modalities.window import clock_of
 from lamina.narrate import Narrator
 from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import Plan, TaskPlan, as_toml
@@ -144,8 +144,32 @@ def recognise(
     free = [name for name in free if not kinds.get(name)]
     if "past" not in given:
         options["past"] = [name for name in free if Covariate.fit(name, False, values[name]) is not None]
+    _check_named(table, given, keys, values)
     _check_free(options, target)
     return tuple(_field(name, values[name], target, options) for name in table.columns), options
+
+
+def _check_named(table: Table, given: Mapping[str, Json], keys: Values | None, values: Mapping[str, Values]) -> None:
+    """Raises InputError for a column that was named for what it cannot tell; of those known in advance, encoding does.
+
+    Args:
+        keys, values: of a sample, which series each row belongs to (None where there is one only) and all columns.
+    """
+    for name in given.get("past", ()):
+        whole = table.take(np.arange(len(table)), [name])[name]
+        if Covariate.fit(name, False, whole, wanted=True) is None:
+            raise InputError(
+                f"{name!r} tells nothing: it is always the same, or no value comes twice.",
+                where="task.past", fix="Leave it out of the list.",
+            )  # fmt: skip
+    for name in given.get("static", ()):
+        kinds = _kinds(keys, canonical(values[name])) if keys is not None else 1
+        if kinds < 2:
+            reason = "it varies within them" if kinds == 0 else "all have the same"
+            raise InputError(
+                f"{name!r} cannot describe series: {reason if keys is not None else 'there is only one'}.",
+                where="task.static", fix="Leave it out, or name it in task.known or task.past.",
+            )  # fmt: skip
 
 
 def _check_free(options: Mapping[str, Json], target: str) -> None:
