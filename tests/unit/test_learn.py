@@ -21,11 +21,12 @@ from torch import nn
 from lamina.choose.hardware import Hardware
 from lamina.data.examples import Examples
 from lamina.errors import InputError
-from lamina.learn import checkpoint, finder, optimizers
-from lamina.learn.batch import Batch, Loss
+from lamina.learn import checkpoint, finder, optimizers, prefetch
+from lamina.learn.batch import Batch, Loss, Source
 from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.loader import Loader
 from lamina.learn.loop import Limits, Status, fit
+from lamina.learn.prefetch import Prefetched
 from lamina.learn.record import Record, read
 from lamina.learn.schedules import CURVES, Schedule
 from lamina.learn.threads import TRY_STEPS
@@ -99,10 +100,12 @@ class Killed(Loader):
 
 
 @pytest.mark.parametrize("name", sorted(optimizers.BUILDERS))
-def test_resume_after_a_kill_is_bit_exact(name: str, tmp_path: Path) -> None:
+def test_resume_after_a_kill_is_bit_exact(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where batches are made ahead by a thread."""
     limits = Limits(every=10, save_seconds=0.0)
+    monkeypatch.setattr(prefetch, "LEAST", 0)
 
-    def train(source: Loader, folder: Path) -> Supervised:
+    def train(source: Source, folder: Path) -> Supervised:
         learner = method(name)
         schedule = Schedule.over(40, SchedulePlan())
         torch.manual_seed(1)
@@ -113,9 +116,9 @@ def test_resume_after_a_kill_is_bit_exact(name: str, tmp_path: Path) -> None:
 
     whole = train(loader(), tmp_path / "whole")
     with pytest.raises(StopError):
-        train(Killed(examples(), np.arange(64), ["x"], ["y"], 16, seed=3), tmp_path / "killed")
+        train(Prefetched(Killed(examples(), np.arange(64), ["x"], ["y"], 16, seed=3)), tmp_path / "killed")
     torch.manual_seed(99)
-    resumed = train(loader(), tmp_path / "killed")
+    resumed = train(Prefetched(loader()), tmp_path / "killed")
     final = [checkpoint.read(tmp_path / name / "000000040.safetensors") for name in ("whole", "killed")]
     packed = [checkpoint.pack({key: state[key] for key in ("method", "random", "schedule")}) for state in final]
     assert packed[0][1] == packed[1][1]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.buffers import Buffers
 from lamina.errors import InputError
 
 LEFT_ALONE = 7 * 24 * 3600.0
@@ -51,9 +52,22 @@ class Examples:
     gathered: list[int] = field(default_factory=lambda: [0], repr=False, compare=False)
     """Bytes gathered from mapped files since their pages were last given back."""
 
-    def take(self, names: Sequence[str], rows: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-        """The named arrays at `rows`: [len(rows), ...] each, in memory."""
-        found = {name: np.ascontiguousarray(self.arrays[name][rows]) for name in names}
+    def take(
+        self,
+        names: Sequence[str],
+        rows: np.ndarray[Any, Any],
+        *,
+        widths: Mapping[str, int] | None = None,
+        buffers: Buffers | None = None,
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """The named arrays at `rows`: [len(rows), ...] each, in memory and without gaps.
+
+        Args:
+            widths: how much of the second axis is wanted, by name, where not all of it.
+            buffers: memory that large ones are put into.
+        """
+        widths = widths or {}
+        found = {name: _gathered(name, self.arrays[name], rows, widths.get(name), buffers) for name in names}
         self.gathered[0] += sum(found[name].nbytes for name in names if isinstance(self.arrays[name], np.memmap))
         if self.gathered[0] > RELEASE:
             self._release()
@@ -66,6 +80,23 @@ class Examples:
             mapped = getattr(array, "_mmap", None)
             if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _gathered(
+    name: str, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], width: int | None, buffers: Buffers | None
+) -> np.ndarray[Any, Any]:
+    """`array` at `rows`, of each the first `width` of its second axis."""
+    if width is not None and width < array.shape[1]:
+        return np.ascontiguousarray(array[rows, :width])
+    plain = np.asarray(array)
+    # `take` is quicker than indexing, but would first copy an array that has gaps.
+    if not plain.flags.c_contiguous or not np.issubdtype(rows.dtype, np.integer):
+        return np.ascontiguousarray(plain[rows])
+    room = None if buffers is None else buffers.room(name, (len(rows), *plain.shape[1:]), plain.dtype)
+    if room is None or int(rows.min()) < 0 or int(rows.max()) >= len(plain):
+        return plain.take(rows, axis=0)
+    # Rows that do not exist are an error above; with "raise" NumPy would fill memory of its own first.
+    return plain.take(rows, axis=0, out=room, mode="clip")
 
 
 def open_examples(place: Path, rows: int) -> Examples:

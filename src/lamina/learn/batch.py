@@ -49,6 +49,15 @@ class Batch:
         """The batch on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def pinned(self) -> Batch:
+        """The batch in memory that an accelerator copies from by itself."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    @property
+    def bytes(self) -> int:
+        """Of its inputs and targets."""
+        return sum(tensor.nbytes for tensor in (*self.inputs.values(), *self.targets.values()))
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         def every(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: change(tensor) for name, tensor in tensors.items()}
@@ -94,7 +103,11 @@ class Loss:
 
 
 class Source(Protocol):
-    """Anything that gives batches and can be stopped and resumed exactly."""
+    """Anything that gives batches and can be stopped and resumed exactly.
+
+    Where every batch follows from the seed and the step alone, so that it may be made ahead of time and by another
+    thread (`lamina.learn.prefetch`), a source says so with an attribute `pure = True`.
+    """
 
     def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
         """(step, batch) from step `start`, for ever."""

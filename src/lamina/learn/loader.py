@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from lamina.data.buffers import Buffers
 from lamina.data.examples import Examples
 from lamina.learn.batch import Batch
 
@@ -32,6 +33,8 @@ class Loader:
         weight: float32 [row] of the whole table, or None.
     """
 
+    pure: ClassVar[bool] = True
+
     examples: Examples
     rows: Array
     inputs: Sequence[str]
@@ -43,6 +46,8 @@ class Loader:
     weight: Array | None = None
     padded: frozenset[str] = field(default_factory=frozenset)
     """Inputs whose second axis ends in padding: cut to the longest example of a batch."""
+    buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
+    """Where large batches lie, once earlier ones are gone."""
 
     @property
     def steps(self) -> int:
@@ -66,15 +71,16 @@ class Loader:
 
     def batch(self, rows: Array) -> Batch:
         """The examples at `rows` as tensors in memory."""
-        inputs = self.examples.take(self.inputs, rows)
+        widths: dict[str, int] = {}
         if self.lengths is not None and len(rows):
             # Multiples of 8 keep the number of different shapes, and so of allocations, small.
             longest = max(8, -(-int(self.lengths[rows].max()) // 8) * 8)
-            inputs = {name: array[:, :longest] if name in self.padded else array for name, array in inputs.items()}
+            widths = dict.fromkeys(self.padded, longest)
+        inputs = self.examples.take(self.inputs, rows, widths=widths, buffers=self.buffers)
         return Batch(
             rows=torch.from_numpy(np.asarray(rows, np.int64)),
             inputs=_tensors(inputs),
-            targets=_tensors(self.examples.take(self.targets, rows)),
+            targets=_tensors(self.examples.take(self.targets, rows, buffers=self.buffers)),
             weight=None if self.weight is None else torch.from_numpy(self.weight[rows]),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Stream:
         batch_size: windows a batch.
         seed: of cutting and shuffling.
     """
+
+    pure: ClassVar[bool] = True
 
     tokens: Array
     length: int

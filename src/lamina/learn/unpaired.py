@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Unpaired:
         first, second: the loaders; the smaller set begins anew while the larger one is gone through.
         names: what their examples are called in a batch.
     """
+
+    pure: ClassVar[bool] = True
 
     first: Loader
     second: Loader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class Windows:
         weights: float32, how much each code counts as an answer.
         about: arrays [sequence, ...] that belong to a whole sequence.
     """
+
+    pure: ClassVar[bool] = True
 
     codes: Array
     weights: Array

@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from lamina.choose import hardware
 from lamina.files import write_bytes
+from lamina.learn import prefetch
 from lamina.learn.batch import Source
 from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.loop import Learns, Limits, Status, fit
@@ -124,7 +125,7 @@ def carry_out(
     Returns:
         Where training ended, and the log; the learner has its best weights.
     """
-    steps = learner.steps_in(plan.training.epochs)
+    steps, machine = learner.steps_in(plan.training.epochs), hardware.detect()
     limits = Limits(
         every=max(1, steps // max(plan.training.evaluations, 1)),
         patience=plan.training.patience,
@@ -135,7 +136,7 @@ def carry_out(
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),
         keep_best=plan.training.keep == "best",
-        threads=hardware.detect().cores if _measured(plan) else 0,
+        threads=machine.cores if _measured(plan) else 0,
         shared=(lambda: False) if company is None else company.running,
     )
     record = Record(run.log, narrator)
@@ -144,7 +145,7 @@ def carry_out(
     try:
         status = fit(
             method,
-            learner.source,
+            prefetch.ahead(learner.source, learner.engine.device, torch.get_num_threads(), machine.cores),
             Schedule.over(steps, plan.schedule),
             learner.engine,
             limits=limits,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class Source:
     A batch's targets are "future", float32 [row, step], the truth from the window's center in units of its spread, NaN
     where it is not known, and "weight", float32 [row], a window's spread in units of its series.
     """
+
+    pure: ClassVar[bool] = True
 
     prepared: Prepared
     windows: Windows
