@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -228,6 +229,43 @@ def test_every_code_is_asked_for_once_an_epoch_after_those_before_it(epoch: int)
                 assert batch.targets[WEIGHT][row, place] == pytest.approx(code / 1000)
                 seen.append(code)
     assert sorted(seen) == source.codes.tolist()
+
+
+def cut_one_by_one(source: Windows, epoch: int) -> list[tuple[int, int, int]]:
+    """The windows of an epoch, each cut after the other."""
+    generator = np.random.default_rng([source.seed, epoch])
+    found = []
+    for sequence, (start, end) in enumerate(zip(source.starts[:-1].tolist(), source.starts[1:].tolist(), strict=True)):
+        stop, full = end, source.length + 1
+        size = int(generator.integers(1, source.each + 1)) if end - start > full else full
+        while stop > start:
+            first = start if stop - start <= full else max(start, stop - size)
+            found.append((sequence, first, stop))
+            stop, size = first, source.each
+    return [tuple(cut) for cut in generator.permutation(np.array(found, np.int64), axis=0).tolist()]
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 20])
+def test_windows_are_those_that_are_cut_one_by_one(length: int) -> None:
+    source = windows([1, 5, 9, 40, 0, 23, length + 1, length + 2, 200], length)
+    for epoch in range(4):
+        cuts = iter(cut_one_by_one(source, epoch))
+        for step, batch in source.batches(epoch * source.steps):
+            if step == (epoch + 1) * source.steps:
+                break
+            for row, (sequence, first, stop) in enumerate(itertools.islice(cuts, len(batch))):
+                begin = max(int(source.starts[sequence]), stop - length - 1)
+                codes, weights = (
+                    source.codes[begin:stop].tolist(),
+                    source.weights[first:stop].astype(np.float32).tolist(),
+                )
+                asked, rest = [0] * (first - begin), [0] * (length + 1 - len(codes))
+                assert int(batch.rows[row]) == sequence
+                assert batch.inputs[HISTORY][row].tolist() == (codes[:-1] + rest)[:length]
+                assert batch.targets[NEXT][row].tolist() == asked + codes[first - begin :] + rest
+                assert batch.targets[WEIGHT][row].tolist() == asked + weights + rest
+                assert float(batch.inputs["age"][row]) == sequence
+        assert next(cuts, None) is None
 
 
 def test_batches_are_the_same_from_any_start() -> None:

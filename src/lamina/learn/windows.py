@@ -81,30 +81,36 @@ class Windows:
     def _cut(self, epoch: int) -> Array:
         """int64 [window, 3]: the sequence, the first code that is asked for and the end, shuffled."""
         generator = np.random.default_rng([self.seed, epoch])
-        found = []
-        for sequence, (start, end) in enumerate(zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)):
-            # From the end backwards: the first window, at the sequence's beginning, is the one that may be short.
-            stop = end
-            size = int(generator.integers(1, self.each + 1)) if end - start > self.length + 1 else self.length + 1
-            while stop > start:
-                first = start if stop - start <= self.length + 1 else max(start, stop - size)
-                found.append((sequence, first, stop))
-                stop, size = first, self.each
-        return generator.permutation(np.array(found, np.int64), axis=0)
+        starts, ends = self.starts[:-1], self.starts[1:]
+        lengths = ends - starts
+        long = lengths > self.length + 1
+        # From the end backwards: the last window of a long sequence asks for any number of codes, those before it for
+        # as many as they can, and the first, at the sequence's beginning, may be short.
+        last = np.zeros(len(lengths), np.int64)
+        last[long] = generator.integers(1, self.each + 1, long.sum())
+        full = np.maximum(-(-(lengths - last - self.length - 1) // self.each), 0)
+        counts = np.where(long, full + 2, lengths > 0)
+        sequence = np.repeat(np.arange(len(lengths)), counts)
+        place = np.arange(len(sequence)) - np.repeat(np.cumsum(counts) - counts, counts)
+        stop = ends[sequence] - np.where(place > 0, last[sequence] + (place - 1) * self.each, 0)
+        asks = np.where(place > 0, self.each, last[sequence])
+        first = np.where(place == counts[sequence] - 1, starts[sequence], stop - asks)
+        return generator.permutation(np.stack([sequence, first, stop], axis=1), axis=0)
 
     def _batch(self, cuts: Array) -> Batch:
-        history = np.zeros((len(cuts), self.length), np.int32)
-        following = np.zeros((len(cuts), self.length + 1), np.int32)
-        weight = np.zeros(following.shape, np.float32)
-        for row, (sequence, first, stop) in enumerate(cuts.tolist()):
-            begin = max(int(self.starts[sequence]), stop - self.length - 1)
-            codes = self.codes[begin:stop]
-            history[row, : len(codes) - 1] = codes[:-1]
-            following[row, first - begin : len(codes)] = codes[first - begin :]
-            weight[row, first - begin : len(codes)] = self.weights[first:stop]
-        inputs = {HISTORY: torch.from_numpy(history)}
+        sequence, first, stop = (cuts[:, place : place + 1] for place in range(3))
+        begin = np.maximum(self.starts[sequence], stop - self.length - 1)
+        places = begin + np.arange(self.length + 1)
+        here = np.minimum(places, len(self.codes) - 1)
+        codes = self.codes[here]
+        asked = (places >= first) & (places < stop)
+        history = np.where(places < stop - 1, codes, 0)[:, :-1]
+        inputs = {HISTORY: torch.from_numpy(np.ascontiguousarray(history, np.int32))}
         inputs |= {name: torch.from_numpy(array[cuts[:, 0]]) for name, array in self.about.items()}
-        targets = {NEXT: torch.from_numpy(following), WEIGHT: torch.from_numpy(weight)}
+        targets = {
+            NEXT: torch.from_numpy(np.where(asked, codes, 0).astype(np.int32, copy=False)),
+            WEIGHT: torch.from_numpy(np.where(asked, self.weights[here], 0).astype(np.float32, copy=False)),
+        }
         return Batch(torch.from_numpy(cuts[:, 0].copy()), inputs, targets)
 
     def state(self) -> dict[str, Any]:
