@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,11 +15,13 @@ import torch
 
 from lamina.choose import hardware, networks, training
 from lamina.errors import InputError
-from lamina.learn.engine import Engine
+from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.modalities import Feature
-from lamina.plan import NetworkPlan, TrainingPlan
+from lamina.plan import NetworkPlan, Plan, TrainingPlan
 from lamina.steps.learner import Learner
-from lamina.steps.measure import _check_compiles, _compiled, _faster_precision
+from lamina.steps.measure import _check_compiles, _compiled
+from lamina.steps.precision import precision_for
+from lamina.steps.train import exactly
 
 NUMBER = Feature("numbers", (1,), "float32")
 CATEGORY = Feature("category", (), "int32", size=5)
@@ -220,24 +222,71 @@ def test_threads_that_wait_for_each_other_are_not_taken(monkeypatch: pytest.Monk
     assert calls.count(2) == 2, "a hopeless number is not measured to the end"
 
 
+class Rounding:
+    """A method of which each update's loss is 1 in fp32, and in bf16 as given; it counts the updates."""
+
+    optimizers: tuple[torch.optim.Optimizer, ...] = ()
+
+    def __init__(self, *losses: float) -> None:
+        self.losses, self.taken = losses, 0
+
+    def update(self, batch: object, engine: Engine) -> dict[str, torch.Tensor]:
+        loss = 1.0 if engine.precision == "fp32" else self.losses[min(self.taken, len(self.losses) - 1)]
+        self.taken += 1
+        if isnan(loss):
+            raise NonFiniteLossError("The loss is not a finite number", self.taken, [0])
+        return {"loss": torch.tensor(loss)}
+
+    def state(self) -> dict[str, int]:
+        return {"taken": self.taken}
+
+    def restore(self, state: dict[str, int]) -> None:
+        self.taken = state["taken"]
+
+
 @pytest.mark.parametrize(
-    ("seconds", "loss", "chosen"), [(0.4, 1.01, "bf16"), (0.95, 1.0, "fp32"), (0.4, 1.2, "fp32"), (0.4, nan, "fp32")]
+    ("seconds", "losses", "chosen"),
+    [
+        (0.4, (1.01,), "bf16"),
+        (0.95, (1.0,), "fp32"),
+        (0.4, (1.2,), "fp32"),
+        (0.4, (1.0, 1.0, 1.0, 1.05), "fp32"),
+        (0.4, (1.0, nan), "fp32"),
+    ],
+    ids=["faster", "slower", "another loss", "another loss after some updates", "no number"],
 )
-def test_bf16_is_taken_where_it_is_faster_and_computes_the_same(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, loss: float, chosen: str
+def test_bf16_is_taken_where_it_is_faster_and_learns_the_same(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, losses: tuple[float, ...], chosen: str
 ) -> None:
-    engine = Engine(torch.device("cpu"))
-
-    def update(batch: object, engine: Engine) -> dict[str, torch.Tensor]:
-        return {"loss": torch.tensor(1.0 if engine.precision == "fp32" else loss)}
-
-    source = SimpleNamespace(batches=lambda start: iter([(start, None)]))
-    learner = SimpleNamespace(engine=engine, method=SimpleNamespace(update=update), source=source)
+    engine, method = Engine(torch.device("cpu")), Rounding(*losses)
+    source = SimpleNamespace(batches=lambda start: ((number, None) for number in range(start, 9)))
+    learner = cast(Learner, SimpleNamespace(engine=engine, method=method, source=source, steps_in=lambda epochs: 100))
     monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: seconds)
-    precision, pace, reason = _faster_precision(cast(Learner, learner), lambda: None, 1.0)
-    assert precision == chosen
-    assert pace == (seconds if chosen == "bf16" else 1.0)
-    assert chosen in reason
+    able, plan = hardware.Hardware(torch.device("cpu"), 1, True, ""), Plan()
+    precision, pace, reasons = precision_for(learner, plan, able, set(), lambda: None, 0.5)
+    assert precision == engine.precision == chosen
+    assert pace == (seconds if chosen == "bf16" else 0.5)
+    assert reasons["training.precision"].startswith(f"{chosen}, measured: ")
+    assert method.taken == 0
+    # Slow steps are compared less, but the second already knows of bf16 gradients.
+    engine.precision = "fp32"
+    assert "in 2 updates" in precision_for(learner, plan, able, set(), lambda: None, 60.0)[2]["training.precision"]
+    for machine, fixed in ((replace(able, fast_bf16=False), set[str]()), (able, {"training.precision"})):
+        engine.precision = "fp32"
+        assert precision_for(learner, plan, machine, fixed, lambda: None, 0.5) == ("fp32", 0.5, {})
+
+
+def test_a_gpu_multiplies_in_tf32_where_it_learns_and_not_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = ["highest"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.get_float32_matmul_precision", lambda: used[-1])
+    monkeypatch.setattr("torch.set_float32_matmul_precision", used.append)
+    with hardware.products("high"):
+        assert exactly(lambda: {used[-1]: 1.0}) == {"highest": 1.0}
+    assert used == ["highest", "high", "highest", "high", "highest"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with hardware.products("high"):
+        assert len(used) == 5
 
 
 class InductorError(RuntimeError):

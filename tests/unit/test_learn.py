@@ -544,6 +544,26 @@ def test_the_most_epochs_that_were_asked_for_stay() -> None:
         assert found.training.most_epochs == most
 
 
+def test_whatever_learns_is_tried_in_bf16_and_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, own = Engine(CPU), method()
+    learner = SimpleNamespace(
+        method=own,
+        source=loader(),
+        engine=engine,
+        steps_in=lambda epochs: 400,
+        validation_scores=lambda: {"score": 1.0},
+    )
+    pace = {"fp32": 1.0, "bf16": 0.3}
+    monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: pace[engine.precision])
+    before, plan = checkpoint.pack(own.state()), Plan(training=TrainingPlan(threads=1))
+    found, reasons, _ = measured(plan, learner, Hardware(CPU, 1, True, ""), set(), 0.0, lambda scoring: 0.0)
+    assert found.training.precision == engine.precision == "bf16"
+    assert "3.3 times the pace of fp32 here, and in 4 updates" in reasons["training.precision"]
+    after = checkpoint.pack(own.state())
+    assert after[1] == before[1]
+    assert all(torch.equal(value, after[0][name]) for name, value in before[0].items())
+
+
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
         optimizers.build([], OptimizerPlan(name="adamww"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -18,13 +18,12 @@ from lamina.learn.batch import Source
 from lamina.learn.engine import Engine
 from lamina.plan import Plan
 from lamina.steps.explanations import answers_asked
-from lamina.steps.pace import Allowance, available, threads_for, trial, with_rate_found
+from lamina.steps.pace import Allowance, available, threads_for, with_rate_found
+from lamina.steps.precision import precision_for
 from lamina.steps.prepare import Prepared
+from lamina.steps.trial import trial
 from lamina.tasks import LaidOut
 
-CLEARLY_FASTER = 1.1
-SAME_LOSS = 0.03
-"""A batch's loss in bf16 and in fp32 may be so far apart, relatively; bf16 has 8 bits of precision."""
 TRY_COMPILING = {False: 3600.0, True: 120.0}
 """Seconds of training from which on compiling is tried, without and with a GPU: on processors it takes about a minute
 and has gained nothing for small convolutional networks."""
@@ -93,9 +92,8 @@ def measure(
     with trial(learner):
         threads, measured, reasons = threads_for(step, plan, machine)
         pace = measured or hardware.seconds_per_call(step, calls=7, most=4.0)
-        precision = plan.training.precision
-        if machine.fast_bf16 and precision == "fp32" and "training.precision" not in fixed:
-            precision, pace, reasons["training.precision"] = _faster_precision(learner, step, pace)
+        precision, pace, why = precision_for(learner, plan, machine, fixed, step, pace)
+        reasons |= why
         if plan.training.compile:
             _check_compiles(step)
         elif "training.compile" not in fixed:
@@ -107,7 +105,6 @@ def measure(
                 )
                 plan = replace(plan, training=replace(plan.training, compile=compiled))
         answer = _seconds_per_answer(learner)
-    learner.engine.precision = precision
     training = replace(plan.training, threads=threads, precision=precision)
     if training.find_rate:
         plan, reasons["optimizer.learning_rate"] = with_rate_found(plan, learner)
@@ -144,31 +141,6 @@ def _seconds_per_answer(learner: Measured) -> float:
 
     with learner.method.evaluating():
         return hardware.seconds_per_call(answer, calls=3, most=2.0) / learner.source.batch_size
-
-
-def _faster_precision(
-    learner: Measured, step: Callable[[], None], pace: float
-) -> tuple[Literal["fp32", "bf16"], float, str]:
-    """(precision, seconds a step with it, reason): bf16 where it is clearly faster and computes the same loss.
-
-    Args:
-        step: takes a step with the learner's engine.
-        pace: seconds a step in fp32.
-    """
-    losses: list[float] = []
-    kinds: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
-    for learner.engine.precision in kinds:
-        # The same batch, and the same draws of dropout and augmentation.
-        torch.manual_seed(0)
-        _, batch = next(learner.source.batches(0))
-        losses.append(float(learner.method.update(batch, learner.engine)["loss"]))
-    faster = hardware.seconds_per_call(step, calls=7, most=4.0)
-    apart = abs(losses[1] - losses[0]) / max(abs(losses[0]), 1e-6)
-    gain = pace / faster
-    found = f"bf16 has {gain:.1f} times the pace of fp32 here, and a loss that differs by {apart:.1%}"
-    if gain >= CLEARLY_FASTER and apart <= SAME_LOSS:
-        return "bf16", faster, f"bf16, measured: {found}"
-    return "fp32", pace, f"fp32, measured: {found}"
 
 
 def _check_compiles(step: Callable[[], None]) -> None:

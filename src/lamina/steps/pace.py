@@ -1,10 +1,9 @@
-"""How much time there is, and how many threads and passes fit into it: found by steps that are really taken."""
+"""How much time there is, with how many threads and in what precision steps are fastest, and how many passes fit."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,10 +11,11 @@ import torch
 
 from lamina.choose import hardware
 from lamina.choose.training import DEFAULT_SECONDS
-from lamina.learn import checkpoint
 from lamina.learn.engine import Engine
 from lamina.learn.finder import Batches, find_rate
 from lamina.plan import Plan, TrainingPlan
+from lamina.steps.precision import precision_for
+from lamina.steps.trial import Tried, trial
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -48,26 +48,6 @@ def available(budget: float, spent: float, testing: float = 0.0) -> float:
         return 0.0
     left = budget - spent
     return max(left - SEALING_SECONDS - max(TEST_SHARE * budget, testing), 0.2 * left, 1.0)
-
-
-class Tried(Protocol):
-    """What takes steps on trial."""
-
-    @property
-    def method(self) -> Any: ...
-
-
-@contextmanager
-def trial(learner: Tried) -> Iterator[None]:
-    """Steps that are taken in here leave no trace: the rates are 0, and method and draws are put back afterwards."""
-    saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
-    for optimizer in learner.method.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = 0.0
-    yield
-    state = checkpoint.unpack(*saved)
-    learner.method.restore(state["method"])
-    checkpoint.restore_random_state(state["random"])
 
 
 def threads_for(
@@ -120,6 +100,8 @@ class Paced(Protocol):
     @property
     def source(self) -> Epochs: ...
 
+    def steps_in(self, epochs: float) -> int: ...
+
     def validation_scores(self) -> Mapping[str, float]: ...
 
 
@@ -131,7 +113,7 @@ def measured(
     began: float,
     after: Callable[[float], float],
 ) -> tuple[Plan, dict[str, str], Allowance]:
-    """Threads, learning rate where wanted, and epochs; the learner is afterwards as it was.
+    """Threads, precision, learning rate where wanted, and epochs; the learner is afterwards as it was.
 
     Args:
         fixed: settings that are not to be decided here.
@@ -145,12 +127,14 @@ def measured(
     with trial(learner):
         threads, _, reasons = threads_for(step, plan, machine)
         pace = hardware.seconds_per_call(step, calls=5, most=4.0)
+        precision, pace, why = precision_for(learner, plan, machine, fixed, step, pace)
         scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
+    reasons |= why
     if plan.training.find_rate:
         plan, reasons["optimizer.learning_rate"] = with_rate_found(plan, learner)
     testing = after(scoring)
     seconds = available(plan.budget, time.monotonic() - began, testing)
-    training = replace(plan.training, threads=threads)
+    training = replace(plan.training, threads=threads, precision=precision)
     if "training.epochs" not in fixed:
         if "training.most_epochs" not in fixed:
             training = replace(training, most_epochs=training.epochs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from safetensors.torch import save
 
@@ -16,7 +18,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.control.choose import validation_seconds
 from lamina.steps.control.player import Player, build, weights_of
-from lamina.steps.train import tell_end
+from lamina.steps.train import exactly, tell_end
 
 INEXACT = (
     "resumed, but not exactly: the environment is no function of its seed and the actions, so new episodes were begun"
@@ -45,16 +47,17 @@ def train(plan: Plan, world: World, run: Run, narrator: Narrator, seconds: float
     record = Record(run.log, narrator)
     torch.manual_seed(plan.seed + 1)
     try:
-        status = fit(
-            player.method,
-            player.source,
-            Schedule.over(steps, plan.schedule),
-            player.engine,
-            limits=limits,
-            evaluate=player.validation_scores,
-            record=record,
-            folder=run.checkpoints,
-        )
+        with hardware.products("high"):
+            status = fit(
+                player.method,
+                player.source,
+                Schedule.over(steps, plan.schedule),
+                player.engine,
+                limits=limits,
+                evaluate=partial(exactly, player.validation_scores),
+                record=record,
+                folder=run.checkpoints,
+            )
     finally:
         player.close()
     if not player.exact:

@@ -48,7 +48,13 @@ def choose(
     )  # fmt: skip
     plan = replace(plan, reasons={**plan.reasons, **measured})
     target = next(iter(plan.task))
-    for key in (f"task.{target}.rule", f"network.{WINDOW}.name", "training.threads", "training.epochs"):
+    for key in (
+        f"task.{target}.rule",
+        f"network.{WINDOW}.name",
+        "training.threads",
+        "training.precision",
+        "training.epochs",
+    ):
         if key in plan.reasons:
             narrator.say(f"{'network' if 'network' in key else key.rpartition('.')[2]}: {plan.reasons[key]}")
     narrator.say(f"{sum(value.numel() for value in learner.network.parameters()):,} weights")

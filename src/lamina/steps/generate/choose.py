@@ -50,7 +50,7 @@ def choose(
     for sentence in kind.said(learner, prepared):
         narrator.say(sentence)
     narrator.say(f"method: {plan.reasons['method.name']}")
-    for key in ("training.threads", "training.epochs"):
+    for key in ("training.threads", "training.precision", "training.epochs"):
         if key in plan.reasons:
             narrator.say(f"{key.removeprefix('training.')}: {plan.reasons[key]}")
     narrator.say(f"judge: {steps_reason}")

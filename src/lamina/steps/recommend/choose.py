@@ -63,7 +63,8 @@ def choose(
     machine = hardware.detect()
     plan = decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device)
-    fixed = {item.partition("=")[0].strip() for item in request.sets} | ({"training.epochs"} if given else set())
+    fixed = {item.partition("=")[0].strip() for item in request.sets}
+    fixed |= {"training.epochs", "training.precision"} if given is not None else set()
     each = 1 / max(len(prepared.validation), 1)
     # The fifth step answers the test part here and in the sealed model, and by the simpler recommenders.
     asked = each * len(prepared.test) * (3 + len(prepared.simpler))
@@ -74,6 +75,7 @@ def choose(
         "method.half_life",
         "method.negatives",
         "training.threads",
+        "training.precision",
         "training.epochs",
     ):
         if key in plan.reasons:

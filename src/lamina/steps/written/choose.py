@@ -54,12 +54,13 @@ def choose(
     machine = hardware.detect()
     plan = decided(request, material, plan, given)
     learner = build(plan, material, machine.device)
-    fixed = {item.partition("=")[0].strip() for item in request.sets} | ({"training.epochs"} if given else set())
+    fixed = {item.partition("=")[0].strip() for item in request.sets}
+    fixed |= {"training.epochs", "training.precision"} if given is not None else set()
     asked = material.bytes_in(TEST) / max(material.bytes_in(VALIDATION), 1) + material.extent.answers
     plan, reasons, allowed = measured(plan, learner, machine, fixed, began, lambda scoring: scoring * asked)
     plan = replace(plan, reasons={**plan.reasons, **reasons})
     network = [f"network.{WRITER}.{part}" for part in ("name", "dropout", "frozen")]
-    for key in (*network, "training.threads", "training.epochs"):
+    for key in (*network, "training.threads", "training.precision", "training.epochs"):
         if key in plan.reasons:
             narrator.say(f"{key.rpartition('.')[2] if key[-4:] != 'name' else 'network'}: {plan.reasons[key]}")
     weights = sum(value.numel() for value in learner.network.parameters())

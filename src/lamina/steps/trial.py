@@ -1,0 +1,36 @@
+"""Steps that are taken to see how they go, and leave no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from lamina.choose import hardware
+from lamina.learn import checkpoint
+
+
+class Tried(Protocol):
+    """What takes steps on trial."""
+
+    @property
+    def method(self) -> Any: ...
+
+
+@contextmanager
+def trial(learner: Tried) -> Iterator[None]:
+    """Steps that are taken in here leave no trace: the rates are 0, and method and draws are put back afterwards.
+
+    They are computed as those of training are.
+    """
+    saved = checkpoint.pack({"method": learner.method.state(), "random": checkpoint.random_state()})
+    for optimizer in learner.method.optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+    try:
+        with hardware.products("high"):
+            yield
+    finally:
+        state = checkpoint.unpack(*saved)
+        learner.method.restore(state["method"])
+        checkpoint.restore_random_state(state["random"])
