@@ -89,6 +89,24 @@ def test_from_python_with_one_kind(run: Path) -> None:
     assert 0.95 < variant.same_answers <= 1
 
 
+@pytest.mark.parametrize(("task", "score"), [("embed", "neighbors_kept"), ("anomaly", "rank_agreement")])
+def test_without_answers_it_is_measured_what_stays(
+    run: Path, task: str, score: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = lamina.train(run.parent / "credit.csv", task=task, quiet=True, out=tmp_path / "run", set=SET)
+    (variant,) = lamina.quantize(done.run.folder, "fp16")
+    assert not variant.refused
+    (compared,) = variant.scores.values()
+    assert (compared.score, compared.before) == (score, 1)
+    assert 0.9 < compared.after <= 1
+    assert variant.allowed == (0.05 if task == "embed" else 0.01)
+    assert variant.same_answers > 0.9
+    model = lamina.load(done.run.folder, fastest=True)
+    assert f"model-fp16.lamina: {model.chosen[0].split(': ')[1].split(' ')[0]} times the pace" in model.chosen[0]
+    (refused,) = lamina.quantize(done.run.folder, "int8", most_loss=-1)
+    assert "worse by" in refused.refused
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

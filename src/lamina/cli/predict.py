@@ -21,10 +21,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="-",
         help=".csv, .jsonl or .parquet (default: CSV on the screen, JSON with --json); of pictures, a folder",
     )
+    parser.add_argument(
+        "--fastest", action="store_true",
+        help="time the variants that lamina quantize made beside the model, and answer with the fastest here",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from lamina.model.fastest import fastest
     from lamina.model.predict import predict_to_file
     from lamina.model.runtime import load
 
@@ -32,11 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"--threads is {arguments.threads}.", fix=f"Give a number up to {MOST_THREADS}, or 0 for all cores."
         )
-    model = load(model_file(arguments.model), threads=arguments.threads)
+    file = model_file(arguments.model)
+    model = fastest(Path(file), arguments.threads) if arguments.fastest else load(file, threads=arguments.threads)
+    for line in model.chosen:
+        print(line, file=sys.stderr)
     screen = ".json" if arguments.json else ".csv"
     counts = predict_to_file(model, arguments.data, arguments.out, screen=screen)
     if arguments.json and arguments.out != "-":
-        _options.print_json(counts)
+        _options.print_json({**counts, "model": model.where, "chosen": model.chosen} if arguments.fastest else counts)
     elif arguments.out != "-":
         rest = f", {counts['errors']:,} could not be answered (see the column `error`)" if counts["errors"] else ""
         print(f"{counts['rows']:,} rows answered in {arguments.out}{rest}", file=sys.stderr)

@@ -58,6 +58,9 @@ TITLES: Mapping[str, str] = {
     "recall": "recall (mean over overlaps)",
     "boxes_found": "share of the things that is found, whatever it is called",
     "boxes_named": "share of the found things with the right name",
+    "neighbors_kept": "share of the 10 nearest rows that stay",
+    "rank_agreement": "rank correlation of the scores",
+    "same_clusters": "share of rows in the same cluster",
     "ari": "adjusted Rand index",
     "nmi": "normalised mutual information",
     "bits_per_byte": "bits per byte",
@@ -69,7 +72,10 @@ TITLES: Mapping[str, str] = {
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong (`tasks.Counted`), with Wilson's interval; differences, with Tango's."""
-RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms", "taken"))
+RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found", "false_alarms", "alarms", "taken")) | {
+    "neighbors_kept",
+    "same_clusters",
+}
 """Shares of rows that methods without answers are judged by."""
 ERRORS = frozenset(("word_error", "character_error"))
 """Shares of words or characters to be changed; they may be above 1."""

@@ -59,7 +59,7 @@ def score(model: Model, data: Any, seed: int, target: str = "", normal: str = ""
         values = {column: chunk.values[column][kept] for column in model.columns} | {history: object_array(shown)}
         encoded, errors = model.encode(values, reader.root)
         scores = model.outputs(encoded)[name]
-        wanted = np.array([codes.get(taken[row], 0) for row in kept], np.int64)
+        wanted = np.array([codes.get(str(taken[row]), 0) for row in kept], np.int64)
         own = np.take_along_axis(scores, np.maximum(wanted - 1, 0)[:, None], axis=1)[:, 0]
         usable = (wanted == 0) | (own > HIDDEN)
         usable[list(errors)] = False

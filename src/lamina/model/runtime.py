@@ -86,10 +86,11 @@ class Model:
         card: what a person should know before using the model.
         sealed: the file's parts.
         writer: writes the answers of a model that answers with texts; else None.
+        chosen: where it is the fastest of several (`lamina.model.fastest`), what was measured and why it was taken.
     """
 
     def __init__(self, sealed: Sealed, *, threads: int = 0, where: str = "the model") -> None:
-        self.sealed, self.where = sealed, where
+        self.sealed, self.where, self.chosen = sealed, where, tuple[str, ...]()
         self.card: Mapping[str, Json] = sealed.card
         self.inputs = {name: _input(name, part, where) for name, part in sealed.encoders.items()}
         self.tasks: Mapping[str, Answering] = {name: _task(name, part, where) for name, part in sealed.tasks.items()}

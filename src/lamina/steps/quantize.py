@@ -7,30 +7,37 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from lamina.data.examples import at, blocks, known_targets, room
+from lamina.environments import is_environment
 from lamina.errors import InputError, nearest
+from lamina.evaluate.agreeing import agrees, neighbors_kept
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval, to_json
 from lamina.evaluate.scores import POINTS, amount, better_by, title
 from lamina.model import golden
 from lamina.model import quantize as graphs
+from lamina.model.fastest import digest_of
 from lamina.model.format import write
 from lamina.model.runtime import Model, load
 from lamina.narrate import Narrator
+from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.prepare import Prepared
 from lamina.steps.test import example_rows
-from lamina.tasks import Answering, LaidOut, Task, right_rows
+from lamina.steps.understand import apart, later
+from lamina.tasks import Answering, LaidOut, Task, embed, right_rows
 
 Array = np.ndarray[Any, Any]
 
 KINDS = ("int8", "fp16")
 MOST_LOSS = 0.01
 """Of the first score on the validation rows: a point of a share, a hundredth of any other score."""
+MOST_NEIGHBORS = 0.05
+"""Of the nearest others: those that are nearly as near change places by any rounding."""
 CALIBRATION_ROWS, CALIBRATION_BATCH = 512, 64
 TIMED_ROWS, TIMED_ROUNDS = 1024, 5
 CHUNK = 1024
@@ -64,8 +71,10 @@ class Variant:
         bytes: of the sealed file.
         size: its size as a share of the full model's.
         pace: rows a second in multiples of the full model's, encoded rows to outputs, on this machine.
-        same_answers: share of test rows with the same decoded answers.
+        same_answers: share of test rows with the same decoded answers; of vectors, with the same nearest other row.
         scores: by target, on the test rows.
+        allowed: how much worse the first score might be on the validation rows.
+        of: digest of the full model's network.
         refused: the reason.
     """
 
@@ -77,12 +86,29 @@ class Variant:
     same_answers: float = 1.0
     scores: Mapping[str, Compared] = field(default_factory=dict)
     refused: str = ""
+    allowed: float = MOST_LOSS
+    of: str = ""
+
+
+def check_measurable(run: Run, plan: Plan) -> None:
+    """Raise InputError for a run of a task of which nothing here measures what a smaller model would lose."""
+    names = [part.name for part in plan.task.values()]
+    if is_environment(plan.data.train) or apart(names) or later(names):
+        task = "control" if is_environment(plan.data.train) else names[0]
+        raise InputError(
+            f"What a smaller model of the task {task!r} would lose cannot be measured.",
+            where=str(run.folder),
+            fix="Train a smaller one; a run's plan says how large its network is (docs/plan.md).",
+        )
 
 
 def quantize(
-    run: Run, prepared: Prepared, narrator: Narrator, kinds: Sequence[str] = KINDS, most_loss: float = MOST_LOSS
+    run: Run, prepared: Prepared, narrator: Narrator, kinds: Sequence[str] = KINDS, most_loss: float | None = None
 ) -> list[Variant]:
     """Make the variants, refuse those that lose too much on the validation rows, measure and seal the others.
+
+    Args:
+        most_loss: by default `MOST_LOSS`, of vectors `MOST_NEIGHBORS`.
 
     Returns:
         One entry a kind, in the order asked for.
@@ -123,7 +149,7 @@ def _variant(
     size: int,
     before: Mapping[str, Mapping[str, Array]],
     kind: str,
-    most_loss: float,
+    most_loss: float | None,
 ) -> Variant:
     network = full.sealed.network
     small = graphs.to_int8(network, _calibration(full, prepared)) if kind == "int8" else graphs.to_half(network)
@@ -132,11 +158,12 @@ def _variant(
     sealed = replace(full.sealed, network=small)
     model = Model(sealed)
     after = {part: _outputs(model, prepared, rows) for part, rows in _judged(prepared).items()}
-    judged = _compared(prepared, full.labelled, "validation", before, after)
-    for name in full.labelled:
-        if lost := _lost(judged.get(name), most_loss):
+    judged = _compared(prepared, full.tasks, "validation", before, after)
+    allowed = [_allowed(task, most_loss) for task in full.tasks.values()]
+    for name, most in zip(full.tasks, allowed, strict=True):
+        if lost := _lost(judged.get(name), most):
             return Variant(kind, refused=f"{name}: {lost}")
-    scores = _compared(prepared, full.labelled, "test", before, after)
+    scores = _compared(prepared, full.tasks, "test", before, after)
     path = run.model.with_name(f"{run.model.stem}-{kind}{run.model.suffix}")
     variant = Variant(
         kind,
@@ -145,6 +172,8 @@ def _variant(
         pace=_pace(full, model, prepared),
         same_answers=_same(full.tasks, before["test"], after["test"]),
         scores=scores,
+        allowed=max(allowed),
+        of=digest_of(network),
     )
     limits = [*full.card.get("limits", []), *(_limit(kind, name, item) for name, item in scores.items())]
     card = {**full.card, "variant": {**to_json(variant), "path": path.name}, "limits": limits}
@@ -153,10 +182,16 @@ def _variant(
     return replace(variant, bytes=written, size=written / size)
 
 
+def _allowed(task: Answering, most_loss: float | None) -> float:
+    if most_loss is not None:
+        return most_loss
+    return MOST_NEIGHBORS if isinstance(task, embed.Task) else MOST_LOSS
+
+
 def _lost(compared: Compared | None, most_loss: float) -> str:
     """Why a target's score on the validation rows speaks against a variant; "" if it does not."""
     if compared is None:
-        return "no validation row has its answer, so what would be lost cannot be measured"
+        return "too few validation rows have its answer, so what would be lost cannot be measured"
     score, gain = title(compared.score), compared.gain
     if not math.isfinite(compared.before):
         return f"{score} is not defined on the validation rows, so what would be lost cannot be measured"
@@ -195,14 +230,21 @@ def _calibration(model: Model, prepared: Prepared) -> list[dict[str, Array]]:
 
 def _compared(
     prepared: Prepared,
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, Answering],
     part: str,
     before: Mapping[str, Mapping[str, Array]],
     after: Mapping[str, Mapping[str, Array]],
 ) -> dict[str, Compared]:
-    """Each target's first score before and after, on the rows of a part whose target is known."""
+    """Each target's first score before and after, on the rows of a part whose target is known; where none has one,
+    what the full model says is what is to stay."""
     found = {}
     for name, task in tasks.items():
+        if not _has_scores(task):
+            if (agreed := agrees(task, before[part][name], after[part][name])) is not None:
+                score, stays = agreed
+                gain = Interval(stays.value - 1, stays.low - 1, stays.high - 1)
+                found[name] = Compared(score, 1.0, stays.value, gain)
+            continue
         target = np.asarray(prepared.examples.arrays[name][_judged(prepared)[part]])
         known = np.flatnonzero(known_targets(target))
         if not len(known):
@@ -221,12 +263,23 @@ def _compared(
     return found
 
 
+def _has_scores(task: Answering) -> TypeGuard[Task]:
+    """Are there right answers to what the task answers?"""
+    return hasattr(task, "scores")
+
+
 def _same(tasks: Mapping[str, Answering], before: Mapping[str, Array], after: Mapping[str, Array]) -> float:
     """The share of rows whose answers are all the same; numbers to a hundredth of their spread; of maps, of pixels."""
     same: Array | None = None
     for name, task in tasks.items():
         if isinstance(task, LaidOut):
             equal = _shared(task, before[name], after[name])
+            same = equal if same is None else same * equal
+            continue
+        if isinstance(task, embed.Task):
+            equal = (
+                neighbors_kept(before[name], after[name], 1) if len(before[name]) > 1 else np.ones(len(before[name]))
+            )
             same = equal if same is None else same * equal
             continue
         one, other = (task.decode(outputs[name])[""] for outputs in (before, after))
