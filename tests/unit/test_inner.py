@@ -11,8 +11,10 @@ from small_models import Linear, seal, table, table_model
 from torch import Tensor, nn
 
 from lamina.errors import InputError
-from lamina.model.few_shot import adapt, encoder, examples
+from lamina.model.few_shot import adapt, examples
+from lamina.model.inner import encoder, with_vectors
 from lamina.model.runtime import Model
+from lamina.model.search import index
 
 INPUTS, TARGETS = {"age": "number", "color": "category"}, {"price": "regress"}
 
@@ -66,6 +68,23 @@ def test_an_ensembles_members_are_put_side_by_side() -> None:
         wanted = network.inner(inputs).flatten(1).numpy()
     assert found.shape == (40, 6)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_are_searched_by_what_the_head_of_a_classifier_reads() -> None:
+    sealed, _ = table_model()
+    model, told = Model(sealed, threads=1), list[str]()
+    found = with_vectors(model, told.append)
+    assert "head" in told[0]
+    inputs, plain = embedded(model)
+    assert inputs
+    vectors = index(found, table()).vectors
+    np.testing.assert_allclose(vectors, plain / np.linalg.norm(plain, axis=1, keepdims=True), rtol=1e-5)
+    ((first, second),) = index(found, table()).search(vectors[:1], 2)
+    assert (first.row, first.likeness) == (0, pytest.approx(1, abs=1e-6))
+    assert second.likeness <= first.likeness
+    assert with_vectors(found) is found
+    with pytest.raises(InputError, match="no embeddings"):
+        index(model, table())
 
 
 def test_a_network_without_a_head_is_refused() -> None:

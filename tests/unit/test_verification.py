@@ -14,10 +14,11 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from lamina.data.tables import read_chunks
 from lamina.errors import InputError
-from lamina.evaluate.verification import mistakes, verification
+from lamina.evaluate.verification import mistakes, roc, verification
 from lamina.model import pairs as pairs_of
 from lamina.model import verify
 from lamina.model.search import Index
+from lamina.report.roc import roc_page
 from lamina.tasks.embed import Task
 
 Array = np.ndarray[Any, Any]
@@ -50,6 +51,39 @@ def test_figures_are_those_of_the_roc_curve(ties: bool, rate: float) -> None:
     for figure in (found.auc, found.equal_error_rate, found.equal_error_threshold, found.rate_accepts):
         assert figure.low < figure.value < figure.high or ties
         assert figure.low <= figure.value <= figure.high
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_curve_is_that_of_scikit_learn(ties: bool) -> None:
+    likeness, same = likenesses(ties)
+    found = roc(likeness, same)
+    false, true, _ = roc_curve(same, likeness, drop_intermediate=False)
+    np.testing.assert_allclose(found.false_accepts, false)
+    np.testing.assert_allclose(found.same_accepts, true)
+    for threshold, share in list(zip(found.thresholds, found.same_accepts, strict=True))[:: len(false) // 9]:
+        assert (likeness[same] >= threshold).mean() == pytest.approx(share)
+
+
+def test_the_curve_is_written_and_drawn(tmp_path: Path) -> None:
+    model: Any = Letters()
+    rows = [("ab", "ab", "1"), ("aab", "ab", "1"), ("ab", "cd", "0"), ("ab", "ac", "0"), ("ab", "bc", "0")]
+    found = verify.verify(model, written(tmp_path / "pairs.csv", rows))
+    assert found.judged is not None
+    verify.write_roc(tmp_path / "roc.csv", found.roc)
+    points = list(csv.DictReader((tmp_path / "roc.csv").open()))
+    shares = [(float(row["false_accepts"]), float(row["same_accepts"])) for row in points]
+    np.testing.assert_allclose(shares, [(0, 0), (0, 0.5), (0, 1), (2 / 3, 1), (1, 1)], atol=1e-9)
+    assert [float(row["threshold"]) for row in points] == sorted(float(row["threshold"]) for row in points)[::-1]
+    page = roc_page(found.roc, found.judged, "pairs <b>.csv")
+    assert "<svg" in page
+    assert "pairs &lt;b&gt;.csv" in page
+    assert "ROC AUC 1.0000" in page
+    for name, said in (("roc.png", "curve"), ("nowhere/roc.csv", "nowhere")):
+        with pytest.raises(InputError, match=said):
+            verify.check_roc(tmp_path / name, "pairs.csv")
+    unknown = verify.verify(model, written(tmp_path / "some.csv", [("ab", "ab")], ("one", "other")))
+    with pytest.raises(InputError, match="no curve"):
+        _ = unknown.roc
 
 
 def test_intervals_are_those_of_bootstrapped_pairs() -> None:

@@ -21,7 +21,9 @@ ABOUT = "find the rows of a data set that are most like a given one, or near-dup
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder of `lamina train --task embed`")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .lamina file or a run folder, best of `lamina train --task embed`"
+    )
     parser.add_argument("data", metavar="DATA", help="what to search in: a table or a folder")
     parser.add_argument(
         "query",
@@ -43,11 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from lamina.model.inner import with_vectors
     from lamina.model.kept import open_index
     from lamina.model.runtime import load
 
     _check(arguments)
-    model = load(model_file(arguments.model))
+    model = with_vectors(load(model_file(arguments.model)), _tell)
     folder = None if arguments.index is None else Path(arguments.index)
     kept = open_index(model, arguments.data, folder, _tell)
     return _duplicates(arguments, kept) if arguments.duplicates else _search(arguments, model, kept)

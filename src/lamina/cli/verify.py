@@ -11,6 +11,8 @@ from lamina.cli.predict import model_file
 from lamina.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lamina.evaluate.results import Interval
     from lamina.model.runtime import Model
     from lamina.model.verify import Threshold, Verified
@@ -22,7 +24,9 @@ ABOUT = "say whether two rows are the same, and how well a model tells"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder of `lamina train --task embed`")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .lamina file or a run folder, best of `lamina train --task embed`"
+    )
     parser.add_argument(
         "data", metavar="ONE",
         help="one row: a file, words, or JSON; or, without OTHER, pairs: a table with the columns one,other[,same], "
@@ -37,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threshold", metavar="FILE|NUMBER", help="the same from this likeness on")
     parser.add_argument("--keep", metavar="FILE", help="write the chosen threshold for --threshold")
+    parser.add_argument("--roc", metavar="FILE", help="write the ROC curve: .csv with its thresholds, or .html, drawn")
     parser.add_argument("--out", metavar="FILE", help="write every pair with its answer, .csv")
     parser.add_argument(
         "--index", metavar="FOLDER", help="where embedded rows are kept for the next time (default: in the cache)"
@@ -44,11 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from lamina.model.inner import with_vectors
     from lamina.model.runtime import load
     from lamina.model.verify import read_threshold
 
     _check(arguments)
-    model = load(model_file(arguments.model))
+    model = with_vectors(load(model_file(arguments.model)), _tell)
     threshold = None if arguments.threshold is None else read_threshold(arguments.threshold, model)
     if arguments.other is not None:
         return _two(arguments, model, threshold)
@@ -66,9 +72,11 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--rate chooses a threshold, and --threshold gives one.", fix="Leave one of them out.")
     if arguments.keep is not None and arguments.threshold is not None:
         raise InputError("--keep writes a threshold that is chosen.", fix="Leave --threshold out.")
-    if arguments.other is not None and (arguments.target or arguments.keep or arguments.out or arguments.rate):
+    if arguments.other is not None and (
+        arguments.target or arguments.keep or arguments.out or arguments.rate or arguments.roc
+    ):
         raise InputError(
-            "--target, --keep, --out and --rate are for many pairs, but two rows are given.",
+            "--target, --keep, --out, --roc and --rate are for many pairs, but two rows are given.",
             fix="Leave them out, or give one table or folder.",
         )
 
@@ -95,12 +103,14 @@ def _two(arguments: argparse.Namespace, model: Model, threshold: Threshold | Non
 def _many(arguments: argparse.Namespace, model: Model, threshold: Threshold | None) -> int:
     from pathlib import Path
 
-    from lamina.model.verify import check_keep, check_out, document, keep_threshold, verify, write_answers
+    from lamina.model.verify import check_keep, check_out, check_roc, document, keep_threshold, verify, write_answers
 
     if arguments.out is not None:
         check_out(Path(arguments.out), arguments.data)
     if arguments.keep is not None:
         check_keep(Path(arguments.keep), arguments.data)
+    if arguments.roc is not None:
+        check_roc(Path(arguments.roc), arguments.data)
     found = verify(
         model,
         arguments.data,
@@ -121,11 +131,25 @@ def _many(arguments: argparse.Namespace, model: Model, threshold: Threshold | No
                 fix="Add the column same to the table of pairs.",
             )
         keep_threshold(Path(arguments.keep), found.threshold)
+    if arguments.roc is not None:
+        _write_roc(Path(arguments.roc), found, Path(arguments.data).name)
     if arguments.json:
         _options.print_json(document(found))
         return 0
     _print(found)
     return 0
+
+
+def _write_roc(path: Path, found: Verified, name: str) -> None:
+    from lamina.files import write_text
+    from lamina.model.verify import write_roc
+    from lamina.report.roc import roc_page
+
+    curve = found.roc
+    if path.suffix.lower() == ".csv":
+        write_roc(path, curve)
+    elif found.judged is not None:
+        write_text(path, roc_page(curve, found.judged, name))
 
 
 def _print(found: Verified) -> None:

@@ -145,6 +145,33 @@ def _number(members: Members | None, pairs: int) -> int:
     return pairs if members is None else len(np.unique(np.stack(members)))
 
 
+@dataclass(frozen=True)
+class Roc:
+    """The receiver operating characteristic: one point for each threshold, from what accepts nothing on.
+
+    Attributes:
+        thresholds: [point], descending; the same from this likeness on.
+        false_accepts: [point], the share of the different pairs that are accepted.
+        same_accepts: [point], the share of the same pairs that are accepted.
+    """
+
+    thresholds: Array
+    false_accepts: Array
+    same_accepts: Array
+
+
+def roc(likeness: Array, same: Array) -> Roc:
+    """The curve that `verification` reads its figures off.
+
+    Args:
+        likeness: [pair].
+        same: bool [pair], of both kinds.
+    """
+    curve, thresholds = _curve(likeness, same)
+    accepted, false = curve(np.ones((1, len(same))))
+    return Roc(thresholds, false[0], accepted[0])
+
+
 def _drawn(pairs: int, members: Members | None, seed: int) -> Iterator[Array]:
     """How often each pair counts, [replicate, pair], in blocks: as often as both its sides are drawn together."""
     if members is None:

@@ -24,7 +24,7 @@ from lamina.model.format import Sealed, write
 from lamina.model.rows import open_rows
 from lamina.model.runtime import Model
 from lamina.model.search import embedded
-from lamina.tasks import cluster, embed, few_shot
+from lamina.tasks import few_shot
 from lamina.tasks._few_examples import WAYS
 from lamina.tasks.classify import in_order
 
@@ -87,31 +87,6 @@ class Adapted:
     def write(self, path: str | Path) -> int:
         """Seal it as an ordinary .lamina file; returns its size in bytes."""
         return write(Path(path), self.sealed)
-
-
-def encoder(model: Model) -> Model:
-    """The model with nothing but an embedding as its answer; one that has none gives what its head reads.
-
-    Raises:
-        InputError: its network has no such place.
-        MissingDependencyError: it is no encoder, and onnx is not installed.
-    """
-    for name, task in model.tasks.items():
-        if isinstance(task, embed.Task | cluster.Task | few_shot.Task):
-            state = embed.Task(name, task.width).state()
-            outputs = {name: model.sealed.outputs[name]}
-            return _as_encoder(model, replace(model.sealed, outputs=outputs), name, state)
-    from lamina.model.inner import with_head_input
-
-    network, output, size = with_head_input(model)
-    name = embed.UNLABELLED
-    sealed = replace(model.sealed, network=network, outputs={name: output})
-    return _as_encoder(model, sealed, name, embed.Task(name, size).state())
-
-
-def _as_encoder(model: Model, sealed: Sealed, name: str, state: Mapping[str, Json]) -> Model:
-    tasks = {name: {"task": "embed", "state": dict(state)}}
-    return Model(replace(sealed, tasks=tasks), where=model.where)
 
 
 def examples(model: Model, data: Any, target: str = "") -> Examples:

@@ -7,27 +7,82 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from lamina.data.schema import Json
 from lamina.errors import InputError, MissingDependencyError
 from lamina.model import graph
+from lamina.model.format import Sealed
 from lamina.model.quantize import names_inside
+from lamina.model.runtime import Model
+from lamina.tasks import cluster, embed, few_shot
 
 if TYPE_CHECKING:
     import onnx
 
-    from lamina.model.runtime import Model
-
 HEADS = ("Gemm", "MatMul")
 OUTPUT = "embedding"
+LEAST_LENGTH = 1e-12
 LARGEST = 100_000
 """Numbers of an embedding; beyond it is a map of places rather than a description."""
 
 
-def with_head_input(model: Model) -> tuple[bytes, str, int]:
+def encoder(model: Model, *, unit: bool = False) -> Model:
+    """The model with nothing but an embedding as its answer; one that has none gives what its head reads.
+
+    Args:
+        unit: what a head reads is brought to length 1.
+
+    Raises:
+        InputError: its network has no such place.
+        MissingDependencyError: it is no encoder, and onnx is not installed.
+    """
+    for name, task in model.tasks.items():
+        if isinstance(task, embed.Task | cluster.Task | few_shot.Task):
+            state = embed.Task(name, task.width).state()
+            outputs = {name: model.sealed.outputs[name]}
+            return _as_encoder(model, replace(model.sealed, outputs=outputs), name, state)
+    network, output, size = with_head_input(model, unit=unit)
+    name = embed.UNLABELLED
+    sealed = replace(model.sealed, network=network, outputs={name: output})
+    return _as_encoder(model, sealed, name, embed.Task(name, size).state())
+
+
+def _as_encoder(model: Model, sealed: Sealed, name: str, state: Mapping[str, Json]) -> Model:
+    tasks = {name: {"task": "embed", "state": dict(state)}}
+    return Model(replace(sealed, tasks=tasks), where=model.where)
+
+
+def with_vectors(model: Model, tell: Callable[[str], None] = lambda line: None) -> Model:
+    """The model itself where it answers with vectors; one that was trained for answers gives what its head reads.
+
+    Args:
+        tell: told of what is taken for vectors, where the model was not trained to give any.
+
+    Raises:
+        InputError: it neither gives vectors nor was trained for answers that rows have, or has no such place.
+        MissingDependencyError: it was trained for answers, and onnx is not installed.
+    """
+    vectors = any(isinstance(task, embed.Task | cluster.Task) for task in model.tasks.values())
+    trained_for = any(hasattr(task, "scores") or isinstance(task, few_shot.Task) for task in model.tasks.values())
+    if vectors or not trained_for or model.writer is not None:
+        return model
+    found = encoder(model, unit=True)
+    tell("the model was trained for answers: rows are alike by what its head reads")
+    return found
+
+
+def with_head_input(model: Model, *, unit: bool = False) -> tuple[bytes, str, int]:
     """(The network with what the first target's head reads as its only output, the output's name, its numbers).
 
     The head is the last product with a matrix on the way to the target; members of an ensemble are put side by side.
+
+    Args:
+        unit: each row is brought to length 1.
 
     Raises:
         InputError: there is no such product, or what it reads is not one vector a row.
@@ -36,7 +91,7 @@ def with_head_input(model: Model) -> tuple[bytes, str, int]:
     if importlib.util.find_spec("onnx") is None:
         raise MissingDependencyError("onnx", "Taking embeddings out of a model that was trained for answers", "train")
     import onnx
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     found = onnx.load_from_string(model.sealed.network)
     inner = found.graph
@@ -50,7 +105,13 @@ def with_head_input(model: Model) -> tuple[bytes, str, int]:
         )
     output = _free_name(inner)
     inner.node.append(helper.make_node("Transpose", [read], [f"{output}.rows"], perm=order))
-    inner.node.append(helper.make_node("Flatten", [f"{output}.rows"], [output], axis=1))
+    inner.node.append(helper.make_node("Flatten", [f"{output}.rows"], [f"{output}.flat" if unit else output], axis=1))
+    if unit:
+        inner.initializer.append(numpy_helper.from_array(np.array([1], np.int64), f"{output}.axis"))
+        inner.initializer.append(numpy_helper.from_array(np.array([LEAST_LENGTH], np.float32), f"{output}.least"))
+        inner.node.append(helper.make_node("ReduceL2", [f"{output}.flat", f"{output}.axis"], [f"{output}.length"]))
+        inner.node.append(helper.make_node("Max", [f"{output}.length", f"{output}.least"], [f"{output}.above"]))
+        inner.node.append(helper.make_node("Div", [f"{output}.flat", f"{output}.above"], [output]))
     del inner.output[:]
     inner.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, size]))
     _prune(inner)

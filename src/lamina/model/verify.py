@@ -14,7 +14,7 @@ import numpy as np
 
 from lamina.data.tables import read_chunks
 from lamina.errors import InputError
-from lamina.evaluate.verification import Mistakes, Verification, mistakes, verification
+from lamina.evaluate.verification import Mistakes, Roc, Verification, mistakes, roc, verification
 from lamina.files import write_text
 from lamina.model.kept import model_digest, open_index
 from lamina.model.nearest import likeness_of
@@ -64,6 +64,20 @@ class Verified:
     judged: Verification | None
     threshold: Threshold | None
     mistakes: Mistakes | None
+
+    @property
+    def roc(self) -> Roc:
+        """The curve of the pairs that judge.
+
+        Raises:
+            InputError: it is not known of pairs of both kinds whether they are the same.
+        """
+        if self.judged is None:
+            raise InputError(
+                "There is no curve: it takes pairs of which it is known that they are the same, and that they are not.",
+                fix="Add the column same to the table of pairs.",
+            )
+        return roc(*self.pairs.known(self.pairs.judging))
 
     def answers(self) -> list[bool | None]:
         """For each pair whether it is taken for the same; None where it cannot be said."""
@@ -197,6 +211,33 @@ def check_out(path: Path, data: Any) -> None:
     if path.suffix.lower() != ".csv":
         raise InputError(f"Cannot write answers to {path.name!r}.", where="--out", fix="Name a file that ends in .csv.")
     check_place(path, data)
+
+
+def check_roc(path: Path, data: Any) -> None:
+    """Refuse a file for the curve that cannot be one, before anything is embedded.
+
+    Raises:
+        InputError: it does not end in .csv or .html, its folder is missing, or it is the data itself.
+    """
+    if path.suffix.lower() not in (".csv", ".html"):
+        raise InputError(
+            f"Cannot write a curve to {path.name!r}.", where="--roc", fix="Name a file that ends in .csv or .html."
+        )
+    check_place(path, data, "--roc", "roc.csv")
+
+
+def write_roc(path: Path, curve: Roc) -> None:
+    """The curve as CSV: threshold, false_accepts, same_accepts; a row for each point, from what accepts nothing on.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["threshold", "false_accepts", "same_accepts"])
+    for point in zip(curve.thresholds.tolist(), curve.false_accepts.tolist(), curve.same_accepts.tolist(), strict=True):
+        writer.writerow([text_of(number) for number in point])
+    write_text(path, text.getvalue())
 
 
 def check_keep(path: Path, data: Any) -> None:

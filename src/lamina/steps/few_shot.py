@@ -10,7 +10,8 @@ from typing import Any
 from lamina.errors import InputError, nearest
 from lamina.evaluate.results import Interval
 from lamina.model.episodes import EPISODES, SHOTS, Measured, best_way, episodes, nearest_shots
-from lamina.model.few_shot import Adapted, Examples, adapt, encoder, examples
+from lamina.model.few_shot import Adapted, Examples, adapt, examples
+from lamina.model.inner import encoder
 from lamina.model.runtime import Model, load
 from lamina.tasks import embed, few_shot
 from lamina.tasks._few_examples import WAYS
