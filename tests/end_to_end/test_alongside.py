@@ -28,7 +28,7 @@ def test_the_order_of_steps_does_not_change_the_run(
     cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("lamina.choose.hardware._cores", lambda: cores)
+    monkeypatch.setattr("lamina.cores.available", lambda: cores)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(alongside, "FEW_MEDIA", 100)
     text(tmp_path, 500, 100)
@@ -67,7 +67,7 @@ def test_a_budget_that_is_over_is_openly_kept(
 ) -> None:
     """A process that takes an hour: the verdict says what the network was not compared with."""
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("lamina.choose.hardware._cores", lambda: 2)
+    monkeypatch.setattr("lamina.cores.available", lambda: 2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(alongside, "FEW_MEDIA", 100)
     text(tmp_path, 500, 100)

@@ -13,10 +13,12 @@ from typing import Any, cast
 import pytest
 import torch
 
+from lamina import cores
 from lamina.choose import hardware, networks, training
 from lamina.errors import InputError
 from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.modalities import Feature
+from lamina.model import runtime
 from lamina.plan import NetworkPlan, Plan, TrainingPlan
 from lamina.steps.learner import Learner
 from lamina.steps.measure import _check_compiles, _compiled
@@ -182,8 +184,18 @@ def test_a_bag_is_not_augmented_twice() -> None:
         assert ("note" in found.augment) is augmented
 
 
+def given_to_runtime(monkeypatch: pytest.MonkeyPatch, threads: int = 0) -> int:
+    """The threads that ONNX Runtime is told to use."""
+    told: list[int] = []
+    monkeypatch.setattr(
+        "onnxruntime.InferenceSession", lambda network, options, **more: told.append(options.intra_op_num_threads)
+    )
+    runtime._session(b"", threads, "a test")
+    return told[0]
+
+
 @pytest.mark.parametrize(
-    ("share", "cores"),
+    ("share", "number"),
     [
         ("200000 100000", 2),
         ("150000 100000", 2),
@@ -194,17 +206,22 @@ def test_a_bag_is_not_augmented_twice() -> None:
     ],
 )
 def test_a_container_has_the_cores_whose_time_it_gets(
-    share: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    share: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "cpu.max"
     if share:
         file.write_text(share + "\n")
-    monkeypatch.setattr(hardware, "TIME_SHARE", file)
+    monkeypatch.setattr(cores, "TIME_SHARE", file)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert hardware.detect().cores == cores
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    # Training, reading files and the sealed model go by the same number.
+    assert hardware.detect().cores == cores.available() == number
+    assert cores.limited() == (0 if number == 8 else number)
+    assert given_to_runtime(monkeypatch) == cores.limited()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert hardware.detect().cores == 1
+    assert hardware.detect().cores == cores.limited() == 1
+    assert given_to_runtime(monkeypatch, 3) == 3
 
 
 def test_threads_that_wait_for_each_other_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

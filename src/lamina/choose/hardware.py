@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +13,7 @@ from typing import Literal
 
 import torch
 
-TIME_SHARE = Path("/sys/fs/cgroup/cpu.max")
-"""Microseconds of all cores together in a period, or "max", and the period's microseconds."""
+from lamina import cores
 
 
 @dataclass(frozen=True)
@@ -31,34 +28,13 @@ class Hardware:
 
 def detect() -> Hardware:
     """Look at the machine: an accelerator if there is one, else the CPU."""
-    cores = _cores()
+    number = cores.available()
     if torch.cuda.is_available():
         fast = torch.cuda.get_device_capability()[0] >= 8
-        return Hardware(torch.device("cuda"), cores, fast, f"{torch.cuda.get_device_name()}, {cores} CPU cores")
+        return Hardware(torch.device("cuda"), number, fast, f"{torch.cuda.get_device_name()}, {number} CPU cores")
     flags = _cpu_flags()
     fast = bool({"amx_bf16", "avx512_bf16"} & flags)
-    return Hardware(torch.device("cpu"), cores, fast, f"{_cpu_name()}, {cores} cores")
-
-
-def _cores() -> int:
-    """The cores that we may use: of the process, in the time that its container gives it on them, and no more than
-    OMP_NUM_THREADS where the user has set it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    most = int(asked) if asked.isdecimal() and int(asked) > 0 else cores
-    return min(cores, most, _time_share() or cores)
-
-
-def _time_share() -> int:
-    """The cores whose time a container may take (Linux control groups, version 2), rounded up; 0 for no limit.
-
-    A container for two cores' time sees all the cores of its host; threads on all of them would be stopped together.
-    """
-    try:
-        quota, period = TIME_SHARE.read_text().split()
-        return max(math.ceil(int(quota) / int(period)), 1)
-    except (OSError, ValueError, ZeroDivisionError):
-        return 0
+    return Hardware(torch.device("cpu"), number, fast, f"{_cpu_name()}, {number} cores")
 
 
 def _cpu_flags() -> set[str]:

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--fastest", action="store_true",
         help="time the variants that lamina quantize made beside the model, and answer with the fastest here",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
+    parser.add_argument("--threads", type=int, default=0, help="threads (default: all cores that we may use)")
 
 
 def run(arguments: argparse.Namespace) -> int:

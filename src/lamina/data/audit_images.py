@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina import cores
 from lamina.data.content import file_path
 from lamina.data.findings import SHOWN, AuditFinding, counted
 from lamina.data.schema import Field, Schema, Values
@@ -101,7 +101,7 @@ def _fingerprints(table: Table, field: Field, rows: Array) -> tuple[Array, Array
     hashes: list[int] = []
     thumbnails: list[Array] = []
     pixels = 0
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores.available())) as pool:
         for numbers, chunk in table.chunks(rows, list(field.columns), 512):
             values = chunk[field.columns[0]]
             for row, result in zip(numbers, pool.map(lambda value: _fingerprint(value, table), values), strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina import cores
 from lamina.data.schema import Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Recognition
@@ -53,14 +54,9 @@ def source(value: object, root: Path | None) -> str | bytes:
     return path
 
 
-def threads() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
 def each(function: Callable[[int], None], rows: int, group: int = 8) -> None:
-    """Call `function(row)` for every row, on all cores; it must release the GIL to gain from that."""
-    workers = min(threads(), -(-rows // group))
+    """Call `function(row)` for every row, on all cores that we may use; it must release the GIL to gain from that."""
+    workers = min(cores.available(), -(-rows // group))
     if workers <= 1:
         for row in range(rows):
             function(row)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from lamina import registry
+from lamina import cores, registry
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 from lamina.modalities import Encoder
@@ -67,7 +67,7 @@ def load(source: str | os.PathLike[str] | bytes, threads: int = 0) -> Model:
     """A sealed model from its file or its bytes.
 
     Args:
-        threads: for the network; 0 takes every core.
+        threads: for the network; 0 takes every core that this process may use.
 
     Raises:
         InputError: the file is missing, damaged, newer than this Lamina, or no sealed model.
@@ -377,7 +377,8 @@ def _session(network: bytes, threads: int, where: str) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = max(threads, 0)
+    # Left to itself it takes every core of the machine, also those that a container or the user has kept from us.
+    options.intra_op_num_threads = threads if threads > 0 else cores.limited()
     options.inter_op_num_threads = 1
     try:
         # Folding constants would run operators at load, and a few bytes of graph can fold into gigabytes;
