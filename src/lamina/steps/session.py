@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,6 +33,18 @@ Ended = tuple[Run, Results, Status]
 """A finished run, what it found out, and where its training ended."""
 
 
+def check_single() -> None:
+    """Raise InputError in one of several processes of a launcher: each would write into the same run folder."""
+    number = os.environ.get("WORLD_SIZE", "")
+    if number.isdecimal() and int(number) > 1:
+        raise InputError(
+            f"Lamina was started as one of {number} processes (WORLD_SIZE); it trains in one process, on one device.",
+            where="WORLD_SIZE",
+            fix="Start it once, without torchrun. For several devices, start a run for each, with CUDA_VISIBLE_DEVICES and "
+            "--out of its own; where the variable is left from something else: unset WORLD_SIZE",
+        )
+
+
 class Clock:
     """Seconds spent in each step."""
 
@@ -55,9 +68,10 @@ def train(request: Request, narrator: Narrator) -> Ended:
     """A new run, from the data to the sealed model.
 
     Raises:
-        InputError: the data or the request is wrong.
+        InputError: the data or the request is wrong, or this is one of several processes.
     """
     began = request.began or time.monotonic()
+    check_single()
     check(request)
     runs.check_out(request.out)
     clock, meter = Clock(began), EnergyMeter()
@@ -98,9 +112,10 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     """Go on with a run from its newest checkpoint.
 
     Raises:
-        InputError: there is no run, or the data is not what the run was started with.
+        InputError: there is no run, the data is not what the run was started with, or this is one of several processes.
     """
     began, meter = time.monotonic(), EnergyMeter("only since the run was resumed")
+    check_single()
     run = runs.find(folder)
     plan, status = run.plan(), run.status()
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
