@@ -13,20 +13,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "LaminaError", "few_shot", "inspect", "load", "quantize", "resume", "train"]
+__all__ = [
+    "InputError",
+    "LaminaError",
+    "Policy",
+    "compare",
+    "few_shot",
+    "generate",
+    "inspect",
+    "load",
+    "quantize",
+    "resume",
+    "score",
+    "search",
+    "train",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from lamina.api import few_shot, inspect, load, quantize, resume, train
     from lamina.errors import InputError, LaminaError
+    from lamina.model.policy import Policy
+    from lamina.using import compare, generate, score, search, verify
+
+_OFFERED = {
+    "lamina.api": ("few_shot", "inspect", "load", "quantize", "resume", "train"),
+    "lamina.errors": ("InputError", "LaminaError"),
+    "lamina.model.policy": ("Policy",),
+    "lamina.using": ("compare", "generate", "score", "search", "verify"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("inspect", "train", "resume", "load", "quantize", "few_shot"):
-        from lamina import api
+    for module, names in _OFFERED.items():
+        if name in names:
+            import importlib
 
-        return getattr(api, name)
-    if name in ("InputError", "LaminaError"):
-        from lamina import errors
-
-        return getattr(errors, name)
+            return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module 'lamina' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,14 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "lamina"
 LAYERS = [
-    {"errors", "registry", "files", "plan", "narrate", "data.schema"},
+    {"errors", "registry", "cores", "files", "plan", "narrate", "data.schema"},
     {"data", "modalities"},
     {"environments"},
     {"networks", "tasks", "baselines", "demo"},
     {"learn"},
     {"methods"},
     {"choose", "evaluate", "explain", "model", "run"},
-    {"report", "steps", "api", "lamina"},
+    {"report", "steps", "api", "using", "lamina"},
     {"cli", "__main__"},
 ]
 WITHOUT_TORCH = [
@@ -40,6 +40,8 @@ WITHOUT_TORCH = [
     "lamina.cli.few_shot",
     "lamina.steps.few_shot",
     "lamina.cli.verify",
+    "lamina.using",
+    "lamina.model.fastest",
     "lamina.evaluate.verification",
     "lamina.model.hnsw",
     "lamina.model.kept",
