@@ -26,6 +26,7 @@ from lamina.errors import InputError
 from lamina.modalities import frames, vector
 from lamina.modalities._canonical import object_array
 from lamina.networks.assembly.observed import Normalizer
+from lamina.tasks.control import Task
 
 Array = np.ndarray[Any, Any]
 
@@ -188,7 +189,25 @@ class Signed(Walk):
 
 
 class Many(Walk):
-    action_space = spaces.MultiDiscrete([2, 2])
+    action_space = spaces.MultiDiscrete([8, 8, 8, 8])
+
+
+class Panel(Walk):
+    """A lever with three places, of which the first is 5, and a button; what is done right is paid."""
+
+    action_space = spaces.MultiDiscrete([3, 2], start=[5, 0])
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return np.zeros(2), float(action[0] == 7) + float(action[1]), False, True, {}
+
+
+class Buttons(Walk):
+    action_space = spaces.MultiBinary((2, 2))
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return np.zeros(2), float(action.sum()), False, True, {}
 
 
 def nothing():
@@ -246,6 +265,27 @@ def test_a_box_is_a_vector_and_its_encoder_changes_nothing() -> None:
 def test_continuous_actions_know_their_bounds() -> None:
     actions = open_world("gym:Pendulum-v1").actions
     assert (actions.kind, actions.size, actions.low, actions.high) == ("continuous", 1, (-2.0,), (2.0,))
+
+
+def test_several_choices_at_once_are_one_of_their_combinations(base: Path) -> None:
+    world = open_world("own_worlds:Panel", base=base)
+    actions = world.actions
+    assert (actions.kind, actions.size, actions.sizes, actions.starts) == ("discrete", 6, (3, 2), (5, 0))
+    assert actions.taken(np.arange(6)).tolist() == [[5, 0], [5, 1], [6, 0], [6, 1], [7, 0], [7, 1]]
+    buttons = open_world("own_worlds:Buttons", base=base)
+    assert buttons.actions.size == 16
+    for each in (world, buttons):
+        # The environments refuse whatever is not of their own space.
+        play(each, tabular.random_policy(each, 0), 2, seed=0)
+    task = Task("action", actions)
+    again = Task.restore(json.loads(json.dumps(task.state())))
+    assert again == task
+    found = task.decode(np.array([[0, 0, 0, 0, 0, 9.0], [9.0, 0, 0, 0, 0, 0]], np.float32))
+    assert found[""].tolist() == [[7, 1], [5, 0]]
+    assert found[".p.7_1"][0] > 0.99
+    assert list(found)[1:3] == [".p.5_0", ".p.5_1"]
+    with pytest.raises(ValueError, match="as many as their combinations"):
+        Task.restore({**task.state(), "actions": {**task.state()["actions"], "sizes": [4, 2]}})
 
 
 def test_options_in_the_name() -> None:
@@ -513,7 +553,7 @@ def test_the_same_seed_gives_the_same_episodes_and_another_does_not() -> None:
         ("own_worlds:nothing", "int has no reset", "interface of gymnasium.Env"),
         ("own_worlds:fails", "no robot is connected", "Correct the function"),
         ("own_worlds:Signed", "Text space", "Box, Discrete, MultiDiscrete"),
-        ("own_worlds:Many", "MultiDiscrete", "Discrete (one of several) or a Box of floats"),
+        ("own_worlds:Many", "4 choices at once, 4,096 combinations", "fewer choices"),
     ],
 )
 def test_wrong_names_and_spaces_give_the_fix(base: Path, name: str, what: str, fix: str) -> None:

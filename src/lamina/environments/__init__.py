@@ -48,6 +48,9 @@ class Actions:
         kind: one of `size` choices, or `size` numbers at once.
         start: the environment's number of the first choice.
         low, high: bounds of each number; infinite where there is none.
+        sizes: where several choices are made at once, among how many each; a policy then chooses one of all their
+            `size` combinations.
+        starts: the environment's numbers of the first choice of each.
     """
 
     kind: Literal["discrete", "continuous"]
@@ -55,9 +58,14 @@ class Actions:
     start: int = 0
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    sizes: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
 
     def taken(self, actions: Array) -> Array:
         """A policy's actions in the environment's own numbers; beyond the bounds is clipped."""
+        if self.sizes:
+            parts = np.unravel_index(np.asarray(actions, np.int64), self.sizes)
+            return np.stack(parts, axis=1) + np.array(self.starts, np.int64)
         if self.kind == "discrete":
             return np.asarray(actions, np.int64) + self.start
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)

@@ -5,6 +5,7 @@ Spaces are told by the names of their classes, so that an environment of one's o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 WHOLE = "observation"
 """The field's name where there is only one thing to observe."""
+MOST_COMBINED = 1024
+"""Combinations of choices that are made at once: each is an action of its own to a policy."""
 SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple")
 MOST_LEVELS = 1_000_000
 UNBOUNDED = 1e6
@@ -352,6 +355,16 @@ def _actions(space: Any, world: str) -> Actions:
     kind = _kind(space)
     if kind == "Discrete":
         return Actions("discrete", int(space.n), int(getattr(space, "start", 0)))
+    if kind in ("MultiDiscrete", "MultiBinary"):
+        sizes, starts = _choices(space, kind)
+        if (size := math.prod(sizes)) <= MOST_COMBINED:
+            return Actions("discrete", size, sizes=sizes, starts=starts)
+        raise InputError(
+            f"The environment's actions are {len(sizes)} choices at once, {size:,} combinations; "
+            f"a policy chooses among {MOST_COMBINED:,} at most.",
+            where=world,
+            fix="Wrap the environment so that fewer choices are made at once, or give numbers (a Box of floats).",
+        )
     if kind == "Box" and np.dtype(space.dtype).kind == "f":
         ends = (np.asarray(end, np.float32).reshape(-1) for end in (space.low, space.high))
         # Largest numbers of a type stand for no bound; the way between them would not even be a number.
@@ -361,5 +374,16 @@ def _actions(space: Any, world: str) -> Actions:
     raise InputError(
         f"The environment's actions are {what}, among which no method can choose.",
         where=world,
-        fix="Wrap the environment so that its action_space is Discrete (one of several) or a Box of floats (numbers).",
+        fix="Wrap the environment so that its action_space is Discrete (one of several), MultiDiscrete or MultiBinary "
+        "(several choices at once), or a Box of floats (numbers).",
     )
+
+
+def _choices(space: Any, kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(Among how many each of several choices is made, the number of the first of each)."""
+    if kind == "MultiBinary":
+        number = int(np.prod(space.shape))
+        return (2,) * number, (0,) * number
+    sizes = np.asarray(space.nvec).reshape(-1)
+    starts = np.asarray(getattr(space, "start", np.zeros_like(sizes))).reshape(-1)
+    return tuple(sizes.tolist()), tuple(starts.tolist())

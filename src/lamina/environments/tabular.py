@@ -12,7 +12,7 @@ import numpy as np
 from lamina.environments import Array, Observations, Policy, World
 from lamina.environments.opening import close
 from lamina.environments.spaces import encode, value_of
-from lamina.environments.vector import earned, failed, reset, seed_of
+from lamina.environments.vector import earned, failed, given, reset, seed_of
 from lamina.modalities.category import FIRST, Encoder
 
 MOST_CELLS = 1_000_000
@@ -126,7 +126,8 @@ def _table(
 ) -> list[list[float]]:
     """The value of every action in every state."""
     # Plain lists: for one number at a time they are several times quicker than arrays.
-    count, start = world.actions.size, world.actions.start
+    count = world.actions.size
+    taken = list(given(world, environment, np.arange(count)))
     table = [[0.0] * count for _ in range(state_of.count)]
     visits = [[0] * count for _ in range(state_of.count)]
     random = np.random.default_rng(seed)
@@ -144,7 +145,7 @@ def _table(
             if values[action] < highest:
                 action = values.index(highest)
         try:
-            observation, reward, terminated, truncated, _ = environment.step(np.int64(start + action))
+            observation, reward, terminated, truncated, _ = environment.step(taken[action])
             gained = earned(reward)
         except Exception as error:
             raise failed(world, seed_of(seed, episode), length, error) from error

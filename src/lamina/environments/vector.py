@@ -272,6 +272,9 @@ def earned(reward: Any) -> float:
 def given(world: World, environment: Any, actions: Array) -> Array:
     """A policy's actions [copy] or [copy, size] as the environment's step wants them, one each."""
     taken = world.actions.taken(actions)
+    if world.actions.sizes:
+        space = environment.action_space
+        return taken.reshape(len(actions), *space.shape).astype(space.dtype)
     if world.actions.kind == "continuous":
         space = environment.action_space
         taken = taken.reshape(len(actions), *space.shape)

@@ -68,6 +68,8 @@ class Policy:
         answer = self.model.predict([values])[0]
         if answer["error"] is not None:
             raise InputError(f"The observation cannot be read: {answer['error']}.", fix="Give one of the same form.")
+        if self.task.actions.sizes:
+            return np.array(answer[self.name], np.int64)
         if self.task.actions.kind == "discrete":
             return int(answer[self.name])
         return np.atleast_1d(np.asarray(answer[self.name], np.float32))

@@ -65,8 +65,9 @@ class Task:
     def decode(self, output: Array) -> dict[str, Values]:
         """{"": action, ...} in the environment's own numbers.
 
-        Discrete: also ".p.K" (probability) or ".value.K" (expected return) of every action K. Continuous: a number for
-        one axis, else a list, with each axis by itself as ".0", ".1", ...
+        Discrete: also ".p.K" (probability) or ".value.K" (expected return) of every action K; of several choices at
+        once a list of them, and K is like "0_2". Continuous: a number for one axis, else a list, with each axis by
+        itself as ".0", ".1", ...
         """
         taken = self.actions.taken(self.chosen(output))
         if self.actions.kind == "continuous":
@@ -80,8 +81,13 @@ class Task:
             values = np.exp(values - values.max(axis=1, keepdims=True))
             values /= values.sum(axis=1, keepdims=True)
         kind = "p" if self.means == "preferences" else "value"
-        start = self.actions.start
-        return {"": taken, **{f".{kind}.{start + number}": values[:, number] for number in range(self.width)}}
+        every = self.actions.taken(np.arange(self.width)).reshape(self.width, -1)
+        names = ["_".join(map(str, parts)) for parts in every.tolist()]
+        answer: Values = taken
+        if self.actions.sizes:
+            answer = np.empty(len(taken), dtype=object)
+            answer[:] = taken.tolist()
+        return {"": answer, **{f".{kind}.{name}": values[:, number] for number, name in enumerate(names)}}
 
     def agreement(self, before: Array, after: Array) -> Agreement:
         """How nearly two policies' outputs are the same, and their choices."""
@@ -103,9 +109,12 @@ class Task:
         known = state["actions"]
         low = tuple(-math.inf if value is None else float(value) for value in known["low"])
         high = tuple(math.inf if value is None else float(value) for value in known["high"])
-        actions = Actions(known["kind"], int(known["size"]), int(known["start"]), low, high)
+        sizes, starts = (tuple(map(int, known.get(part, ()))) for part in ("sizes", "starts"))
+        actions = Actions(known["kind"], int(known["size"]), int(known["start"]), low, high, sizes, starts)
         if actions.kind not in ("discrete", "continuous") or state["means"] not in ("preferences", "values"):
             raise ValueError(f"{actions.kind} actions, {state['means']}")
         if actions.kind == "continuous" and not len(actions.low) == len(actions.high) == actions.size:
             raise ValueError("the bounds of the actions are not as many as its axes")
+        if sizes and (math.prod(sizes) != actions.size or len(starts) != len(sizes)):
+            raise ValueError("the choices are not as many as their combinations")
         return cls(str(state["name"]), actions, state["means"], bool(state["squashes"]))

@@ -102,7 +102,11 @@ def fingerprint(world: World) -> str:
     document = {
         "name": world.name,
         "fields": [asdict(field) for field in world.fields],
-        "actions": [world.actions.kind, world.actions.size, *map(repr, (*world.actions.low, *world.actions.high))],
+        "actions": [
+            world.actions.kind,
+            world.actions.size,
+            *map(repr, (*world.actions.low, *world.actions.high, *world.actions.sizes)),
+        ],
         "history": world.history,
     }
     return hashlib.blake2b(json.dumps(document, sort_keys=True).encode(), digest_size=16).hexdigest()
@@ -138,6 +142,9 @@ def _short(name: str) -> str:
 
 def _can(world: World) -> str:
     actions = world.actions
+    if actions.sizes:
+        parts = " x ".join(map(str, actions.sizes))
+        return f"{len(actions.sizes)} choices are made at each step: one of {actions.size} combinations ({parts})"
     if actions.kind == "discrete":
         return f"one of {actions.size} actions is chosen at each step"
     bounds = "; ".join(f"{low:g} to {high:g}" for low, high in zip(actions.low[:4], actions.high[:4], strict=True))
