@@ -118,6 +118,68 @@ def pairs(folder: Path, number: int = 40, scale: int = 1, odd: int = -1) -> Path
     return write_csv(folder / "scans.csv", rows)
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that are larger than the parts that are learned from."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(10):
+        Image.fromarray(photo(number)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def photo(number: int) -> np.ndarray:
+    random = np.random.default_rng(number)
+    coarse = Image.fromarray(random.integers(0, 256, (12, 10, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((72, 90), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sets", "side"),
+    [
+        ("denoise", ("task.restored.way=poisson", "task.restored.parts=2"), 1),
+        ("deblur", ("task.restored.way=motion", "task.restored.parts=2"), 1),
+        ("super-resolution", ("task.restored.scale=4", "task.restored.enlarging=transposed"), 4),
+    ],
+)
+def test_every_kind_learns_from_parts_and_answers_whole_pictures(
+    kind: str, sets: tuple[str, ...], side: int, photos: Path, tmp_path: Path, cache: Path
+) -> None:
+    line = ["train", str(photos), "--restore", kind, "--quiet", "--out", str(tmp_path / "run"), "--set", *SETS, *SMALL]
+    assert main([*line, *sets, "training.epochs=1", "task.restored.size=24"]) == 0
+    found = results(tmp_path / "run")
+    assert found["seal"]["same_answers"] == 1.0
+    parts = 2 if "task.restored.parts=2" in sets else 4 * 3
+    assert found["data"]["rows"] == 10 * parts, "90 x 72 pixels hold 4 x 3 parts"
+    assert not [item for item in found["audit"] if "duplicates" in item["kind"]]
+    plan = (tmp_path / "run" / "plan.toml").read_text()
+    assert f"parts = {parts}" in plan
+    assert f"{10 * parts} parts of 24 x 24 pixels" in plan
+    (answer,) = lamina.load(tmp_path / "run" / "model.lamina").predict([{"path": photo(3)}]).to_rows()
+    assert answer["restored"].shape == (side * 90, side * 72, 3)
+
+
+def test_folders_of_worse_and_better_pictures_are_pairs_that_keep_what_is_fine(tmp_path: Path, cache: Path) -> None:
+    """Beyond 96 pixels pairs were once made small, and answers enlarged from there."""
+    for name in ("noisy", "clean"):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for number in range(12):
+        clean = random.integers(0, 2, (120, 150), dtype=np.uint8) * 200 + 20
+        noisy = np.clip(clean + random.normal(0, 10, clean.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(clean).save(tmp_path / "scans" / "clean" / f"{number}.png")
+        Image.fromarray(noisy).save(tmp_path / "scans" / "noisy" / f"{number}.png")
+    line = ["train", str(tmp_path / "scans"), "--task", "restore", "--quiet", "--out", str(tmp_path / "run")]
+    assert main([*line, "--set", *SETS, *SMALL, "training.epochs=3"]) == 0
+    target = results(tmp_path / "run")["targets"][0]
+    (answer,) = lamina.load(tmp_path / "run" / "model.lamina").predict([{"path": noisy}]).to_rows()
+    small = Image.fromarray(clean).resize((96, 96), Image.Resampling.BICUBIC).resize((150, 120))
+    own, blurred = (
+        decibels(one[None, :, :, None], clean[None, :, :, None])[0] for one in (answer["restored"], np.asarray(small))
+    )
+    assert own > blurred + 8, "the answer is no blurred picture"
+    assert own == pytest.approx(target["scores"]["psnr"]["value"], abs=2.0), "and what is reported is what is answered"
+
+
 def test_pairs_that_are_given(tmp_path: Path, cache: Path) -> None:
     table = pairs(tmp_path)
     line = ["train", str(table), "--task", "restore", "--target", "clean", "--quiet", "--out", str(tmp_path / "run")]

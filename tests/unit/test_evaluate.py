@@ -163,6 +163,19 @@ def test_the_bootstrap_calls_few_rows_certain_and_the_verdict_does_not() -> None
     assert result.verdict_kind == "even"
 
 
+def test_rows_of_one_picture_are_drawn_together() -> None:
+    """Ten copies of each row tell no more than one: the interval must stay as wide as it was."""
+    rows = 60
+    target = np.arange(rows) % 2
+    output = np.where(np.eye(2)[target] > 0, 1.0, -1.0).astype(np.float32)
+    output[::4] *= -1
+    few = intervals.bootstrap_scores({"": two_classes().scorer(output, target)}, rows)[""]["accuracy"]
+    tenfold = {"": two_classes().scorer(np.repeat(output, 10, axis=0), np.repeat(target, 10))}
+    many = intervals.bootstrap_scores(tenfold, 10 * rows, units=np.repeat(np.arange(rows), 10))[""]["accuracy"]
+    assert np.allclose(many, few)
+    assert intervals.bootstrap_scores(tenfold, 10 * rows)[""]["accuracy"].std() < 0.5 * few.std()
+
+
 def test_reliability_bins_and_their_error() -> None:
     confidence = np.array([0.95] * 10 + [0.55] * 10)
     right = np.array([True] * 9 + [False] + [True] * 3 + [False] * 7)

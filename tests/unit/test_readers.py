@@ -771,6 +771,25 @@ except MissingDependencyError as error:
     assert issubclass(MissingDependencyError, InputError)
 
 
+def test_worse_pictures_beside_better_ones_are_pairs(tmp_path: Path) -> None:
+    root = tmp_path / "scans"
+    root.mkdir()
+    names = [f"{number}.png" for number in range(10)]
+    classes(root, *(f"{kind}/{name}" for kind in ("Noisy", "clean") for name in names))
+    table = open_table(root, tmp_path / "cache")
+    found = table.take(np.arange(10))
+    assert found["path"].tolist() == [f"Noisy/{name}" for name in names]
+    assert found["restored"].tolist() == [f"clean/{name}" for name in names]
+    for name in names[:2]:
+        (root / "clean" / name).rename(root / "clean" / f"other{name}")
+    assert open_table(root, tmp_path / "cache").columns == ("path", "label"), "where names differ they are classes"
+    parts = tmp_path / "parts"
+    classes(
+        parts, *(f"{part}/{kind}/{name}" for part in ("train", "test") for kind in ("low", "high") for name in names)
+    )
+    assert open_table(parts, tmp_path / "cache").columns == ("path", "restored", "split")
+
+
 def test_pictures_beside_masks_are_pairs(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()

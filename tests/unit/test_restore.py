@@ -181,7 +181,7 @@ def test_whole_pictures_are_brought_to_size_and_what_cannot_be_read_stays(tmp_pa
 
 def test_a_picture_smaller_than_the_part_is_widened(tmp_path: Path) -> None:
     making = Making("path", degrading("denoise", "gaussian"), 64, 64, 3, "cut", "stretch", 0)
-    _, better = making.pair(random_picture(40, 70, 3), 0)
+    ((_, better),) = making.pairs([random_picture(40, 70, 3)], 0, [0])
     assert better.shape == (64, 64, 3)
     assert (better[:12] == better[12]).all()
 

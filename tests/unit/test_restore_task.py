@@ -14,13 +14,15 @@ import torch
 from memory_table import column
 from PIL import Image
 
+from lamina.data.audit import audit
 from lamina.data.degrade import STRENGTHS
 from lamina.data.pairs import RESTORED, Pairs
 from lamina.data.schema import Field, Schema
-from lamina.data.tables import open_table
+from lamina.data.split import split
+from lamina.data.tables import concatenate, open_table
 from lamina.errors import InputError
 from lamina.modalities import image
-from lamina.plan import Plan, TaskPlan
+from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.steps import pairing
 from lamina.steps.request import Request
 from lamina.steps.understand import summarise
@@ -262,6 +264,88 @@ def test_given_pairs_have_the_size_and_channels_that_either_is_asked_to_have(tmp
         with pytest.raises(InputError) as caught:
             decided(*sets)
         assert "schema.better.size=[" in str(caught.value.fix)
+
+
+def given_pairs(place: Path, number: int = 14, size: tuple[int, int] = (100, 130), scale: int = 1) -> Path:
+    """Folders of worse and better pictures: the worse are the better ones, in part or darker."""
+    for row, picture in enumerate(pictures(number, scale * size[0], scale * size[1])):
+        for name, one in (("worse", picture[::scale, ::scale] // 2), ("better", picture)):
+            (place / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(one).save(place / name / f"{row}.png")
+    return place
+
+
+def test_given_pairs_are_cut_at_one_place_and_cut_again_alike(tmp_path: Path) -> None:
+    place = given_pairs(tmp_path / "pairs", scale=2)
+    table, request = paired(place)
+    assert request.targets == (RESTORED,), "the folder of better pictures"
+    assert table.times == 3 * 4, "200 x 260 pixels hold so many parts of 64 x 64"
+    found = table.take(np.arange(2 * table.times))
+    assert {one.shape for one in found["path"]} == {(32, 32, 3)}
+    for worse, better in zip(found["path"], found[RESTORED], strict=True):
+        assert np.array_equal(worse, better[::2, ::2] // 2)
+    assert len({one.tobytes() for one in found["path"]}) == 2 * table.times, "no part twice"
+    sets = [item for item in request.sets if item.startswith("task.")]
+    fields = tuple(
+        Field(name, "image", options={"size": [32, 32], "channels": 3} if name == "path" else {})
+        for name in ("path", RESTORED)
+    )
+    plan = Plan(task={RESTORED: TaskPlan("restore")}, schema=fields).with_set(sets)
+    again = pairing.again(plan, open_table(str(place), tmp_path / "cache"))
+    assert again.fingerprint == table.fingerprint
+    assert np.array_equal(again.take([7])["path"][0], found["path"][7])
+    whole, _ = paired(place, "task.window=whole")
+    assert not isinstance(whole, Pairs)
+    followed, same = paired(place, *request.sets, targets=request.targets)
+    assert followed.fingerprint == table.fingerprint, "a plan that is followed says all that was decided"
+    assert set(same.sets) == set(request.sets)
+
+
+def test_what_does_nothing_to_given_pairs_is_refused(tmp_path: Path) -> None:
+    place = given_pairs(tmp_path / "pairs", 12, (40, 40))
+    for option, fix in {
+        "strength=40": "--restore KIND", "kind=denoise": "--restore KIND", "way=poisson": "--restore KIND",
+        "height=20": "schema.path.size", "picture=other": "--restore KIND", "parts=0": "1 to 10,000",
+    }.items():  # fmt: skip
+        with pytest.raises(InputError) as caught:
+            paired(place, f"task.{option}")
+        assert fix in str(caught.value.fix), option
+    with pytest.raises(InputError, match="drawn at random"):
+        paired(folder(tmp_path / "photos"), "task.kind=colourise", "task.parts=2")
+
+
+def test_every_part_is_seen_once_before_any_is_seen_again(tmp_path: Path) -> None:
+    table, _ = paired(folder(tmp_path / "photos", 12, (128, 192)), "task.kind=denoise")
+    assert table.times == 6
+    truth = np.asarray(Image.open(tmp_path / "photos" / "1.png"))
+    parts = table.take(np.arange(6, 12))[RESTORED]
+    assert sorted(part.tobytes() for part in parts) == sorted(
+        truth[top : top + 64, left : left + 64].tobytes() for top in (0, 64) for left in (0, 64, 128)
+    )
+    more, _ = paired(tmp_path / "photos", "task.kind=denoise", "task.parts=9")
+    assert len({part.tobytes() for part in more.take(np.arange(9))[RESTORED]}) == 9
+    whole, _ = paired(tmp_path / "photos", "task.kind=inpaint", "task.parts=3")
+    one, other = whole.take([0, 1])["path"]
+    assert not np.array_equal(one, other), "other holes in every pair of a picture"
+    few, _ = paired(tmp_path / "photos", "task.kind=denoise", "task.size=8")
+    assert few.times == min(16 * 24, -(-5000 // 8)), "no more than there are, or than make 5,000 of 70% of the pictures"
+    assert few.place(few.times + 2).endswith(", part 3")
+
+
+def test_parts_of_a_picture_are_never_divided(tmp_path: Path) -> None:
+    place = folder(tmp_path / "photos", 14, (128, 128))
+    Image.open(place / "2.png").save(place / "copy.png")
+    table, _ = paired(place, "task.kind=denoise")
+    assert (len(table), table.times) == (60, 4)
+    schema = Schema((Field("path", "image", "input"), Field(RESTORED, "image", "target")))
+    parts = split(table, schema, DataPlan(), 0)
+    pictures_of = [set((rows // 4).tolist()) for rows in (parts.train, parts.validation, parts.test)]
+    assert sum(map(len, pictures_of)) == len(set.union(*pictures_of)) == 15
+    assert [4 * len(own) for own in pictures_of] == [len(rows) for rows in (parts.train, parts.validation, parts.test)]
+    found = [finding for finding in audit(table, schema, parts) if finding.kind == "duplicates"]
+    assert sum(finding.count for finding in found) in (0, 1), "one picture is there twice, and no part counts as a copy"
+    given = concatenate(open_table(str(place), tmp_path / "cache"), open_table(str(place), tmp_path / "cache"))
+    assert Pairs(given, table.making).boundary == 60, "the first part of the test pictures"
 
 
 def test_wrong_options_are_answered_with_the_known_ones(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +55,7 @@ def audit(
     found = [
         *unreadable_rows(table.unreadable),
         *missing_targets(table, targets, split),
-        *duplicates(table, schema, split, equal),
-        *near_duplicates(table, schema, split, equal, generator, examples),
+        *_copies(table, schema, split, equal, generator, examples),
         *conflicting_labels(table, schema, targets, learned, equal),
         *leaks(table, schema, targets, seen, generator),
         *group_leaks(table, schema, split),
@@ -67,6 +67,27 @@ def audit(
         *outliers(table, targets, split),
     ]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def _copies(
+    table: Table,
+    schema: Schema,
+    split: Split,
+    equal: Array,
+    generator: np.random.Generator,
+    examples: Examples | None,
+) -> list[AuditFinding]:
+    """Rows and pictures that are there twice; of parts of pictures the pictures, for parts of one are no copies."""
+    if table.times > 1:
+        times, column = table.times, next(field for field in schema.inputs if field.modality == "image").columns[0]
+        table, _ = table.raw(column)
+        train, validation, test = (np.unique(part // times) for part in (split.train, split.validation, split.test))
+        split = replace(split, train=train, validation=validation, test=test)
+        equal, examples = equal[::times], None
+    return [
+        *duplicates(table, schema, split, equal),
+        *near_duplicates(table, schema, split, equal, generator, examples),
+    ]
 
 
 def _some(rows: Array, most: int, generator: np.random.Generator) -> Array:

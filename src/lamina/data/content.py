@@ -116,6 +116,7 @@ def _plain(item: Any) -> Any:
 
 def _file_hashes(table: Table, column: str) -> Array:
     """uint64 [row] of the files' contents, reading only files of equal size; of the value where it is no file."""
+    read = table
     table, column = table.raw(column)
     hashes = np.zeros(len(table), dtype=np.uint64)
     sizes = np.full(len(table), -1, dtype=np.int64)
@@ -132,7 +133,7 @@ def _file_hashes(table: Table, column: str) -> Array:
                 _content_hash(path, int(size)) if (path := file_path(value, table.root)) is not None else 0
                 for value, size in zip(chunk[column], sizes[rows], strict=True)
             ]
-    return hashes
+    return np.repeat(hashes, len(read) // max(len(table), 1))
 
 
 def file_path(value: Any, root: Path | None) -> str | None:

@@ -370,13 +370,14 @@ def _by_group(material: _Material, usable: Array) -> _Parts:
 
 
 def _groups(table: Table, chosen: Field) -> Array:
-    """int64 [row]: rows of one group have the same number; a row without a group is its own."""
+    """int64 [row]: rows of one group have the same number; a row without a group (or the picture that it is a part of)
+    is its own."""
     known: dict[str, int] = {}
     groups = np.empty(len(table), dtype=np.int64)
     for rows, chunk in table.chunks(None, list(chosen.columns)):
         texts = canonical(chosen.values(chunk))
         groups[rows] = [
-            -1 - int(row) if text is None else known.setdefault(text, len(known))
+            -1 - int(row) // table.times if text is None else known.setdefault(text, len(known))
             for row, text in zip(rows, texts, strict=True)
         ]
     return groups

@@ -74,9 +74,11 @@ class Table:
         notes: what the user should know about how the data was read.
         boundary: the number of rows of the first table, where two were concatenated.
         made: values are computed on reading: whoever looks at a sample should take a small one.
+        times: how many rows are parts of one of what the table is made of; they lie one after the other.
     """
 
     made = False
+    times = 1
 
     def __init__(
         self,
@@ -163,8 +165,15 @@ class Table:
         return self._pieces[position].store.place(row - int(self._starts[position]))
 
     def raw(self, column: str) -> tuple[Table, str]:
-        """The table and column that the values of a column are made of: its own, where they are as they are stored."""
+        """The table and column that the values of a column are made of: its own, where they are as they are stored.
+
+        Its row `row // times` is what a row here is made of, where it is another table.
+        """
         return self, column
+
+    def some(self, rows: Rows) -> Rows:
+        """Those of `rows` that encoders learn from what is usual: fewer where every value is computed on reading."""
+        return rows
 
     def _known(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         for name in columns or ():

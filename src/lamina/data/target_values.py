@@ -64,14 +64,16 @@ def _numbers(table: Table, field: Field) -> TargetValues:
 
 def _codes(table: Table, field: Field) -> TargetValues:
     known: dict[str | None, int] = {None: -1}
-    codes = np.empty(len(table), dtype=np.int64)
+    read = table
     if len(field.columns) == 1:
         table, column = table.raw(field.columns[0])
         field = replace(field, columns=(column,))
+    codes = np.empty(len(table), dtype=np.int64)
     for rows, chunk in table.chunks(None, list(field.columns)):
         texts = canonical(field.values(chunk))
         codes[rows] = [known.setdefault(text, len(known) - 1) for text in texts]
     labels = tuple(text for text in known if text is not None)
+    codes = np.repeat(codes, len(read) // max(len(table), 1))
     return TargetValues(field, codes < 0, codes=codes, labels=labels)
 
 

@@ -40,6 +40,7 @@ def assess(
     suspects: frozenset[int] = frozenset(),
     worst: int = 12,
     seed: int = 0,
+    units: Array | None = None,
 ) -> TargetResult:
     """Put everything about one target together.
 
@@ -53,11 +54,12 @@ def assess(
         rows: [row] numbers to name rows by; default 0, 1, ...
         suspects: positions whose label is suspect.
         worst: how many of the worst rows to keep.
+        units: [row], equal for rows that are parts of one picture; None where all are independent.
     """
     tasks: dict[str, Task] = {"": task, **{item.name: item.task or task.uncalibrated() for item in baselines}}
     outputs = {"": output, **{item.name: item.output for item in baselines}}
     drawn = bootstrap_scores(
-        {name: own.scorer(outputs[name], target) for name, own in tasks.items()}, len(target), seed
+        {name: own.scorer(outputs[name], target) for name, own in tasks.items()}, len(target), seed, units=units
     )
     plain = {name: own.scores(outputs[name], target) for name, own in tasks.items()}
     figures = {name: _intervals(plain[name], drawn[name], len(target)) for name in tasks}

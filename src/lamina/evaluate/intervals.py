@@ -38,17 +38,24 @@ def resampled(rows: int, count: int, seed: int) -> Iterator[Array]:
 
 
 def bootstrap_scores(
-    scorers: Mapping[str, Scorer], rows: int, seed: int = 0, wanted: int = 1000
+    scorers: Mapping[str, Scorer], rows: int, seed: int = 0, wanted: int = 1000, units: Array | None = None
 ) -> dict[str, dict[str, Array]]:
     """Replicates of every score of several models on the same resampled rows.
 
     Because the rows are the same, differences between two models' replicates are paired.
 
+    Args:
+        units: [row], equal for rows that are no independent draws, such as parts of one picture: they are drawn
+            together (the cluster bootstrap; Davison and Hinkley 1997); None where every row is drawn by itself.
+
     Returns:
         Model to score to [replicate].
     """
     parts: dict[str, dict[str, list[Array]]] = {name: {} for name in scorers}
-    for weight in resampled(rows, replicates(rows, wanted), seed):
+    unit = np.arange(rows) if units is None else np.unique(units, return_inverse=True)[1]
+    together = int(unit.max(initial=-1)) + 1
+    for drawn in resampled(together, replicates(rows, wanted), seed):
+        weight = drawn if together == rows else drawn[:, unit]
         for name, scorer in scorers.items():
             for score, values in scorer(weight).items():
                 parts[name].setdefault(score, []).append(values)

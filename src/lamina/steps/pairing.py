@@ -3,52 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from lamina.data import encoding
 from lamina.data.degrade import BLURS, HOLES, KINDS, NOISES, STRENGTHS, Degrading
-from lamina.data.pairs import RESTORED, WINDOWS, Making, Pairs
+from lamina.data.pairs import RESTORED, WINDOWS, Cutting, Making, Pairs
 from lamina.data.recognise import recognise
-from lamina.data.schema import Field, Json
+from lamina.data.schema import Field, Json, Schema
 from lamina.data.tables import Table
 from lamina.errors import InputError, nearest
 from lamina.modalities import image
-from lamina.modalities._files import Unreadable, is_missing
+from lamina.modalities._files import Unreadable
 from lamina.plan import Plan, as_toml, from_text
+from lamina.steps.cutting import LOOKED_AT, SMALL, Sizes, parts_of, sides_of, sizes_of, told
 from lamina.steps.request import Request
-from lamina.tasks.restore import GIVEN
+from lamina.tasks.restore import GIVEN, MAKING
 
 TASK = "restore"
 WAYS = {"denoise": NOISES, "deblur": BLURS, "inpaint": HOLES}
 SCALES = (2, 3, 4)
-LOOKED_AT = 300
-"""Pictures whose sizes are looked at."""
 CUT_SIDES = (16, 24, 32, 48, 64)
 """Sides of a part that is cut out of larger pictures: it shows what surrounds a pixel, and is quick to learn from."""
-SMALL = 0.05
-"""So large a share of the pictures may be smaller than the part that is cut out; their borders are repeated."""
 FEWEST = 4
 """Pixels that a picture made smaller must have on each side."""
 SHAPING = ("size", "channels", "resize")
 """Options of a column of pictures that say what shape a better picture has."""
 WHOLE = ("colourise", "inpaint")
 """What needs to see the whole picture: which color a thing has depends on what it is."""
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """What is known of the user's pictures."""
-
-    heights: tuple[int, ...]
-    widths: tuple[int, ...]
-    encoder: image.Encoder
-
-    @property
-    def same(self) -> bool:
-        return len(set(self.heights)) == len(set(self.widths)) == 1
+REASONS = {
+    "cut": "parts are learned from as they are, for what is finest is lost when a picture is made small",
+    "whole": "which color a thing has, or what a hole held, depends on what the whole picture shows",
+}
 
 
 def paired(request: Request, table: Table) -> tuple[Table, Request]:
@@ -60,49 +47,81 @@ def paired(request: Request, table: Table) -> tuple[Table, Request]:
     if request.task != TASK:
         return table, request
     own = request.targets in ((), (RESTORED,)) and RESTORED not in table.columns
-    return _made(request, table) if own else (table, _given(request, table))
+    return _made(request, table) if own else _given(request, table)
+
+
+def reasoned(plan: Plan, table: Table) -> Plan:
+    """The plan with the reasons for what was decided."""
+    target, part = next(((name, part) for name, part in plan.task.items() if part.name == TASK), ("", None))
+    if part is None:
+        return plan
+    making = table.making if isinstance(table, Pairs) else None
+    window = part.options.get("window", "whole")
+    kind = part.options.get("kind", GIVEN)
+    usual = window == ("whole" if kind in WHOLE else "cut")
+    if kind == GIVEN:
+        (picture,) = (field for field in plan.schema if field.name == part.options.get("picture"))
+        usual = (window == "whole") == (picture.options["channels"] < part.options["channels"])
+    why = "you asked for it" if not usual else REASONS[window]
+    reasons = {f"task.{target}.window": f"{window}: {why}"}
+    if making is not None:
+        height, width = int(part.options["height"]), int(part.options["width"])
+        reasons[f"task.{target}.parts"] = told(making.parts, height, width, len(table) // making.parts)
+    return replace(plan, reasons={**plan.reasons, **reasons})
 
 
 def again(plan: Plan, table: Table) -> Table:
     """The table with the pairs that a plan was made for."""
-    options = plan.task[RESTORED].options if RESTORED in plan.task else {}
-    if RESTORED in table.columns or options.get("kind", GIVEN) == GIVEN:
+    target, part = next(((name, part) for name, part in plan.task.items() if part.name == TASK), ("", None))
+    if part is None:
         return table
-    kept = [column for field in plan.schema for column in field.columns if column not in (options["picture"], RESTORED)]
-    if options["picture"] not in table.columns:
-        raise InputError(
-            f"There is no column {options['picture']!r} of pictures.",
-            where=table.name,
-            fix="Give the data that the run was started with.",
-        )
-    return Pairs(table, making_of(options, plan.seed), kept)
+    options = part.options
+    given = options.get("kind", GIVEN) == GIVEN
+    if given and options.get("window") != "cut":
+        return table
+    picture = options["picture"]
+    for name in (picture, target) if given else (picture,):
+        if name not in table.columns:
+            raise InputError(
+                f"There is no column {name!r} of pictures.",
+                where=table.name,
+                fix="Give the data that the run was started with.",
+            )
+    own = {picture, target}
+    kept = [column for field in plan.schema for column in field.columns if column not in own]
+    worse = int(Schema(plan.schema)[picture].options["channels"]) if given else 0
+    return Pairs(table, making_of(target, options, plan.seed, worse), kept)
 
 
-def making_of(options: Mapping[str, Json], seed: int) -> Making:
-    """How a plan's pairs are made, from its task's options."""
-    degrading = Degrading(options["kind"], options["way"], float(options["strength"]), int(options["scale"]))
+def making_of(target: str, options: Mapping[str, Json], seed: int, worse: int = 0) -> Making | Cutting:
+    """How a plan's pairs are made, from its task's options.
+
+    Args:
+        worse: channels of the worse pictures, where they are given.
+    """
+    scale, channels, parts = int(options["scale"]), int(options["channels"]), int(options.get("parts", 1))
+    height, width = int(options["height"]), int(options["width"])
+    if options["kind"] == GIVEN:
+        tall, wide = height // scale, width // scale
+        return Cutting(options["picture"], target, tall, wide, worse, channels, scale, seed, parts)
+    degrading = Degrading(options["kind"], options["way"], float(options["strength"]), scale)
     return Making(
-        options["picture"],
-        degrading,
-        int(options["height"]),
-        int(options["width"]),
-        int(options["channels"]),
-        options["window"],
-        options["resize"],
-        seed,
+        options["picture"], degrading, height, width, channels, options["window"], options["resize"], seed, parts
     )
 
 
 def _made(request: Request, table: Table) -> tuple[Table, Request]:
     asked = {item: _option(item) for item in request.sets}
-    options = {option: from_text(item.partition("=")[2].strip()) for item, option in asked.items() if option}
+    options = _options(request, RESTORED)
     kind, way, strength, scale = _degrading(options)
     column = _picture_column(request, table, options)
     wanted = _wanted(request, column, options, kind, scale)
-    sizes = _looked_at(table, column, wanted)
+    encoder = image.Encoder.fit(encoding.stream(table, Field(column, "image")), wanted, table.root)
+    sizes = sizes_of(table, column)
     window = _one_of(options, "window", WINDOWS, "whole" if kind in WHOLE else "cut")
-    height, width = _size(sizes, window, "size" in wanted, scale)
-    if kind == "colourise" and sizes.encoder.channels == 1:
+    height, width = _size(sizes, encoder, window, "size" in wanted, scale)
+    parts = _parts(options, RESTORED, table, window, way, sizes, (height, width))
+    if kind == "colourise" and encoder.channels == 1:
         raise InputError(
             "The pictures are grey: nothing in them tells which colors things have.",
             where=f"column {column}",
@@ -110,20 +129,20 @@ def _made(request: Request, table: Table) -> tuple[Table, Request]:
         )
     decided = {
         "kind": kind, "way": way, "strength": strength, "scale": scale, "picture": column, "height": height,
-        "width": width, "channels": sizes.encoder.channels, "window": window, "resize": sizes.encoder.resize,
+        "width": width, "channels": encoder.channels, "window": window, "resize": encoder.resize, "parts": parts,
     }  # fmt: skip
     fields: dict[str, dict[str, Json]] = {
         column: {
             "modality": "image",
             "role": "input",
             "size": [height // scale, width // scale],
-            "channels": 1 if kind == "colourise" else sizes.encoder.channels,
-            "resize": sizes.encoder.resize,
+            "channels": 1 if kind == "colourise" else encoder.channels,
+            "resize": encoder.resize,
             **({"transparent": "hole"} if kind == "inpaint" else {}),
         },
         RESTORED: {"modality": "image"},
     }
-    table = Pairs(table, making_of(decided, request.seed or 0), _kept(request, table, column))
+    table = Pairs(table, making_of(RESTORED, decided, request.seed or 0), _kept(request, table, column))
     # What was asked for is in what was decided: said twice, plan and pairs could differ.
     said = {f"schema.{column}.{more}{name}" for name in SHAPING for more in ("", "options.")}
     rest = replace(
@@ -137,12 +156,13 @@ def _made(request: Request, table: Table) -> tuple[Table, Request]:
     return table, replace(request, targets=(RESTORED,), sets=_with(rest, fields, {RESTORED: decided}))
 
 
-def _option(item: str) -> str:
+def _option(item: str, target: str = RESTORED) -> str:
     """Which option of the task a setting is of, with or without the target's name; "" where of none."""
-    first, *rest = item.partition("=")[0].strip().split(".")
-    for word in (RESTORED, "options"):
-        rest = rest[1:] if rest[:1] == [word] else rest
-    return rest[0] if first == "task" and len(rest) == 1 else ""
+    key = item.partition("=")[0].strip()
+    if not key.startswith("task."):
+        return ""
+    rest = key.removeprefix("task.").removeprefix(f"{target}.").removeprefix("options.")
+    return "" if "." in rest else rest
 
 
 def _degrading(options: Mapping[str, Json]) -> tuple[str, str, float, int]:
@@ -179,12 +199,12 @@ def _degrading(options: Mapping[str, Json]) -> tuple[str, str, float, int]:
     return kind, way, float(strength), 1
 
 
-def _one_of(options: Mapping[str, Json], name: str, known: Sequence[str], usual: str) -> str:
+def _one_of(options: Mapping[str, Json], name: str, known: Sequence[str], usual: str, target: str = RESTORED) -> str:
     value = options.get(name, usual)
     if value not in known:
         raise InputError(
             f"There is no {name} {value!r} of restoring.",
-            where=f"task.{RESTORED}.{name}",
+            where=f"task.{target}.{name}",
             fix=nearest(str(value), known),
         )
     return str(value)
@@ -216,7 +236,7 @@ def _wanted(request: Request, column: str, options: Mapping[str, Json], kind: st
     of_column = _size_asked(request, column)
     if kind == "colourise":
         of_column.pop("channels", None)
-    if smaller := _sides(of_column.get("size")):
+    if smaller := sides_of(of_column.get("size")):
         of_column["size"] = [scale * side for side in smaller]
     wanted = {name: source[name] for source in (of_column, options) for name in SHAPING if name in source}
     given = [options[name] for name in ("height", "width") if name in options]
@@ -231,31 +251,39 @@ def _wanted(request: Request, column: str, options: Mapping[str, Json], kind: st
     return wanted
 
 
-def _looked_at(table: Table, column: str, options: Mapping[str, Json]) -> _Sizes:
-    """Sizes of some pictures, and the encoder that suits them; whether they are in color is seen in their pixels."""
-    item = Field(column, "image")
-    encoder = image.Encoder.fit(encoding.stream(table, item), options, table.root)
-    heights, widths = [], []
-    for value in _some(table, column):
-        try:
-            header = image.header(value, table.root)
-        except Unreadable:
-            continue
-        heights.append(header.height)
-        widths.append(header.width)
-    return _Sizes(tuple(heights), tuple(widths), encoder)
+def _parts(
+    options: Mapping[str, Json],
+    target: str,
+    table: Table,
+    window: str,
+    way: str,
+    sizes: Sizes,
+    part: tuple[int, int],
+) -> int:
+    """How many pairs are made of each picture."""
+    if window == "cut":
+        return parts_of(options, target, len(table), sizes.hold(*part))
+    parts = parts_of(options, target, len(table), 1)
+    if parts > 1 and not way:
+        raise InputError(
+            f"{parts:,} pairs of a whole picture would be the same: nothing in them is drawn at random.",
+            where=f"task.{target}.parts",
+            fix=f"Leave it out, or cut parts out of the pictures: --set task.{target}.window=cut",
+        )
+    return parts
 
 
-def _some(table: Table, column: str) -> list[Any]:
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), LOOKED_AT)).astype(np.int64))
-    return [value for value in table.take(rows, [column])[column] if not is_missing(value)]
+def _size(sizes: Sizes, encoder: image.Encoder, window: str, given: bool, scale: int) -> tuple[int, int]:
+    """Height and width of the better picture, multiples of the scale.
 
-
-def _size(sizes: _Sizes, window: str, given: bool, scale: int) -> tuple[int, int]:
-    """Height and width of the better picture, multiples of the scale."""
-    height, width = sizes.encoder.height, sizes.encoder.width
+    Args:
+        sizes: of the better pictures.
+        encoder: which suits them.
+        given: the user says its size.
+    """
+    height, width = encoder.height, encoder.width
     if window == "cut" and not given:
-        least = float(np.quantile(np.minimum(sizes.heights, sizes.widths), SMALL)) if sizes.heights else 0.0
+        least = float(np.quantile(np.minimum(sizes.heights, sizes.widths), SMALL)) if sizes.headers else 0.0
         fitting = [side for side in CUT_SIDES if side <= least]
         own = sizes.same and max(sizes.heights) <= max(CUT_SIDES)
         height, width = (sizes.heights[0], sizes.widths[0]) if own else (max(fitting, default=height),) * 2
@@ -291,16 +319,16 @@ def _text(value: Json) -> str:
     return value if isinstance(value, str) else as_toml(value)
 
 
-def _given(request: Request, table: Table) -> Request:
-    """The request for pairs that the user has: sizes that fit one another, and no other inputs."""
-    target = request.targets[0]
-    if len(request.targets) != 1 or target not in table.columns:
+def _given(request: Request, table: Table) -> tuple[Table, Request]:
+    """The pairs that the user has, of sizes that fit one another and no other inputs: parts of them, or the whole."""
+    target = request.targets[0] if request.targets else RESTORED
+    if len(request.targets) > 1 or target not in table.columns:
         raise InputError(
             f"Which column holds the better pictures? {', '.join(request.targets)} is not one column of the data.",
             where="--target",
             fix=nearest(target, table.columns),
         )
-    schema = recognise(table, request.targets)
+    schema = recognise(table, (target,))
     pictures = [item.name for item in schema.inputs if item.modality == "image"]
     if len(pictures) != 1:
         raise InputError(
@@ -310,44 +338,91 @@ def _given(request: Request, table: Table) -> Request:
             fix="Set the others aside with --set schema.COLUMN.role=ignore; to make pairs of the pictures that you "
             "have, leave out --target and say --restore KIND.",
         )
-    others = {item.name: {"role": "ignore"} for item in schema.inputs if item.name != pictures[0]}
-    scale = _ratio(table, pictures[0], target)
-    of_worse, of_better = _size_asked(request, pictures[0]), _size_asked(request, target)
-    sides = _sides(of_better.get("size"))
-    if sides and "size" not in of_worse:
-        of_worse["size"] = [max(1, side // scale) for side in sides]
-    worse = image.Encoder.fit(encoding.stream(table, Field(pictures[0], "image")), of_worse, table.root)
+    picture = pictures[0]
+    options = _options(request, target)
+    worse, better, scale, sized = _fitting(request, table, picture, target)
+    coloring = worse.channels < better.channels
+    window = _one_of(options, "window", WINDOWS, "whole" if coloring else "cut", target)
+    height, width = scale * worse.height, scale * worse.width
+    sizes = sizes_of(table, target)
+    if window == "cut":
+        _ratio(table, picture, target, len(table))
+        height, width = _size(sizes, better, window, sized, scale)
+    parts = _parts(options, target, table, window, "", sizes, (height, width))
+    channels = min(worse.channels, better.channels)
+    decided: dict[str, Json] = {
+        "kind": GIVEN, "scale": scale, "height": height, "width": width, "channels": better.channels,
+        "resize": worse.resize, "window": window, "parts": parts, "picture": picture,
+    }  # fmt: skip
+    _check_given(options, decided, picture, target)
+    fields: dict[str, Mapping[str, Json]] = {
+        **{item.name: {"role": "ignore"} for item in schema.inputs if item.name != picture},
+        picture: {"size": [height // scale, width // scale], "channels": channels, "resize": worse.resize},
+        target: {"modality": "image"},
+    }
+    # What was asked for is in what was decided.
+    keys = {f"schema.{name}.{more}size" for name in (picture, target) for more in ("", "options.")}
+    rest = tuple(
+        item
+        for item in request.sets
+        if _option(item, target) not in MAKING and item.partition("=")[0].strip() not in keys
+    )
+    found = replace(request, targets=(target,), sets=_with(replace(request, sets=rest), fields, {target: decided}))
+    if window == "cut":
+        kept = [name for name in table.columns if name not in (picture, target)]
+        table = Pairs(table, making_of(target, decided, request.seed or 0, channels), kept)
+    return table, found
+
+
+def _fitting(
+    request: Request, table: Table, picture: str, target: str
+) -> tuple[image.Encoder, image.Encoder, int, bool]:
+    """(Encoders of the worse and of the better pictures, how many times larger these are, whether a size is asked for).
+
+    Raises:
+        InputError: sizes are asked for that do not fit each other.
+    """
+    scale = _ratio(table, picture, target)
+    of_worse, of_better = _size_asked(request, picture), _size_asked(request, target)
+    wanted = sides_of(of_better.get("size"))
+    if wanted and "size" not in of_worse:
+        of_worse["size"] = [max(1, side // scale) for side in wanted]
+    worse = image.Encoder.fit(encoding.stream(table, Field(picture, "image")), of_worse, table.root)
     size = [scale * worse.height, scale * worse.width]
-    if sides and list(sides) != size:
+    if wanted and list(wanted) != size:
         raise InputError(
-            f"The better pictures cannot be {sides[1]} x {sides[0]} pixels: they are {scale} times as wide and high as "
-            f"the worse ones, of {worse.width} x {worse.height}.",
+            f"The better pictures cannot be {wanted[1]} x {wanted[0]} pixels: they are {scale} times as wide and high "
+            f"as the worse ones, of {worse.width} x {worse.height}.",
             where=f"schema.{target}.size",
             fix=f"Give --set schema.{target}.size={size}, or leave it out.",
         )
     channels = {"channels": of_better["channels"]} if "channels" in of_better else {}
     better = image.Encoder.fit(encoding.stream(table, Field(target, "image")), {"size": size, **channels}, table.root)
-    fields: dict[str, Mapping[str, Json]] = {
-        **others,
-        pictures[0]: {
-            "size": [worse.height, worse.width],
-            "channels": min(worse.channels, better.channels),
-            "resize": worse.resize,
-        },
-        target: {"modality": "image"},
-    }
-    decided = {
-        "kind": GIVEN, "scale": scale, "height": scale * worse.height, "width": scale * worse.width,
-        "channels": better.channels, "resize": worse.resize,
-    }  # fmt: skip
-    return replace(request, sets=_with(request, fields, {target: decided}))
+    return worse, better, scale, "size" in of_worse
 
 
-def _sides(size: Json) -> tuple[int, int] | None:
-    """(height, width) of an option that names them; None where it does not, or is none."""
-    pair = size if isinstance(size, list) else [size, size]
-    whole = len(pair) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in pair)
-    return (pair[0], pair[1]) if whole else None
+def _check_given(options: Mapping[str, Json], decided: Mapping[str, Json], picture: str, target: str) -> None:
+    """Raise InputError for options of pairs that are made, which would do nothing to those that are given."""
+    for name in MAKING:
+        if name in ("window", "parts") or name not in options or options[name] in (decided.get(name), "", 0):
+            continue
+        of_size = name in ("size", "height", "width", "channels", "resize")
+        raise InputError(
+            f"The pairs are given: the option {name!r} of how pairs are made does nothing.",
+            where=f"task.{target}.{name}",
+            fix="Leave it out; "
+            + (
+                f"the pictures' size is set with --set schema.{picture}.size=SIDE"
+                if of_size
+                else "to make pairs of the pictures that you have, leave out --target and say --restore KIND."
+            ),
+        )
+
+
+def _options(request: Request, target: str) -> dict[str, Json]:
+    """What the request says of the task's options."""
+    items = ((_option(item, target), item) for item in request.sets)
+    return {option: from_text(item.partition("=")[2].strip()) for option, item in items if option}
 
 
 def _size_asked(request: Request, column: str) -> dict[str, Json]:
@@ -358,13 +433,16 @@ def _size_asked(request: Request, column: str) -> dict[str, Json]:
     return {name: value for name, value in found.items() if name in image.DEFAULTS}
 
 
-def _ratio(table: Table, worse: str, better: str) -> int:
+def _ratio(table: Table, worse: str, better: str, most: int = LOOKED_AT) -> int:
     """How many times larger the better pictures are.
+
+    Args:
+        most: pairs that are looked at.
 
     Raises:
         InputError: not the same whole number of times in all pairs looked at.
     """
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), LOOKED_AT)).astype(np.int64))
+    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), most)).astype(np.int64))
     chunk, found = table.take(rows, [worse, better]), 0
     for row, small, large in zip(rows.tolist(), chunk[worse], chunk[better], strict=True):
         try:

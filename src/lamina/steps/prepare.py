@@ -190,6 +190,7 @@ def read(run: Run) -> dict[str, Json]:
 def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[str, Encoder], dict[str, Task]]:
     """Encoders and tasks, fitted on the training rows only."""
     encoders: dict[str, Encoder] = {}
+    rows = table.some(parts.train)
     for field in schema.inputs:
         if (earlier := encoder_of(field)) is not None:
             encoders[field.name] = earlier
@@ -198,7 +199,7 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
         options = {**_suited(plan, field), **field.options}
         encoders[field.name] = _named(
             field, lambda kind=kind, field=field, options=options: kind.fit(
-                encoding.stream(table, field, parts.train), options, table.root
+                encoding.stream(table, field, rows), options, table.root
             )
         )  # fmt: skip
     tasks: dict[str, Task] = {}

@@ -23,7 +23,7 @@ from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import alike, answered, prepare, understand
+from lamina.steps import alike, answered, long, prepare, understand
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, apply_weights, check, followed, shares
@@ -252,7 +252,7 @@ def following(request: Request, given: Plan) -> Request:
 def _division(request: Request, given: Plan) -> list[str]:
     """How a plan divides the rows, as settings; what the request says itself of it, or of roles, comes first."""
     by_role = any(item.startswith("schema.") and ".role" in item for item in request.sets)
-    series = any(part.options.get("window") for part in given.task.values())
+    series = any(part.name == long.TASK and part.options.get("window") for part in given.task.values())
     if request.test is not None or request.split or by_role or series or given.data.split in ("given", "column"):
         return []
     return [f"data.split={given.data.split}", f"data.column={plans.as_toml(given.data.column)}"]

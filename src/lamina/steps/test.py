@@ -139,6 +139,7 @@ def _assessed(
                 rows[known],
                 suspects,
                 seed=plan.seed,
+                units=rows[known] // prepared.table.times if prepared.table.times > 1 else None,
             )
         )
     return tuple(found)

@@ -77,7 +77,7 @@ def opened_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int
     table, boundary = long.again(plan, *open_data(data, test))
     table = pairing.again(plan, table)
     check_same(run, plan, table.fingerprint)
-    return table, boundary
+    return table, None if boundary is None else table.boundary
 
 
 IN_MEMORY = "in memory: "
@@ -105,6 +105,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
         )
     table, boundary = open_data(request.data, request.test)
     table, request = paired(request, table)
+    boundary = None if boundary is None else table.boundary
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
@@ -116,6 +117,7 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     plan, summaries = _known(request, table, boundary) or _found(request, table, boundary)
     plan = replace(plan, name=request.name, seed=request.seed or 0, budget=request.budget)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
+    plan = pairing.reasoned(plan, table)
     if isinstance(table, WindowTable) and cut is not None:
         plan = long.planned(plan, table, why)
     if plan.data.column:
@@ -385,3 +387,5 @@ def _tell(narrator: Narrator, plan: Plan, summaries: Mapping[str, Mapping[str, J
     for key, reason in plan.reasons.items():
         if key.startswith("schema."):
             narrator.say(f"size of {key.removeprefix('schema.').removesuffix('.size')}: {reason}")
+        if key.startswith("task.") and key.endswith((".window", ".parts")):
+            narrator.say(f"{key.rpartition('.')[2]}: {reason}")

@@ -31,7 +31,9 @@ SCORES = ("psnr", "ssim")
 LOSSES = ("charbonnier", "l1")
 SOFTNESS = 1e-3
 """Of the Charbonnier loss, on the scale 0 to 1, as Lai et al. have it."""
-MAKING = ("kind", "way", "strength", "scale", "height", "width", "channels", "window", "resize", "picture", "size")
+MAKING = (
+    "kind", "way", "strength", "scale", "height", "width", "channels", "window", "resize", "picture", "size", "parts",
+)  # fmt: skip
 """Options that say how pairs are made (`lamina.steps.pairing`)."""
 SHARES = np.array(LUMA, np.float32)
 SHOWN = 8
@@ -138,7 +140,7 @@ class Task:
         settings = {name: options[name] for name in ("resize", "channels") if name in options}
         if "height" in options and "width" in options:
             settings["size"] = [options["height"], options["width"]]
-        fitted = image.Encoder.fit(chunks, {**field.options, **settings}, root)
+        fitted = _decided(settings) or image.Encoder.fit(chunks, {**field.options, **settings}, root)
         scale = _scale(field, (given.height, given.width), (fitted.height, fitted.width))
         _check_colors(field, given.channels, fitted.channels)
         return cls(
@@ -161,9 +163,8 @@ class Task:
     def encode(self, values: Values, root: Path | None = None, inputs: Mapping[str, Values] | None = None) -> Encoded:
         """uint8 [row, height, width, channel]; an error where there is no picture."""
         blank = (0.0,) * self.channels
-        return image.Encoder(self.height, self.width_, self.channels, self.resize, blank, blank, 0.0).encode(
-            values, root
-        )
+        better = image.Encoder(self.height, self.width_, self.channels, self.resize, blank, blank, 0.0)
+        return better.encode(values, root)
 
     def loss(self, output: Tensor, target: Tensor, options: Mapping[str, Json]) -> Tensor:
         """The mean over pixels and members of the absolute error, or of the Charbonnier loss, [row].
@@ -282,6 +283,15 @@ class Task:
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         return cls(**{**state, "window": tuple(state["window"])})
+
+
+def _decided(settings: Mapping[str, Json]) -> image.Encoder | None:
+    """Of the better pictures, where all is decided: then none needs to be made and looked at."""
+    if {"size", "resize", "channels"} - settings.keys():
+        return None
+    (height, width), channels = settings["size"], int(settings["channels"])
+    blank = (0.0,) * channels
+    return image.Encoder(height, width, channels, settings["resize"], blank, blank, 0.0)
 
 
 def _framed(picture: Array, shape: tuple[int, ...]) -> Array:

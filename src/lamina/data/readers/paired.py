@@ -1,4 +1,6 @@
-"""Folders of pictures beside folders of what belongs to each: `images/a.png` and `masks/a.png`."""
+"""Folders of pictures beside folders of what belongs to each: `images/a.png` and `masks/a.png`, or `noisy/a.png` and
+`clean/a.png`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,15 @@ from lamina.data.readers.locate import leads_nowhere
 PICTURES = ("images", "imgs", "pictures", "photos")
 OTHERS = {"masks": "mask", "mask": "mask", "segmentations": "mask"}
 """Names of the second folder, and what the column is then called."""
+RESTORED = "restored"
+"""What the column of better pictures is called."""
+BETTER = {
+    "noisy": "clean", "worse": "better", "input": "target", "inputs": "targets", "low": "high", "lr": "hr", "lq": "hq",
+    "blurry": "sharp", "blurred": "sharp", "blur": "sharp", "degraded": "original",
+}  # fmt: skip
+"""Names of a folder of worse pictures, and of the one with the better ones."""
+PAIRED = 0.9
+"""So large a share of the worse pictures must have a better one of the same name: such folders may be classes, too."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,8 @@ class Pair:
 
 
 def rows_of(folders: Mapping[str, Sequence[os.DirEntry[str]]], splits: Mapping[str, str]) -> list[Pair]:
-    """Pairs in `images/` and `masks/`, or in those of `train/` and `test/`; none where the folders are not such.
+    """Pairs in `images/` and `masks/` or in `noisy/` and `clean/` (BETTER), or in those of `train/` and `test/`; none
+    where the folders are not such.
 
     Args:
         folders: the entries of each folder under the root, by name.
@@ -57,10 +69,22 @@ def _pairs(prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], split
     lower = {name.lower(): name for name in folders}
     pictures = next((lower[name] for name in PICTURES if name in lower), None)
     others = next((lower[name] for name in OTHERS if name in lower), None)
-    if pictures is None or others is None:
-        return []
-    kind = OTHERS[others.lower()]
+    if pictures is not None and others is not None:
+        return _beside(prefix, folders, (pictures, others), OTHERS[others.lower()], split)
+    for worse, better in BETTER.items():
+        if worse in lower and better in lower:
+            found = _beside(prefix, folders, (lower[worse], lower[better]), RESTORED, split)
+            if found and sum(pair.other is not None for pair in found) >= PAIRED * len(found):
+                return found
+    return []
+
+
+def _beside(
+    prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], names: tuple[str, str], kind: str, split: str
+) -> list[Pair]:
+    """Every picture in the first of the two folders, with what is in the second for it."""
+    pictures, others = names
     # Masks are often stored in another format than their pictures.
     known = {Path(item.name).stem: f"{prefix}{others}/{item.name}" for item in folders[others] if item.is_file()}
-    names = sorted(item.name for item in folders[pictures] if item.is_file())
-    return [Pair(f"{prefix}{pictures}/{name}", known.get(Path(name).stem), kind, split) for name in names]
+    found = sorted(item.name for item in folders[pictures] if item.is_file())
+    return [Pair(f"{prefix}{pictures}/{name}", known.get(Path(name).stem), kind, split) for name in found]
