@@ -1,4 +1,4 @@
-"""What the machine offers, by measurement: device, precision, threads."""
+"""What the machine offers, by measurement: device, precision, threads, memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import Literal
 import torch
 
 from lamina import cores
+
+GROUP, MACHINE, OWN = Path("/sys/fs/cgroup"), Path("/proc/meminfo"), Path("/proc/self/status")
+"""Where Linux tells how much memory the container, the machine and this process have."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,48 @@ def products(precision: Literal["high", "highest"]) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def own_memory() -> int:
+    """Bytes that this process holds for itself, files that are mapped left out; 0 where the system does not tell."""
+    return _kibibytes(OWN, "RssAnon") or 0
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take, of the machine's and its container's (Linux control groups, version 2);
+    infinite where the system does not tell."""
+    free = _kibibytes(MACHINE, "MemAvailable")
+    found = math.inf if free is None else float(free)
+    try:
+        most, used = ((GROUP / name).read_text() for name in ("memory.max", "memory.current"))
+        kept = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
+        # What is kept of files is given up where it is needed.
+        return min(found, max(int(most) - int(used) + int(kept["inactive_file"]), 0))
+    except (OSError, ValueError, KeyError):
+        return found
+
+
+def _kibibytes(file: Path, name: str) -> int | None:
+    """Bytes of an entry that is told in KiB; None where there is none."""
+    try:
+        lines = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+        return 1024 * int(lines[name].split()[0])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def forget_peak(device: torch.device) -> None:
+    """What `peak_share` tells begins here."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_share(device: torch.device) -> float:
+    """The share of a GPU's memory, as far as others leave it to us, that tensors have taken at most."""
+    if device.type != "cuda":
+        return 0.0
+    there_is = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return torch.cuda.max_memory_allocated(device) / max(there_is, 1)
 
 
 def compiler_error(error: BaseException) -> bool:

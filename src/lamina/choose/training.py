@@ -218,12 +218,16 @@ def rates(networks: Mapping[str, NetworkPlan], classify: bool) -> tuple[dict[str
     )
 
 
+STEPS_AN_EPOCH = 30
+"""At least, about: where rows are few, batches are smaller."""
+
+
 def _batch_size(usual: int, rows: int, least: int = 8) -> int:
-    """At least some 30 steps an epoch where rows are few; larger batches where they are very many."""
+    """At least STEPS_AN_EPOCH where rows are few; larger batches where they are very many."""
     if rows > 100_000 and usual >= 256:
         return usual * 4
     size = usual
-    while size > least and rows / size < 30:
+    while size > least and rows / size < STEPS_AN_EPOCH:
         size //= 2
     return size
 

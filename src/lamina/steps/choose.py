@@ -52,7 +52,7 @@ def choose(
         narrator.say(note)
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
-    fixed = keys | ({"training.precision"} if given is not None else set())
+    fixed = keys | ({"training.precision", "training.batch_size"} if given is not None else set())
     plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:

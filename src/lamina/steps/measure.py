@@ -1,4 +1,4 @@
-"""What of a learner of examples is decided by measuring: threads, precision, compiling, learning rate, epochs."""
+"""What of a learner of examples is decided by measuring: threads, precision, batch size, compiling, rate, epochs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from lamina.errors import InputError
 from lamina.learn.batch import Source
 from lamina.learn.engine import Engine
 from lamina.plan import Plan
+from lamina.steps.batch_size import Batched, bearable, largest_useful
 from lamina.steps.explanations import answers_asked
 from lamina.steps.pace import Allowance, available, threads_for, with_rate_found
 from lamina.steps.precision import precision_for
@@ -70,7 +71,8 @@ def measure(
     answers: int = 0,
     testing: float = 0.0,
 ) -> tuple[Plan, dict[str, str], Allowance]:
-    """Threads, precision, learning rate where wanted, and epochs, from steps really taken; all is put back afterwards.
+    """Threads, precision, batch size, learning rate where wanted, and epochs, from steps really taken; method and draws
+    are put back afterwards.
 
     Args:
         fixed: the settings that are not to be decided here.
@@ -90,10 +92,13 @@ def measure(
         learner.method.update(batch, learner.engine)
 
     with trial(learner):
-        threads, measured, reasons = threads_for(step, plan, machine)
+        batched = cast(Batched, learner)
+        plan, reasons = bearable(batched, plan, fixed, step)
+        threads, measured, why = threads_for(step, plan, machine)
         pace = measured or hardware.seconds_per_call(step, calls=7, most=4.0)
-        precision, pace, why = precision_for(learner, plan, machine, fixed, step, pace)
-        reasons |= why
+        precision, pace, more = precision_for(learner, plan, machine, fixed, step, pace)
+        plan, pace, larger = largest_useful(batched, plan, fixed, step, pace)
+        reasons |= {**why, **more, **larger}
         if plan.training.compile:
             _check_compiles(step)
         elif "training.compile" not in fixed:

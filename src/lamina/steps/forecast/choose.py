@@ -39,7 +39,7 @@ def choose(
     plan = decided(request, prepared, plan, given)
     learner = build(plan, prepared, hardware.detect().device)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
-    fixed |= {"training.precision", "training.epochs"} if given is not None else set()
+    fixed |= {"training.precision", "training.batch_size", "training.epochs"} if given is not None else set()
     # Answered in the fifth step: the validation part for calibration, the test part here and by the sealed model.
     answers = len(prepared.validation) + 3 * len(prepared.test)
     plan, measured, allowed = measure(

@@ -42,7 +42,7 @@ def choose(
     plan = decided(request, prepared, plan, given)
     kind = kind_of(plan)
     learner = kind.build(plan, prepared, machine.device)
-    fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
+    fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile", "training.batch_size"}
     fixed |= {"training.precision"} if given is not None else set()
     plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
     plan, steps_reason, allowed = _judged(plan, prepared, learner, allowed, began)

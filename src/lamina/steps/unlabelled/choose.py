@@ -75,7 +75,7 @@ def choose(
     for note in learner.notes:
         narrator.say(note)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}
-    fixed |= {"training.precision"} if given is not None else set()
+    fixed |= {"training.precision", "training.batch_size"} if given is not None else set()
     name, task = asked(plan)
     judged = bool(prepared.schema.with_role("label"))
     effort = question(task).effort(plan.task[name].options, prepared.split, judged)
