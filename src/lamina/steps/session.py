@@ -40,7 +40,7 @@ def check_single() -> None:
         raise InputError(
             f"Lamina was started as one of {number} processes (WORLD_SIZE); it trains in one process, on one device.",
             where="WORLD_SIZE",
-            fix="Start it once, without torchrun. For several devices, start a run for each, with CUDA_VISIBLE_DEVICES "
+            fix="Start it once, without torchrun. For several devices start a run for each, with CUDA_VISIBLE_DEVICES "
             "and --out of its own; where the variable is left from something else: unset WORLD_SIZE",
         )
 
