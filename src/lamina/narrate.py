@@ -96,10 +96,7 @@ class Plain:
         elif entry["kind"] == "threads":
             self._line(f"    The machine is free again: going on with {entry['threads']} threads")
         elif entry["kind"] == "memory":
-            self._line(
-                f"    Too little memory for a whole batch: going on with each batch in {entry['parts']} parts, "
-                "which gives the same gradient"
-            )
+            self._line(f"    {_memory(entry)}")
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -122,6 +119,24 @@ class Plain:
             self._drawn = False
         self.stream.write(text + "\n")
         self.stream.flush()
+
+
+def _memory(entry: Mapping[str, Any]) -> str:
+    """How memory is spared."""
+    ways = []
+    if entry["recomputing"]:
+        ways.append("activations computed again in the backward pass (slower, the gradient is the same)")
+    if entry["parts"] > entry["asked"]:
+        same = "" if entry["normalised"] else ", which gives the same gradient"
+        ways.append(f"each batch in {entry['parts']} parts{same}")
+    if entry["hosted"]:
+        ways.append("batches prepared in the computer's own memory")
+    if entry["together"]:
+        ways.append(f"at most {entry['together']:,} rows evaluated together")
+    text = f"Too little memory: going on with {', '.join(ways)}" if ways else "Batches are cut, as was asked for"
+    if entry["normalised"]:
+        text += f"; batch normalisation takes its statistics over {entry['normalised']:,} rows, not over a whole batch"
+    return text
 
 
 def _bar(share: float, width: int = 20) -> str:

@@ -21,7 +21,7 @@ class AuditFinding:
     Attributes:
         kind: "duplicates", "near duplicates", "conflicting labels", "leak", "missingness leak", "group leak",
             "time leak", "constant", "identifier", "repeated column", "shift", "rare class", "unknown class",
-            "imbalance", "outlier", "missing target", "unreadable" or "suspect label".
+            "imbalance", "outlier", "missing target", "unreadable", "suspect label" or "batch statistics".
         severity: "error", "warning" or "note".
         text: one plain sentence.
         count: how many rows or columns.

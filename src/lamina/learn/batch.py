@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -42,23 +42,26 @@ class Batch:
             yield self
             return
         for place in range(number):
-            part = slice(len(self) * place // number, len(self) * (place + 1) // number)
-            yield replace(self._map(lambda tensor, part=part: tensor[part]), whole=self)  # type: ignore[misc]
+            yield self.part(len(self) * place // number, len(self) * (place + 1) // number)
+
+    def part(self, start: int, end: int) -> Batch:
+        """The examples from `start` to before `end`."""
+        return self._map(lambda tensor: tensor[start:end], self)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on `device`; what it is a part of stays where it is."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True), self.whole)
 
     def pinned(self) -> Batch:
         """The batch in memory that an accelerator copies from by itself."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self._map(lambda tensor: tensor.pin_memory(), self.whole)
 
     @property
     def bytes(self) -> int:
         """Of its inputs and targets."""
         return sum(tensor.nbytes for tensor in (*self.inputs.values(), *self.targets.values()))
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _map(self, change: Callable[[Tensor], Tensor], whole: Batch | None) -> Batch:
         def every(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: change(tensor) for name, tensor in tensors.items()}
 
@@ -69,6 +72,7 @@ class Batch:
             weight=None if self.weight is None else change(self.weight),
             other=None if self.other is None else every(self.other),
             share=None if self.share is None else change(self.share),
+            whole=whole,
         )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina.errors import InputError
+from lamina.learn import memory
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.optimizers import take_step
 
@@ -33,18 +35,34 @@ class NonFiniteLossError(InputError):
         )
 
 
+class _CannotBeCutError(Exception):
+    """A loss that compares the examples of a batch was given a part of one."""
+
+
+Answer = TypeVar("Answer")
+
+
 @dataclass
 class Engine:
-    """How a step is taken.
+    """How a step is taken, and what is done where memory does not suffice.
+
+    A step that runs out of memory is taken again, from the buffers and random draws that it began with. What depends on
+    the rows of a batch together (batch normalisation) keeps all of them: first, activations are not kept but computed
+    again in the backward pass, which changes nothing but the time. All else, and what is still too large, is cut into
+    parts, whose gradients are added; the statistics of a part are then its own, which `normalised` tells.
 
     Attributes:
         device: where the networks and batches are.
         precision: "fp32", or "bf16" for autocast; losses, norms and optimizer state stay fp32.
-        accumulation: number of parts a batch is cut into, to save memory; the gradient is the same. Where memory does
-            not suffice it is doubled, and stays so.
+        accumulation: number of parts a batch is cut into, to save memory; the gradient is the same, but for batch
+            statistics. Where memory does not suffice it is doubled, and stays so.
         clip: largest norm of the gradient over all parameters of an optimizer; 0 for none.
         step: the loop's current step, for error messages.
         progress: how far the training is, 0 to 1.
+        recomputing: whether activations are computed again in the backward pass, as memory did not suffice.
+        hosted: whether batches are prepared in the computer's own memory and go to the device part by part.
+        together: the most rows that are answered at once in evaluation; 0 for whole batches.
+        normalised: the fewest rows of a part that batch statistics were taken over; 0 where it was all of a batch.
     """
 
     device: torch.device
@@ -53,6 +71,46 @@ class Engine:
     clip: float = 0.0
     step: int = 0
     progress: float = 0.0
+    recomputing: bool = False
+    hosted: bool = False
+    together: int = 0
+    normalised: int = 0
+    _asked: int = field(init=False)
+    _recomputable: bool = field(init=False, default=True)
+    _unknown: memory.Watched = field(init=False)
+    _watched: WeakKeyDictionary[nn.Module, memory.Watched] = field(init=False, default_factory=WeakKeyDictionary)
+
+    def __post_init__(self) -> None:
+        self._asked = self.accumulation
+        self._unknown = memory.Watched(None, self.device)
+
+    def state(self) -> dict[str, Any]:
+        """What was found to fit into memory: training that goes on begins with it."""
+        return {
+            "accumulation": self.accumulation if self.accumulation != self._asked else 0,
+            "recomputing": self.recomputing,
+            "recomputable": self._recomputable,
+            "hosted": self.hosted,
+            "together": self.together,
+            "normalised": self.normalised,
+        }
+
+    def spared(self) -> dict[str, Any]:
+        """How memory is spared, for the log."""
+        return {
+            "parts": self.accumulation,
+            "asked": self._asked,
+            "recomputing": self.recomputing,
+            "hosted": self.hosted,
+            "together": self.together,
+            "normalised": self.normalised,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`; a finer cut that is asked for now stays."""
+        self.accumulation = max(self.accumulation, state["accumulation"])
+        self.recomputing, self._recomputable = state["recomputing"], state["recomputable"]
+        self.hosted, self.together, self.normalised = state["hosted"], state["together"], state["normalised"]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Where networks run: mixed precision if wanted."""
@@ -60,8 +118,68 @@ class Engine:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
+    def prepared(self, batch: Batch, prepare: Callable[[Batch], Batch] | None = None) -> Batch:
+        """The batch on the device, changed by `prepare` (without gradient); on the host where the device is too small.
+
+        Raises:
+            InputError: it takes more memory than there is.
+        """
+        for hosted in (False, True)[self.hosted :]:
+            put_back = None if prepare is None else self._unknown.before()
+            try:
+                found = batch if hosted else batch.to(self.device)
+                with torch.no_grad():
+                    found = found if prepare is None else prepare(found)
+            except (RuntimeError, MemoryError) as error:
+                # On the host, what is prepared with the network's own weights finds them elsewhere.
+                if not memory.out_of_memory(error) and hosted == self.hosted:
+                    raise
+            else:
+                self.hosted = hosted
+                return found
+            if put_back is not None:
+                put_back()
+            memory.release(self.device)
+            if self.device.type == "cpu":
+                break
+        raise InputError(
+            "A batch needs more memory than there is, before the network has seen it.",
+            where=f"the {len(batch):,} rows of a batch, on {self.device}",
+            fix="Choose smaller batches (--set training.batch_size=...) or smaller inputs.",
+        )
+
+    def answers(self, answer: Callable[[Batch], Answer], batch: Batch) -> Iterator[tuple[Batch, Answer]]:
+        """(Part, `answer` of it) for parts that make up the batch: all of it, or as much as memory suffices for.
+
+        `answer` is of every row alone, so it is the same but for rounding.
+
+        Raises:
+            InputError: a single row takes more memory than there is.
+        """
+        done = 0
+        while done < len(batch):
+            rows = min(self.together or len(batch), len(batch) - done)
+            part = batch if rows == len(batch) else batch.part(done, done + rows)
+            try:
+                found = answer(part)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise self._too_little() from None
+            else:
+                done += rows
+                yield part, found
+                continue
+            self.together = (rows + 1) // 2
+            memory.release(self.device)
+
     def descend(
-        self, loss: Callable[[Batch], Loss], batch: Batch, optimizers: Sequence[torch.optim.Optimizer]
+        self,
+        loss: Callable[[Batch], Loss],
+        batch: Batch,
+        optimizers: Sequence[torch.optim.Optimizer],
+        network: nn.Module | None = None,
     ) -> dict[str, Tensor]:
         """One step of `optimizers` down the gradient of `loss(batch)`'s mean.
 
@@ -69,16 +187,20 @@ class Engine:
         once, so that masks and uneven parts change nothing. A batch in which nothing counts (its weight is 0) leaves
         the weights and the optimizers as they are.
 
+        Args:
+            network: that the loss goes through; without, its buffers are not put back where memory did not suffice,
+                and batch statistics are not known of.
+
         Returns:
             The mean loss as "loss", the gradient's norm as "norm" if it was clipped, and the loss's own
             metrics (means over the parts, weighted): scalars on the device.
 
         Raises:
             NonFiniteLossError: before any weight is changed.
-            InputError: accumulation was asked for a loss that is no sum over examples, or a single example takes more
-                memory than there is.
+            InputError: accumulation was asked for a loss that is no sum over examples, or memory does not suffice for a
+                single example, for such a loss of a whole batch, or for the optimizers.
         """
-        total, weight, metrics = self._fitting(loss, batch, optimizers)
+        total, weight, metrics = self._fitting(loss, batch, optimizers, network)
         mean = total / weight
         if not bool(torch.isfinite(mean)):
             if bool(weight == 0) and bool(total == 0):
@@ -101,51 +223,124 @@ class Engine:
                 torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm, foreach=True)
             result["norm"] = norm.detach()
         for optimizer in optimizers:
-            take_step(optimizer)
+            self._take(optimizer)
         return result
 
+    def _take(self, optimizer: torch.optim.Optimizer) -> None:
+        try:
+            take_step(optimizer)
+        except (RuntimeError, MemoryError) as error:
+            if not memory.out_of_memory(error):
+                raise
+            # Activations and parts of a batch are gone by now: nothing could be made smaller.
+            raise InputError(
+                "The optimizer needs more memory than there is, beside the weights and their gradient.",
+                where=f"{type(optimizer).__name__}, on {self.device}",
+                fix="Choose one that remembers less (--set optimizer.name=sgd), a smaller network (--set network...), "
+                "or a larger machine.",
+            ) from None
+
     def _fitting(
-        self, loss: Callable[[Batch], Loss], batch: Batch, optimizers: Sequence[torch.optim.Optimizer]
+        self,
+        loss: Callable[[Batch], Loss],
+        batch: Batch,
+        optimizers: Sequence[torch.optim.Optimizer],
+        network: nn.Module | None,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """`_backward` from no gradients; in smaller and smaller parts while the memory does not suffice."""
+        """`_backward` from no gradients; with less and less memory while it does not suffice."""
+        watched = self._watch(network)
+        put_back = watched.before()
         while True:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
+            spare, uncut = True, False
             try:
-                return self._backward(loss, batch)
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                if self.accumulation >= len(batch):
+                with watched.recomputed() if self.recomputing else nullcontext():
+                    return self._backward(loss, batch, watched)
+            except _CannotBeCutError:
+                if self.accumulation == self._asked:
                     raise InputError(
-                        "A single example needs more memory than there is.",
-                        where=f"the network, on {self.device}",
-                        fix="Choose a smaller network or smaller inputs (--set network...), or a larger machine.",
+                        "This loss compares the examples of a batch with each other, so the batch cannot be cut.",
+                        fix="Set training.accumulation=1 and a smaller training.batch_size.",
                     ) from None
+                self.accumulation, uncut = self._asked, True
+            except (RuntimeError, MemoryError) as error:
+                if self.recomputing and memory.cannot_recompute(error):
+                    self.recomputing = self._recomputable = spare = False
+                elif not memory.out_of_memory(error):
+                    raise
             # Outside of `except`: the error holds the tensors of the step that failed.
-            self.accumulation = min(self.accumulation * 2, len(batch))
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            put_back()
+            memory.release(self.device)
+            if spare:
+                self._spare(len(batch), watched, uncut)
 
-    def _backward(self, loss: Callable[[Batch], Loss], batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _watch(self, network: nn.Module | None) -> memory.Watched:
+        if network is None:
+            return self._unknown
+        if network not in self._watched:
+            self._watched[network] = memory.Watched(network, self.device)
+        return self._watched[network]
+
+    def _spare(self, rows: int, watched: memory.Watched, uncut: bool) -> None:
+        """Ask for less memory from now on.
+
+        Args:
+            uncut: whether the batch must stay whole.
+
+        Raises:
+            InputError: nothing is left to be spared.
+        """
+        parts = self._most_parts(rows, watched)
+        can_recompute = self._recomputable and not self.recomputing and bool(watched.blocks)
+        can_cut = not uncut and self.accumulation < parts
+        if can_recompute and (watched.takes_statistics or not can_cut):
+            self.recomputing = True
+        elif can_cut:
+            self.accumulation = min(self.accumulation * 2, parts)
+        elif uncut:
+            raise InputError(
+                "A batch needs more memory than there is, and this loss compares its examples with each other, so it "
+                "cannot be cut.",
+                where=f"the network, on {self.device}",
+                fix="Set a smaller training.batch_size.",
+            )
+        else:
+            raise self._too_little()
+
+    def _most_parts(self, rows: int, watched: memory.Watched) -> int:
+        """Where batch statistics are taken, no part has a single row."""
+        return max(rows // 2, 1) if watched.takes_statistics else rows
+
+    def _too_little(self) -> InputError:
+        return InputError(
+            "A single example needs more memory than there is.",
+            where=f"the network, on {self.device}",
+            fix="Choose a smaller network or smaller inputs (--set network...), or a larger machine.",
+        )
+
+    def _backward(
+        self, loss: Callable[[Batch], Loss], batch: Batch, watched: memory.Watched
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Gradients of the mean (one part) or of the sum (several); the sum, the weight, the mean metrics."""
         if self.accumulation == 1:
             # In small networks every call here costs as much as a layer.
             with self.autocast():
-                value = loss(batch)
+                value = loss(batch.to(self.device) if self.hosted else batch)
             value.backward()
             return value.sum.detach(), value.weight.detach(), dict(value.metrics)
+        number = min(self.accumulation, self._most_parts(len(batch), watched))
+        if watched.takes_statistics and number > 1:
+            rows = len(batch) // number
+            self.normalised = min(self.normalised or rows, rows)
         totals: list[Tensor] = []
         weights: list[Tensor] = []
         metrics: list[Mapping[str, Tensor]] = []
-        for part in batch.parts(self.accumulation):
+        for part in batch.parts(number):
             with self.autocast():
-                value = loss(part)
-            if not value.decomposes:
-                raise InputError(
-                    "This loss compares the examples of a batch with each other, so the batch cannot be cut.",
-                    fix="Set training.accumulation=1 and a smaller training.batch_size.",
-                )
+                value = loss(part.to(self.device) if self.hosted else part)
+            if not value.decomposes and number > 1:
+                raise _CannotBeCutError
             value.backward(mean=False)
             totals.append(value.sum.detach())
             weights.append(value.weight.detach())
@@ -156,11 +351,6 @@ class Engine:
             for name in metrics[0]
         }
         return torch.stack(totals).sum(), weight, mean
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """On the CPU, PyTorch says so in words only."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _parameters(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[torch.nn.Parameter]:

@@ -122,7 +122,7 @@ def fit(
     """
     limits, record = limits or Limits(), record or Record(None)
     checkpoints = None if folder is None else Checkpoints(folder)
-    status, best_weights = _resumed(checkpoints, method, source, schedule)
+    status, best_weights = _resumed(checkpoints, method, source, schedule, engine)
     if not status.step and begin is not None:
         begin()
     record.go_on_from(status.step)
@@ -155,6 +155,7 @@ class _Run:
     """Seconds of scoring and saving: they belong to the budget, but say nothing of the machine's pace."""
     _slower: float = 1.0
     """How many times as long as expected the last evaluation took."""
+    _spared: dict[str, Any] = field(init=False)
 
     def train(self, interrupted: threading.Event) -> None:
         status, schedule = self.status, self.schedule
@@ -163,16 +164,14 @@ class _Run:
         status.stopped, status.planned = "", status.planned or max(schedule.steps, self.limits.most_steps)
         kept = 0 if self.limits.shared() else status.threads
         self._threads = threads(self.limits.threads, torch.get_num_threads(), kept)
-        self._clock = time.monotonic() - status.seconds
+        self._clock, self._spared = time.monotonic() - status.seconds, self.engine.spared()
         first = log_step = status.step
         begun = log_from = status.seconds
         for step, batch in self.source.batches(status.step):
             self.engine.step, self.engine.progress = step, schedule.progress(step)
             rate = schedule.apply(step, self.method.optimizers)
-            parts = self.engine.accumulation
             metrics = self.method.update(batch, self.engine)
-            if self.engine.accumulation != parts:
-                self.record.write("memory", step=status.step, parts=self.engine.accumulation)
+            self._tell_memory(step + 1, len(batch))
             status.step, status.seconds = step + 1, time.monotonic() - self._clock
             stepped = status.seconds - self._aside
             if self._threads.step(status.step, stepped):
@@ -216,6 +215,7 @@ class _Run:
             return False
         begin = time.monotonic()
         scores = dict(self.evaluate())
+        self._tell_memory(self.status.step, 0)
         if self.limits.scoring:
             # Half a second more on both sides: short times vary for reasons of their own.
             self._slower = max(1.0, (time.monotonic() - begin + 0.5) / (self.limits.scoring + 0.5))
@@ -236,6 +236,13 @@ class _Run:
             self.status.stopped = "patience"
             return True
         return False
+
+    def _tell_memory(self, step: int, rows: int) -> None:
+        """Log how memory is spared, where that has changed; `rows` of a batch that is learned from."""
+        spared = self.engine.spared()
+        if spared != self._spared:
+            self.record.write("memory", step=step, rows=rows, **spared)
+            self._spared = spared
 
     def _threads_changed(self) -> None:
         """Remember it, and judge the pace anew."""
@@ -266,6 +273,7 @@ class _Run:
             "source": self.source.state(),
             "schedule": self.schedule.state(),
             "random": checkpoint.random_state(),
+            "engine": self.engine.state(),
             "best_weights": self.best_weights,
         }
         self.checkpoints.write(self.status.step, state)
@@ -278,9 +286,9 @@ def _finite(value: float) -> float | None:
 
 
 def _resumed(
-    checkpoints: Checkpoints | None, method: Learns, source: Source, schedule: Schedule
+    checkpoints: Checkpoints | None, method: Learns, source: Source, schedule: Schedule, engine: Engine
 ) -> tuple[Status, dict[str, Tensor] | None]:
-    """The newest sound checkpoint's state, put into method, source and schedule; else a fresh start."""
+    """The newest sound checkpoint's state, put into method, source, schedule and engine; else a fresh start."""
     state = checkpoints.newest() if checkpoints else None
     if state is None:
         return Status(), None
@@ -288,6 +296,8 @@ def _resumed(
     source.restore(state["source"])
     schedule.restore(state["schedule"])
     checkpoint.restore_random_state(state["random"])
+    # Checkpoints of versions before did not keep it.
+    engine.restore(state.get("engine") or engine.state())
     status = Status(
         **{**state["status"], "best": state["status"]["best"] if state["status"]["best"] is not None else float("-inf")}
     )

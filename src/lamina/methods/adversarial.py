@@ -101,7 +101,7 @@ class Adversarial:
         )
         with untouched(pair.critic):
             drawn = Batch(batch.rows, {REAL: real, NOISE: self._start(batch)[NOISE]}, classes)
-            fooled = engine.descend(self.loss, drawn, self.generator_steps)
+            fooled = engine.descend(self.loss, drawn, self.generator_steps, pair.generator)
         self.steps += 1
         follow(self.average, pair.generator, self.setting.ema, self.steps)
         found = {"loss": fooled["loss"], "critic": judged["loss"], "apart": judged["apart"]}

@@ -59,11 +59,8 @@ class Supervised:
         if self._thaw is not None:
             self._thaw(engine.progress)
         self.network.train()
-        batch = batch.to(engine.device)
-        if self._prepare is not None:
-            with torch.no_grad():
-                batch = self._prepare(batch)
-        metrics = engine.descend(self.loss, batch, self.optimizers)
+        batch = engine.prepared(batch, self._prepare)
+        metrics = engine.descend(self.loss, batch, self.optimizers, self.network)
         if self.average is not None:
             self._follow(self.average)
         return metrics

@@ -113,7 +113,7 @@ class Course:
             created=time.strftime("%Y-%m-%d %H:%M:%S"),
             data=data,
             targets=tuple(targets),
-            audit=tuple(audit),
+            audit=(*audit, *normalised_over_parts(self.record)),
             explanations=tuple(explanations),
             seal=seal,
             cost=Cost(dict(self.clock.seconds), energy, how, peak_memory_mb(), pace(self.record)),
@@ -128,6 +128,25 @@ class Course:
         self.narrator.say(f"sealed model: {self.run.model}")
         self.narrator.say(f"report:       {path}")
         return results
+
+
+def normalised_over_parts(record: Record) -> list[AuditFinding]:
+    """That batch normalisation saw less than a batch, where that is so: accuracy may suffer."""
+    found = [entry for entry in record.of("memory") if entry.get("normalised")]
+    if not found:
+        return []
+    rows, asked = found[-1]["normalised"], found[-1]["parts"] <= found[-1]["asked"]
+    why = "Batches were cut, as was asked for" if asked else "Memory did not suffice for whole batches"
+    return [
+        AuditFinding(
+            "batch statistics",
+            "note" if asked else "warning",
+            f"{why}: batch normalisation took its statistics over {rows:,} rows at a time, so gradients were not those "
+            "of whole batches.",
+            fix="Choose smaller pictures or a smaller network, or train where there is more memory."
+            if not asked else "Leave training.accumulation out: memory is spared without it where it does not suffice.",
+        )
+    ]  # fmt: skip
 
 
 def pace(record: Record) -> float:

@@ -287,12 +287,17 @@ def answers(network: Assembly, source: Loader, tasks: Mapping[str, Task], engine
     found = {name: room((len(source.rows), task.width)) for name, task in tasks.items()}
     network.eval()
     done = 0
+
+    def answer(part: Batch) -> dict[str, Array]:
+        outputs = network(part.to(engine.device).inputs)
+        return {name: task.combine(outputs[name].float()).cpu().numpy() for name, task in tasks.items()}
+
     with torch.inference_mode():
         for batch in source.once():
-            outputs = network(batch.to(engine.device).inputs)
-            for name, task in tasks.items():
-                found[name][done : done + len(batch)] = task.combine(outputs[name].float()).cpu().numpy()
-            done += len(batch)
+            for part, answered in engine.answers(answer, batch):
+                for name, values in answered.items():
+                    found[name][done : done + len(part)] = values
+                done += len(part)
     return found
 
 

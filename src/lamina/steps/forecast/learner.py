@@ -127,9 +127,13 @@ class Learner:
         """float32 [window, step * quantile] of the sealed module."""
         source, parts = Source(self.prepared, windows, ANSWERED), []
         with self.method.evaluating() as network:
+
+            def answer(part: Batch) -> Array:
+                found = network(part.to(self.engine.device).inputs)[self.network.target][:, 0]
+                return np.asarray(found.float().cpu().numpy())
+
             for batch in source.once():
-                found = network(batch.to(self.engine.device).inputs)[self.network.target][:, 0]
-                parts.append(found.float().cpu().numpy())
+                parts += [answered for _, answered in self.engine.answers(answer, batch)]
         return np.concatenate(parts)
 
 

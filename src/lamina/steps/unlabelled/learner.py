@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lamina import registry
 from lamina.errors import InputError
 from lamina.learn import augment
+from lamina.learn.batch import Batch
 from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
 from lamina.learn.loop import Learns
@@ -149,9 +150,13 @@ def outputs(learner: Learner, task: Answering, loader: Loader) -> Array:
     """The sealed module's outputs for every row, members combined, float32 [row, width]."""
     found = []
     with learner.method.evaluating() as sealed:
+
+        def answer(part: Batch) -> Array:
+            answered = _only(sealed(part.to(learner.engine.device).inputs))
+            return np.asarray(task.combine(answered.float()).cpu().numpy())
+
         for batch in loader.once():
-            answered = _only(sealed(batch.to(learner.engine.device).inputs))
-            found.append(task.combine(answered.float()).cpu().numpy())
+            found += [answered for _, answered in learner.engine.answers(answer, batch)]
     return np.concatenate(found) if found else np.zeros((0, task.width), np.float32)
 
 
