@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from lamina.errors import InputError
 from lamina.evaluate import judge
 from lamina.evaluate.judge import stretches
 from lamina.evaluate.judged import compared
+from lamina.model.rows import RawChunk, Rows
+from lamina.model.steps import window_around
 from lamina.steps.unlabelled.scored import Steps
 from lamina.tasks import anomaly
 
@@ -43,17 +46,75 @@ def test_a_step_has_the_mean_of_the_windows_that_cover_it(stride: int) -> None:
     cut = Cut(("x",), 8, stride)
     starts = cut.starts(50)
     values = np.random.default_rng(1).normal(size=len(starts))
-    steps, means = covered(starts, 8, values)
+    steps, means = covered(starts, 8, values[:, None, None])
     assert steps.tolist() == list(range(50)), "every step is covered"
     for step in steps:
         over = [value for start, value in zip(starts, values, strict=True) if start <= step < start + 8]
-        assert means[step] == pytest.approx(np.mean(over))
+        assert means[step, 0] == pytest.approx(np.mean(over))
 
 
 def test_windows_that_say_nothing_do_not_count_and_gaps_between_stay() -> None:
-    steps, means = covered(np.array([0, 1, 10]), 3, np.array([1.0, np.nan, 5.0]))
+    steps, means = covered(np.array([0, 1, 10]), 3, np.array([1.0, np.nan, 5.0])[:, None, None])
     assert steps.tolist() == [0, 1, 2, 10, 11, 12]
-    assert means.tolist() == [1.0] * 3 + [5.0] * 3
+    assert means[:, 0].tolist() == [1.0] * 3 + [5.0] * 3
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("stretches", [1, 3, 8])
+def test_a_step_has_the_mean_of_the_stretches_of_windows_it_lies_in(stride: int, stretches: int) -> None:
+    starts = Cut(("x",), 8, stride).starts(30)
+    values = np.random.default_rng(1).normal(size=(len(starts), stretches, 2))
+    steps, means = covered(starts, 8, values)
+    for step in steps:
+        over = [
+            values[number, (step - start) * stretches // 8]
+            for number, start in enumerate(starts)
+            if start <= step < start + 8
+        ]
+        np.testing.assert_allclose(means[step], np.mean(over, axis=0))
+
+
+def test_the_strangest_step_and_its_column_are_those_of_the_stretches_not_of_the_windows() -> None:
+    cut = Cut(("flow", "heat"), 16)
+    task = anomaly.Task("anomaly", (("window", (8, 2)),), cut=cut, local=True)
+    starts = cut.starts(200)
+    outputs = np.zeros((len(starts), task.width))
+    odd = np.isin(np.arange(200), range(120, 124))
+    for number, start in enumerate(starts):
+        stretch = odd[start : start + 16].reshape(8, 2).mean(axis=1)
+        # A window that ends in what is strange looks stranger as a whole than one around it.
+        outputs[number] = [99.0 if start == 106 else stretch.sum(), *np.stack([-stretch, stretch], axis=1).ravel()]
+    means = covered(starts, 16, task.stretched(outputs))[1]
+    told = task.told_of_steps(means)
+    assert odd[told[".score"].argmax()]
+    assert told[".score"][odd].min() > told[".score"][~odd].max()
+    assert set(told[".where"][odd]) == {"heat"}
+    assert told[".heat"][120] > 0 > told[".flow"][120]
+    assert list(told) == list(task.decode(outputs)), "windows as rows have the same columns"
+    assert task.decode(outputs)[".where"][115] == "heat"
+    alarms = replace(task, limit=0.1).decode(outputs)[""]
+    assert alarms.tolist() == [bool(odd[start : start + 16].any()) for start in starts]
+    older = anomaly.Task("anomaly", (("window", (8,)),), cut=cut)
+    means = covered(starts, 16, older.stretched(outputs[:, :9]))[1]
+    assert older.told_of_steps(means)[".score"][107] > 0, "smeared over the window"
+
+
+@pytest.mark.parametrize(("row", "first"), [(0, 0), (5, 0), (30, 25), (49, 40), (47, 40)])
+@pytest.mark.parametrize("size", [3, 50])
+def test_the_window_around_a_step_is_in_the_middle_of_it_or_at_the_end(row: int, first: int, size: int) -> None:
+    values = [str(number) for number in range(50)]
+    model: Any = SimpleNamespace(where="model.lamina")
+
+    def chunks() -> Any:
+        for at in range(0, 50, size):
+            some = np.array(values[at : at + size], object)
+            yield RawChunk({"x": some}, len(some), {2: "torn"} if at == 0 else {})
+
+    start, window = window_around(model, Rows(chunks()), Cut(("x",), 10), row)
+    assert (start, window) == (first, list(range(first, first + 10)))
+    for wrong, cut, told in ((2, 10, "torn"), (50, 10, "50 rows"), (9, 51, "shorter")):
+        with pytest.raises(InputError, match=told):
+            window_around(model, Rows(chunks()), Cut(("x",), cut), wrong)
 
 
 @pytest.mark.parametrize("piece", [1, 5, 16, 100])
@@ -66,12 +127,12 @@ def test_in_pieces_there_are_the_same_windows_and_means(piece: int, stride: int)
         for start, window in zip(starts, windows, strict=True):
             np.testing.assert_array_equal(window, series[start : start + 9])
         found += starts.tolist()
-        cover.add(starts, windows.sum(axis=(1, 2)))
+        cover.add(starts, windows.sum(axis=(1, 2))[:, None, None])
         parts.append(cover.take(min(int(starts[-1]) + 1, seen - 9)))
     parts.append(cover.take(61))
     assert found == cut.starts(61).tolist()
     whole = np.array([series[start : start + 9].sum() for start in found])
-    np.testing.assert_allclose(np.concatenate(parts), covered(np.array(found), 9, whole)[1])
+    np.testing.assert_allclose(np.concatenate(parts), covered(np.array(found), 9, whole[:, None, None])[1])
     assert not list(streamed([series[:8]], cut)), "shorter than a window"
 
 
@@ -181,6 +242,10 @@ def test_the_task_keeps_how_it_is_cut_and_reads_what_was_sealed_before() -> None
     for damage in ({"length": 0}, {"stride": 21}, {"columns": []}, {"length": 10**9}):
         with pytest.raises(ValueError, match="cover"):
             anomaly.Task.restore({**state, "cut": {**state["cut"], **damage}})
+    places = {**state, "places": [["window", [4, 2]]], "local": True}
+    for damage in ({}, {"places": []}, {"places": [["window", [4]], ["other", []]]}, {"cut": None}):
+        with pytest.raises(ValueError, match="places"):
+            anomaly.Task.restore({**places, **damage})
     for options in ({"window": -1}, {"stride": 0}, {"series": "x"}, {"window": True}):
         with pytest.raises(InputError):
             anomaly.check_options(options)

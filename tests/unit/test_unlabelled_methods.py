@@ -31,6 +31,7 @@ from lamina.modalities import Feature
 from lamina.model.export import export
 from lamina.networks.assembly import build_body
 from lamina.networks.decoders import build_decoder
+from lamina.networks.decoders.maps import SeriesDecoder
 from lamina.networks.decoders.places import averaging, cells, grid_of, size_of, spread
 from lamina.plan import NetworkPlan, OptimizerPlan, SchedulePlan
 from lamina.steps.unlabelled.learner import _mixed
@@ -139,6 +140,19 @@ def test_a_decoder_gives_errors_for_its_places(name: str) -> None:
     errors.sum().backward()
     assert vector.grad is not None
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in decoder.parameters())
+
+
+def test_every_channel_of_a_series_may_have_places_of_its_own() -> None:
+    torch.manual_seed(0)
+    feature, target = Feature("series", (40, 3), "float32"), torch.randn(5, 40, 3)
+    own, together = SeriesDecoder(16, feature, channels=True), SeriesDecoder(16, feature)
+    together.load_state_dict(own.state_dict())
+    prediction = own(torch.randn(5, 16))
+    assert own.grid == (16, 3)
+    assert together.grid == (16,)
+    torch.testing.assert_close(own.errors(prediction, target).mean(dim=2), together.errors(prediction, target))
+    for channels in (1, 300):
+        assert SeriesDecoder(4, Feature("series", (40, channels), "float32"), channels=True).grid == (16,)
 
 
 @pytest.mark.parametrize("size", [(1, 200), (65, 1)])

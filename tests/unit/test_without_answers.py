@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from memory_table import MemoryTable
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lamina.data.schema import Field, Schema
@@ -21,10 +25,11 @@ from lamina.modalities import Feature
 from lamina.model.search import Index
 from lamina.plan import Plan, TaskPlan
 from lamina.steps.request import Request
-from lamina.steps.unlabelled import describe
+from lamina.steps.unlabelled import describe, detect
 from lamina.steps.unlabelled.choose import decided
 from lamina.steps.unlabelled.labels import Labels, labels_of, of_ordinary, ordinary, usual
 from lamina.tasks import anomaly, embed
+from lamina.tasks._where import Scale, around
 
 RANDOM = np.random.default_rng(0)
 PLACES = (("price", ()), ("photo", (2, 3)))
@@ -72,6 +77,132 @@ def test_the_strangest_field_is_named() -> None:
     parts = anomaly.Task("anomaly", PLACES).parts(output)
     assert parts["photo"].shape == (2, 2, 3)
     assert parts["price"].shape == (2,)
+
+
+def test_a_field_may_be_called_as_a_part_of_the_answer() -> None:
+    task = anomaly.Task("anomaly", (("score", ()), ("x", ())))
+    answer = task.decode(np.array([[7.0, 1.0, 2.0]]))
+    assert (answer[".score"][0], answer[".score.part"][0], answer[".where"][0]) == (7, 1, "x")
+
+
+def heated(grid: tuple[int, ...], *places: Any, value: float = 5.0) -> np.ndarray[Any, Any]:
+    """Outputs of one row, with some places strange."""
+    part = np.full(grid, -0.5)
+    for place in places:
+        part[place] = value
+    return np.concatenate([[9.0], part.ravel()])[None]
+
+
+def test_the_strange_part_of_a_picture_is_a_box_in_its_own_pixels() -> None:
+    scale = Scale("image", (32, 32), "pad")
+    task = anomaly.Task("anomaly", (("photo", (8, 8)),), scales={"photo": scale})
+    output = heated((8, 8), (3, 4), (3, 5), (7, 0))
+    assert task.decode(output)[".where"][0] == {"x": 16, "y": 12, "width": 8, "height": 4}
+    whole = np.zeros((1, 40, 80, 3), np.uint8)
+    photo = np.empty(1, object)
+    photo[0] = whole[0]
+    # 80 x 40 lies in 32 x 32 as 32 x 16, eight pixels from the top.
+    assert task.placed(output, {"photo": photo}, None)[".where"][0] == {"x": 40, "y": 10, "width": 20, "height": 10}
+    photo[0] = b"no picture"
+    assert task.placed(output, {"photo": photo}, None)[".where"][0] == task.decode(output)[".where"][0]
+    photo[0] = None
+    assert task.placed(output, {"photo": photo}, None)[".where"][0] == task.decode(output)[".where"][0]
+    cut = replace(task, scales={"photo": replace(scale, resize="crop")})
+    photo[0] = whole[0]
+    # Its middle, 40 x 40, is all that is read.
+    assert cut.placed(output, {"photo": photo}, None)[".where"][0] == {"x": 40, "y": 15, "width": 10, "height": 5}
+    assert anomaly.Task.restore(json.loads(json.dumps(task.state()))) == task
+
+
+def test_what_is_joined_to_the_strangest_place_is_part_of_it_and_nothing_else() -> None:
+    part = np.array([[[9.0, 5, 0, 9], [0, 5, 0, 0], [0, 4, 0, 6]], [[-1, -2, -3, -4], [-5] * 4, [-6] * 4]])
+    found = around(part)
+    assert found[0].astype(int).tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert np.argwhere(found[1]).tolist() == [[0, 0]], "where nothing is strange, the strangest place alone"
+
+
+def test_the_strange_stretch_of_a_series_is_told_in_its_own_steps_with_its_channel() -> None:
+    task = anomaly.Task("anomaly", (("wave", (4, 2)),), scales={"wave": Scale("series", (20,))})
+    output = heated((4, 2), (2, 1), (3, 1))
+    assert task.decode(output)[".where"][0] == {"channel": 1, "first": 10, "last": 19}
+    longer = np.empty(1, object)
+    longer[0] = np.zeros((39, 2)).tolist()
+    assert task.placed(output, {"wave": longer}, None)[".where"][0] == {"channel": 1, "first": 20, "last": 38}
+    uneven = anomaly.Task("anomaly", (("wave", (3,)),), scales={"wave": Scale("series", (10,))})
+    assert uneven.decode(heated((3,), 1))[".where"][0] == {"first": 4, "last": 6}
+
+
+def test_the_strange_stretch_of_a_sound_is_told_in_its_own_seconds() -> None:
+    scale = Scale("spectrogram", (100,), step=0.01, seconds=1.0, rate=1000)
+    task = anomaly.Task("anomaly", (("sound", (4,)),), scales={"sound": scale})
+    sounds = np.empty(3, object)
+    loud = np.zeros(4000, np.float32)
+    loud[2500:3500] = 0.5
+    sounds[:] = [np.zeros(1000, np.float32), np.zeros(600, np.float32), loud]
+    found = task.placed(np.repeat(heated((4,), 2), 3, axis=0), {"sound": sounds}, None)[".where"]
+    assert found[0] == {"start": 0.5, "end": 0.75}
+    assert found[1] == {"start": 0.5, "end": 0.6}, "no longer than the sound"
+    # The loudest stretch is heard, found to within a hundredth of it and with a tenth of a second to spare.
+    assert found[2]["start"] == pytest.approx(2.9 + 0.05, abs=0.07)
+
+
+def test_of_several_fields_each_says_where_and_the_strangest_is_named() -> None:
+    places = (("price", ()), ("photo", (8, 8)))
+    task = anomaly.Task("anomaly", places, scales={"photo": Scale("image", (16, 16))})
+    output = np.concatenate([[[3.0, 0.5]], heated((8, 8), (0, 0), value=20.0)[:, 1:]], axis=1)
+    answer = task.decode(output)
+    assert answer[".where"][0] == "photo", "a strange spot does not vanish among places that are as ever"
+    assert answer[".photo.where"][0] == {"x": 0, "y": 0, "width": 2, "height": 2}
+    assert set(task.decode(output[:0])) == set(answer)
+
+
+def test_the_report_draws_where_the_strangest_rows_are_strange() -> None:
+    """Pictures, sounds and series as the network reads them; what is strange is bluer than what is not."""
+    scales = {
+        "photo": Scale("image", (16, 16)),
+        "sound": Scale("spectrogram", (40,), step=0.01, seconds=0.4, rate=1000),
+        "wave": Scale("series", (20,)),
+    }
+    places = (("photo", (4, 4)), ("sound", (4,)), ("wave", (4, 2)))
+    arrays = {
+        "photo": np.full((3, 16, 16, 3), 200, np.uint8),
+        "sound": np.zeros((3, 40, 8), np.float16),
+        "wave": RANDOM.normal(size=(3, 20, 2)).astype(np.float32),
+    }
+    raw = {"photo": list(arrays["photo"]), "sound": [RANDOM.normal(size=400)] * 3, "wave": arrays["wave"].tolist()}
+    modality = {"photo": "image", "sound": "audio", "wave": "series"}
+    prepared: Any = SimpleNamespace(
+        split=SimpleNamespace(test=np.arange(3)),
+        table=MemoryTable(raw),
+        schema=Schema(tuple(Field(name, kind) for name, kind in modality.items())),
+        encoders={
+            name: SimpleNamespace(feature=Feature(scales[name].kind, arrays[name].shape[1:], str(arrays[name].dtype)))
+            for name in arrays
+        },
+        examples=SimpleNamespace(take=lambda names, rows: {name: arrays[name][rows] for name in names}),
+    )
+    outputs = np.zeros((3, 29))
+    outputs[1, 0], outputs[1, 1:3], outputs[1, -1] = 9.0, 40.0, 3.0
+    strangest, ordinary = detect._strangest(prepared, anomaly.Task("anomaly", places, scales=scales), outputs)
+    assert strangest.lines[0].startswith("memory, row 1 (score 9, in photo 0 to 8 across and 0 to 4 down)")
+    assert len(strangest.pictures) == len(ordinary.pictures) == 9, "three fields of three rows"
+
+    def blueness(uri: str) -> Any:
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).astype(float)
+        return pixels[:, :, 2] - pixels[:, :, 0]
+
+    first, usual = blueness(strangest.pictures[0]), blueness(ordinary.pictures[0])
+    assert first[:20, :60].mean() > 50 > first[80:].mean() == pytest.approx(0) == usual.mean()
+    assert blueness(strangest.pictures[6])[:, -30:].mean() > 50, "of the channel that is strange, its end"
+
+
+def test_scales_that_do_not_fit_are_refused() -> None:
+    state = anomaly.Task("anomaly", (("photo", (8, 8)),), scales={"photo": Scale("image", (32, 32))}).state()
+    for damage in ({"size": [32]}, {"size": [0, 32]}, {"kind": "series"}, {"step": math.inf}, {"kind": "none"}):
+        with pytest.raises(ValueError, match="scale"):
+            anomaly.Task.restore({**state, "scales": {"photo": {**state["scales"]["photo"], **damage}}})
+    with pytest.raises(ValueError, match="scale"):
+        anomaly.Task.restore({**state, "scales": {"other": state["scales"]["photo"]}})
 
 
 def test_before_calibration_there_is_no_alarm() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -69,32 +70,42 @@ class Cover:
 
     Args:
         length: steps of a window.
+        numbers: that are known of each stretch.
     """
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, numbers: int = 1) -> None:
         self.length, self.first = length, 0
-        self._sums, self._counts = np.zeros(0), np.zeros(0)
+        self._sums, self._counts = np.zeros((0, numbers)), np.zeros((0, 1))
 
     def add(self, starts: Array, values: Array) -> None:
-        """Count windows in: where they begin, int64 [window], and a number of each, [window]; NaN for none."""
-        known = ~np.isnan(values)
-        starts, values = starts[known], values[known]
+        """Count windows in: where they begin, int64 [window], and the numbers of each of its equal stretches, [window,
+        stretch, number]; NaN for windows that say nothing."""
+        known = ~np.isnan(values).any(axis=(1, 2))
+        starts, values = starts[known] - self.first, values[known]
         if not len(starts):
             return
-        end = int(starts.max()) + self.length - self.first
+        end = int(starts.max()) + self.length
         grown = max(end - len(self._sums), 0)
-        self._sums, self._counts = np.pad(self._sums, (0, grown)), np.pad(self._counts, (0, grown))
-        for totals, added in ((self._sums, values), (self._counts, np.ones(len(starts)))):
-            change = np.zeros(end + 1)
-            np.add.at(change, starts - self.first, added)
-            np.add.at(change, starts - self.first + self.length, -added)
-            totals[:end] += change.cumsum()[:end]
+        self._sums, self._counts = (np.pad(totals, ((0, grown), (0, 0))) for totals in (self._sums, self._counts))
+        edges, ones = self._edges(values.shape[1]), np.ones((len(starts), 1))
+        for totals, parts in ((self._sums, values.transpose(1, 0, 2)), (self._counts, [ones] * values.shape[1])):
+            change = np.zeros((end + 1, totals.shape[1]))
+            for part, (begin, over) in zip(parts, edges, strict=True):
+                np.add.at(change, starts + begin, part)
+                np.add.at(change, starts + over, -part)
+            totals[:end] += change.cumsum(axis=0)[:end]
+
+    def _edges(self, stretches: int) -> list[tuple[int, int]]:
+        """(First step, step after the last) of each of equal stretches: a step lies in the one that its own number
+        says, rounded down."""
+        cuts = [-(-place * self.length // stretches) for place in range(stretches + 1)]
+        return list(pairwise(cuts))
 
     def take(self, until: int) -> Array:
-        """[step]: the means of the steps not yet taken, up to `until`; NaN where no window covers it."""
+        """[step, number]: the means of the steps not yet taken, up to `until`; NaN where no window covers it."""
         some = max(until - self.first, 0)
-        missing = max(some - len(self._sums), 0)
-        sums, counts = np.pad(self._sums, (0, missing)), np.pad(self._counts, (0, missing))
+        missing = ((0, max(some - len(self._sums), 0)), (0, 0))
+        sums, counts = np.pad(self._sums, missing), np.pad(self._counts, missing)
         # Sums of many scores, taken apart again, leave a little of each other: what counts none has no mean.
         covered = counts[:some] > 0.5
         means = np.where(covered, sums[:some] / np.where(covered, counts[:some], 1.0), np.nan)
@@ -103,15 +114,18 @@ class Cover:
 
 
 def covered(starts: Array, length: int, values: Array) -> tuple[Array, Array]:
-    """(Steps that windows cover, int64, ascending; the mean of those windows' values): all at once.
+    """(Steps that windows cover, int64, ascending; the mean [step, number] of those windows' values): all at once.
 
-    >>> covered(np.array([0, 1]), 2, np.array([1.0, 3.0]))[1].tolist()
-    [1.0, 2.0, 3.0]
+    Args:
+        values: [window, stretch, number], of equal stretches of each window.
+
+    >>> covered(np.array([0, 1]), 2, np.array([1.0, 3.0])[:, None, None])[1].tolist()
+    [[1.0], [2.0], [3.0]]
     """
-    cover = Cover(length)
+    cover = Cover(length, values.shape[2])
     cover.add(starts, np.asarray(values, np.float64))
     means = cover.take(int(starts.max()) + length)
-    steps = np.flatnonzero(~np.isnan(means))
+    steps = np.flatnonzero(~np.isnan(means[:, 0]))
     return steps, means[steps]
 
 

@@ -131,7 +131,8 @@ def _headline(name: str, one: Mapping[str, Json]) -> str:
 def _detail(field: str, detail: Mapping[str, Json], shown: Mapping[str, Json]) -> str:
     how = {"tokens": (" (solid line)", " (dotted line)"), "series": (" (line on top)", " (line below)")}
     support, against = how.get(detail["kind"], ("", ""))
-    caption = f"{html.escape(field)}: blue parts{support} support the answer, orange parts{against} speak against it."
+    name = shown["value"] if "first" in shown else field
+    caption = f"{html.escape(name)}: blue parts{support} support the answer, orange parts{against} speak against it."
     if detail["kind"] == "image":
         body = _overlay(shown["picture"], np.asarray(detail["heat"], dtype=np.float64), field)
     elif detail["kind"] == "tokens":
@@ -167,9 +168,12 @@ def _detail_lines(field: str, detail: Mapping[str, Json], shown: Mapping[str, Js
             f"({heat[row, column]:+.4g}); --out FILE.html draws it"
         ]
     found = sorted(detail["times"], key=lambda part: -abs(part["contribution"]))[:5]
-    unit = "frames" if detail["kind"] == "spectrogram" else "steps"
-    return [f"  {field}: {unit} that count most:"] + [
-        f"  {part['contribution']:+10.4g}  {part['start']} to {part['end']}" for part in found
+    unit, first = "frames" if detail["kind"] == "spectrogram" else "steps", shown.get("first")
+    head = f"  {field}: {unit} that count most:" if first is None else f"  {shown['value']}; those that count most:"
+    # Of a window of a long series the first and the last row, else the step after the last.
+    before, after = (0, 0) if first is None else (first, first - 1)
+    return [head] + [
+        f"  {part['contribution']:+10.4g}  {part['start'] + before} to {part['end'] + after}" for part in found
     ]
 
 
@@ -226,19 +230,46 @@ def _curve(points: Sequence[float], parts: Sequence[Mapping[str, Json]], steps: 
 
 def _overlay(uri: str, heat: Array, field: str) -> str:
     """A picture with the heat over it, drawn large enough to see."""
+    return f'<img alt="{html.escape(field)} with what decided the answer" src="{heated(uri, heat, 320)}">'
+
+
+def heated(uri: str, heat: Array, side: int, largest: float = 0.0) -> str:
+    """A picture with the heat over it as a PNG data URI: blue where it is above 0, orange below.
+
+    Args:
+        uri: of the picture.
+        heat: [height, width] of any size, laid over all of it.
+        side: the longer one of what is drawn, about, in pixels.
+        largest: the heat that is drawn at full strength; by default its own highest.
+    """
     from PIL import Image
 
     under = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
-    larger = max(1, round(320 / max(under.size)))
+    larger = max(1, round(side / max(under.size)))
     size = (under.width * larger, under.height * larger)
     under = under.resize(size, Image.Resampling.NEAREST)
-    strength = np.abs(heat) / (np.abs(heat).max() or 1.0)
+    strength = np.minimum(np.abs(heat) / (largest or np.abs(heat).max() or 1.0), 1.0)
     color = np.where((heat >= 0)[..., None], np.array(FOR), np.array(AGAINST)).astype(np.uint8)
     alpha = (170 * strength).astype(np.uint8)
     over = Image.fromarray(np.concatenate([color, alpha[..., None]], axis=2), "RGBA")
     over = over.resize(size, Image.Resampling.BILINEAR)
     under.paste(over, (0, 0), over)
-    return f'<img alt="{html.escape(field)} with what decided the answer" src="{_png(np.asarray(under))}">'
+    return _png(np.asarray(under))
+
+
+def curve(points: Array) -> str:
+    """A series [step] as a line, a PNG data URI."""
+    from PIL import Image, ImageDraw
+
+    width, height = 240, 96
+    values = np.asarray(points, dtype=np.float64)
+    low, span = float(values.min()), float(np.ptp(values)) or 1.0
+    picture = Image.new("RGB", (width, height), (255, 255, 255))
+    # A step is as wide as its share of the picture, and its point in the middle of it.
+    places = (np.arange(len(values)) + 0.5) * width / len(values)
+    line = list(zip(places.tolist(), (height - 6 - (height - 12) * (values - low) / span).tolist(), strict=True))
+    ImageDraw.Draw(picture).line(line * 2 if len(line) == 1 else line, fill=(27, 27, 27), width=2)
+    return _png(np.asarray(picture))
 
 
 def _png(pixels: Array) -> str:

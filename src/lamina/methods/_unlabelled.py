@@ -57,7 +57,8 @@ class Describes(Protocol):
 
     places: Mapping[str, tuple[int, ...]]
     """For "anomaly", by field, the grid of places in it that the outputs after the first tell of, in order: () for a
-    number or category, (rows, columns) for a picture, (steps,) for a series or sound; empty where it cannot tell."""
+    number or category, (rows, columns) for a picture, (steps,) for a series or sound, (steps, channels) for a series of
+    several channels; empty where it cannot tell."""
 
     def judge(self, batch: Batch) -> Tensor:
         """[row]: how badly the method does on rows it does not learn from, without chance; lower is better."""

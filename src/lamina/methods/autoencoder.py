@@ -62,7 +62,7 @@ class Autoencoder(Objective):
             nn.Linear(options.hidden, options.hidden),
             nn.ReLU(),
         )
-        self.decoders = Decoders(options.hidden, features)
+        self.decoders = Decoders(options.hidden, features, channels=options.gives == "anomaly")
         if options.gives == "anomaly":
             self.places = dict(self.decoders.grids)
             self.surprise = Surprise([int(torch.Size(grid).numel()) for grid in self.places.values()])

@@ -229,7 +229,7 @@ class Encoder:
             )
         # Cut before resampling with a little to spare: most of a long file is never analysed.
         wanted = round(self.seconds * self.rate)
-        samples = resample(_loudest(samples, int(self.seconds * rate) + rate // 10), rate, self.rate)
+        samples = resample(_loudest(samples, _kept_of(self.seconds, rate)), rate, self.rate)
         samples = samples[:wanted] if len(samples) > wanted else samples
         if self.level == "equal":
             samples = samples * (0.1 / max(1e-4, float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))))
@@ -371,15 +371,37 @@ def _mixed(samples: Array) -> Array:
     return samples[:, 0] if channels == 1 else samples @ np.full(channels, 1 / channels, dtype=np.float32)
 
 
+def heard_from(value: object, seconds: float, rate: int, root: Path | None = None) -> float:
+    """At which second of a sound the stretch begins that an encoder of so many seconds keeps ("loudest").
+
+    Args:
+        rate: of samples that are given as an array.
+
+    Raises:
+        Unreadable: it is no sound, and why.
+    """
+    samples, own = (_mono(value), rate) if isinstance(value, np.ndarray) else _read(value, root)
+    return _begin_of_loudest(samples, _kept_of(seconds, own)) / own
+
+
+def _kept_of(seconds: float, rate: int) -> int:
+    """Samples of a longer sound that are analysed: a little to spare, for resampling."""
+    return int(seconds * rate) + rate // 10
+
+
 def _loudest(samples: Array, length: int) -> Array:
     """The stretch of `length` samples with the most energy; the first of equals."""
+    start = _begin_of_loudest(samples, length)
+    return samples[start : start + length]
+
+
+def _begin_of_loudest(samples: Array, length: int) -> int:
     if len(samples) <= length:
-        return samples
+        return 0
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     step = max(1, length // 100)
     starts = np.arange(0, len(samples) - length + 1, step)
-    start = int(starts[np.argmax(energy[starts + length] - energy[starts])])
-    return samples[start : start + length]
+    return int(starts[np.argmax(energy[starts + length] - energy[starts])])
 
 
 def _is_content(start: bytes) -> bool:

@@ -1,4 +1,5 @@
-"""A long series at work: windows are cut as they were for training, and every step gets the mean of those over it."""
+"""A long series at work: windows are cut as they were for training, and every step gets the mean of what those over it
+say of the stretch that it lies in."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from lamina.errors import InputError
 from lamina.model import forecast
 from lamina.model.answers import Part
 from lamina.model.rows import RawChunk, Rows, open_rows, row_of_json
+from lamina.tasks import anomaly
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -68,32 +70,67 @@ def _columns(data: Any) -> tuple[str, ...]:
 
 
 def answered(model: Model, rows: Rows, cut: Cut) -> Iterator[Part]:
-    """An answer for each step, in order; the score of a step is the mean of those of the windows that cover it.
+    """An answer for each step, in order; its score is the mean of what the windows over it say of its stretch of them.
 
     Raises:
         InputError: the series is shorter than a window.
     """
     errors: dict[int, str] = {}
-    cover = Cover(cut.length)
-    (name,) = model.tasks
+    (name,), task = model.tasks, _task(model)
+    cover = Cover(cut.length, task.numbers)
     seen = 0
     for starts, windows, seen in streamed(_measured(rows, cut, errors), cut):
         for piece in range(0, len(starts), model.fitting(256)):
             some = slice(piece, piece + model.fitting(256))
             encoded, gaps = model.encode({WINDOW: as_cells(windows[some])})
-            scores = model.outputs(encoded)[name][:, 0].astype(np.float64)
+            strange = task.stretched(model.outputs(encoded)[name])
             # A window of gaps alone tells nothing: nor do its steps, then.
-            scores[list(gaps)] = np.nan
-            cover.add(starts[some], scores)
+            strange[list(gaps)] = np.nan
+            cover.add(starts[some], strange)
         # One more window may end at the end, wherever that is.
         yield from _part(model, name, cover, min(int(starts[-1]) + 1, seen - cut.length), errors)
     if not seen:
-        raise InputError(
-            f"The series is shorter than the model's windows of {cut.length:,} steps.",
-            where=model.where,
-            fix=f"Give at least {cut.length:,} consecutive rows.",
-        )
+        raise _short(model, cut)
     yield from _part(model, name, cover, seen, errors)
+
+
+def window_around(model: Model, rows: Rows, cut: Cut, step: int) -> tuple[int, Any]:
+    """(The first step of the window around a step, the window as a raw value); no more is read than it takes.
+
+    Raises:
+        InputError: there is no such step, it cannot be read, or the series is shorter than a window.
+    """
+    errors: dict[int, str] = {}
+    kept, first = np.empty((0, len(cut.columns))), 0
+    for chunk in _measured(rows, cut, errors):
+        kept = np.concatenate([kept, chunk])
+        if step in errors:
+            raise InputError(f"Row {step} cannot be read: {errors[step]}.", fix="Correct it or choose another.")
+        if first + len(kept) >= step + cut.length:
+            break
+        spare = max(min(step - cut.length, first + len(kept) - 2 * cut.length) - first, 0)
+        kept, first = kept[spare:], first + spare
+    seen = first + len(kept)
+    if seen < cut.length:
+        raise _short(model, cut)
+    if step >= seen:
+        raise InputError(f"There is no row {step}: the data has {seen} rows.", fix="Rows are counted from 0.")
+    start = min(max(step - cut.length // 2, 0), seen - cut.length)
+    return start, as_cells(kept[None, start - first : start - first + cut.length])[0]
+
+
+def _short(model: Model, cut: Cut) -> InputError:
+    return InputError(
+        f"The series is shorter than the model's windows of {cut.length:,} steps.",
+        where=model.where,
+        fix=f"Give at least {cut.length:,} consecutive rows.",
+    )
+
+
+def _task(model: Model) -> anomaly.Task:
+    (task,) = model.tasks.values()
+    assert isinstance(task, anomaly.Task)
+    return task
 
 
 def _measured(rows: Iterable[RawChunk], cut: Cut, errors: dict[int, str]) -> Iterator[Array]:
@@ -107,12 +144,14 @@ def _measured(rows: Iterable[RawChunk], cut: Cut, errors: dict[int, str]) -> Ite
 
 
 def _part(model: Model, name: str, cover: Cover, until: int, errors: dict[int, str]) -> Iterator[Part]:
-    first, scores = cover.first, cover.take(until)
-    if not len(scores):
+    first, means = cover.first, cover.take(until)
+    if not len(means):
         return
-    outputs = np.zeros((len(scores), model.tasks[name].width), np.float64)
-    outputs[:, 0] = np.nan_to_num(scores)
-    inside = {step: errors.pop(step) for step in sorted(errors) if step < first + len(scores)}
-    unknown = {int(step): "every window over this step is without numbers" for step in np.flatnonzero(np.isnan(scores))}
+    told = _task(model).told_of_steps(np.nan_to_num(means))
+    inside = {step: errors.pop(step) for step in sorted(errors) if step < first + len(means)}
+    unknown = {
+        int(step): "every window over this step is without numbers" for step in np.flatnonzero(np.isnan(means[:, 0]))
+    }
     found = unknown | {step - first: reason for step, reason in inside.items()}
-    yield Part(len(scores), model.decode({name: outputs}), dict(sorted(found.items())))
+    answers = {f"{name}{suffix}": values for suffix, values in told.items()}
+    yield Part(len(means), answers, dict(sorted(found.items())))

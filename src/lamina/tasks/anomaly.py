@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from lamina.errors import InputError
 from lamina.modalities import Recognition
 from lamina.tasks._agreement import Agreement, agreement
 from lamina.tasks._options import check_names
+from lamina.tasks._where import Scale, joined, placed, strength
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +30,10 @@ LEVELS = 201
 """Quantiles of ordinary scores that are kept, to say how rare a score is."""
 SHOWN = 12
 """Fields whose part in the score is an answer column of its own."""
+TAKEN = ("score", "rarity", "where")
+"""What fields may be called as well."""
+MOST_PLACES = 4096
+"""Of one field."""
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
@@ -65,15 +71,18 @@ def check_options(options: Mapping[str, Json]) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """How strange a row is; outputs are [row, 1 + places]: the score, then how much of it lies in each place.
+    """How strange a row is; outputs are [row, 1 + places]: the score, then how strange each place is.
 
     Attributes:
         name: the answer's name.
-        places: (field, grid) in the order of the outputs: () for one place, (rows, columns) of a picture, ...
+        places: (field, grid) in the order of the outputs: () for one place, (rows, columns) of a picture, (steps,) of a
+            sound or series, (steps, channels) of a series of several channels.
         rate: the share of ordinary rows that may raise an alarm.
         levels: `LEVELS` quantiles of ordinary rows' scores (validation part), ascending; empty before calibration.
         cut: how rows are cut from one long series; the scores that `levels` are of are then those of its steps.
         limit: the score above which an alarm is raised; None before calibration and in older files.
+        scales: by field, what its places are places of; nothing in older files.
+        local: a step of a long series is as strange as the places it lies in; else as the windows over it.
     """
 
     task: ClassVar[str] = "anomaly"
@@ -84,6 +93,8 @@ class Task:
     levels: tuple[float, ...] = ()
     cut: Cut | None = None
     limit: float | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    local: bool = False
 
     @property
     def width(self) -> int:
@@ -123,37 +134,100 @@ class Task:
         return np.searchsorted(levels, scores, side="left").clip(0, len(levels) - 1) / (len(levels) - 1)
 
     def parts(self, output: Array) -> dict[str, Array]:
-        """By field, [row, *grid]: how much of the score lies in each of its places."""
+        """By field, [row, *grid]: how strange each of its places is."""
         found, start = {}, 1
-        for field, grid in self.places:
+        for name, grid in self.places:
             size = math.prod(grid)
-            found[field] = np.asarray(output)[:, start : start + size].reshape(len(output), *grid)
+            found[name] = np.asarray(output)[:, start : start + size].reshape(len(output), *grid)
             start += size
         return found
 
     def decode(self, output: Array) -> dict[str, Values]:
-        """{"": alarm, ".score", ".rarity", ".where": the field that is strangest, ".FIELD": its part in the score}."""
-        scores = np.asarray(output, np.float64)[:, 0]
-        answer: dict[str, Values] = {
-            "": scores > self.threshold,
-            ".score": scores,
-            ".rarity": self.rarity(scores),
-        }
-        if len(self.places) > 1:
-            sums = {field: part.mean(axis=tuple(range(1, part.ndim))) for field, part in self.parts(output).items()}
-            names = np.array(list(sums), dtype=object)
-            answer[".where"] = names[np.stack(list(sums.values()), axis=1).argmax(axis=1)]
-            answer.update({f".{field}": sums[field].astype(np.float64) for field in names[:SHOWN]})
-        return answer
+        """{"": alarm, ".score", ".rarity"}, and where, as far as the method tells.
+
+        Of several fields, or columns of a long series: ".where", the strangest, and ".FIELD", how strange it is. Of a
+        picture, sound or series ".where", or ".FIELD.where" where there are several fields: the strangest part of it.
+        """
+        parts = self.parts(output)
+        if self.cut is not None:
+            stretches, columns = self.stretched(output), self.cut.columns if self.numbers > 1 else ()
+            found = {name: strength(stretches[:, :, at]) for at, name in enumerate(columns)}
+            return self._told(self.scores(output), found)
+        found = {field: strength(part) for field, part in parts.items()} if len(parts) > 1 else {}
+        return self._told(self.scores(output), found) | self._located(parts)
+
+    def placed(self, output: Array, inputs: Mapping[str, Values], root: Path | None) -> dict[str, Values]:
+        """The strangest part of each picture, sound or series as `decode` gives it, but in pixels, seconds or steps of
+        the raw values.
+
+        Args:
+            inputs: raw values of the input fields by name.
+        """
+        return {} if self.cut is not None else self._located(self.parts(output), inputs, root)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers tell of a stretch of a window: one, or one for each column where they are told apart."""
+        return self.places[0][1][1] if self.local and len(self.places[0][1]) == 2 else 1
+
+    def stretched(self, output: Array) -> Array:
+        """Of windows of a long series, [window, stretch, number]: how strange each of equal stretches is, one after the
+        other; where the method does not tell, the window as a whole. `told_of_steps` reads their means.
+        """
+        if not self.local:
+            return np.asarray(output, np.float64)[:, :1, None]
+        (part,) = self.parts(output).values()
+        return np.asarray(part, np.float64).reshape(len(part), part.shape[1], self.numbers)
+
+    def scores(self, output: Array) -> Array:
+        """[row]: how strange each is; where steps have the scores of their stretches, a window has that of its
+        strangest one, which the same threshold fits."""
+        if not self.local:
+            return np.asarray(output)[:, 0]
+        return self.scores_of(self.stretched(output)).max(axis=1)
+
+    def scores_of(self, means: Array) -> Array:
+        """[step]: the scores, of the means [..., number] of what `stretched` gives of the windows over each."""
+        return joined(means)
+
+    def told_of_steps(self, means: Array) -> dict[str, Values]:
+        """As `decode`, of the means [step, number] of what `stretched` gives of the windows over each step."""
+        assert self.cut is not None
+        columns = dict(zip(self.cut.columns, means.T, strict=True)) if self.numbers > 1 else {}
+        return self._told(self.scores_of(means), columns)
 
     def agreement(self, before: Array, after: Array) -> Agreement:
         """How nearly two networks' outputs are the same, and their alarms."""
-        one, other = np.asarray(before)[:, 0], np.asarray(after)[:, 0]
+        one, other = self.scores(before), self.scores(after)
         edge = np.abs(one - self.threshold)
         return agreement(before, after, (one > self.threshold) == (other > self.threshold), edge)
 
+    def _told(self, scores: Array, parts: Mapping[str, Array]) -> dict[str, Values]:
+        scores = np.asarray(scores, np.float64)
+        answer: dict[str, Values] = {"": scores > self.threshold, ".score": scores, ".rarity": self.rarity(scores)}
+        if parts:
+            names = np.array(list(parts), dtype=object)
+            answer[".where"] = names[np.stack(list(parts.values()), axis=1).argmax(axis=1)]
+            answer |= {_suffix(field): parts[field].astype(np.float64) for field in names[:SHOWN]}
+        return answer
+
+    def _located(
+        self, parts: Mapping[str, Array], inputs: Mapping[str, Values] | None = None, root: Path | None = None
+    ) -> dict[str, Values]:
+        """By answer column, the strangest part of each field that has several."""
+        return {
+            ".where" if len(parts) == 1 else f"{_suffix(name)}.where": placed(
+                self.scales[name], part, None if inputs is None else inputs[name], root
+            )
+            for name, part in list(parts.items())[:SHOWN]
+            if name in self.scales
+        }
+
     def state(self) -> dict[str, Json]:
-        return asdict(self)
+        found = asdict(self)
+        # What is not there is not written, so that files without it stay as they were.
+        found["scales"] = {name: scale.state() for name, scale in self.scales.items()}
+        return {name: part for name, part in found.items() if part or name not in ("scales", "local")}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
@@ -163,4 +237,29 @@ class Task:
         levels = tuple(float(level) for level in state["levels"])
         cut = None if state.get("cut") is None else Cut.restore(state["cut"])
         limit = None if state.get("limit") is None else float(state["limit"])
-        return cls(str(state["name"]), places, float(state["rate"]), levels, cut, limit)
+        scales = {str(name): Scale.restore(scale) for name, scale in state.get("scales", {}).items()}
+        found = cls(
+            str(state["name"]), places, float(state["rate"]), levels, cut, limit, scales, bool(state.get("local"))
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """ValueError where scales, places and columns do not go together."""
+        grids = dict(self.places)
+        for name, scale in self.scales.items():
+            axes = (1, 2) if scale.kind == "series" else (len(scale.size),)
+            if len(grids.get(name, ())) not in axes or math.prod(grids[name]) > MOST_PLACES:
+                raise ValueError("a scale without places")
+        if not self.local:
+            return
+        grid = next(iter(grids.values()), ())
+        columns = () if self.cut is None else self.cut.columns
+        fits = len(grid) in (1, 2) and max(grid) <= MOST_PLACES and grid[1:] in ((), (len(columns),))
+        if len(grids) != 1 or not columns or not fits:
+            raise ValueError("places that are none of a long series")
+
+
+def _suffix(field: str) -> str:
+    """The answer column of a field's part in the score."""
+    return f".{field}" if field not in TAKEN else f".{field}.part"

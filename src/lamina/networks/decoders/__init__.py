@@ -29,8 +29,14 @@ KINDS: dict[str, Any] = {
 }
 
 
-def build_decoder(width: int, feature: Feature) -> nn.Module:
-    """The decoder of a field from vectors of `width`; fresh weights."""
+def build_decoder(width: int, feature: Feature, channels: bool = False) -> nn.Module:
+    """The decoder of a field from vectors of `width`; fresh weights.
+
+    Args:
+        channels: of a series, every channel has places of its own.
+    """
+    if channels and feature.kind == "series":
+        return SeriesDecoder(width, feature, channels)
     decoder: nn.Module = KINDS[feature.kind](width, feature)
     return decoder
 
@@ -38,14 +44,17 @@ def build_decoder(width: int, feature: Feature) -> nn.Module:
 class Decoders(nn.Module):
     """A decoder for every field.
 
+    Args:
+        channels: every channel of a series has places of its own.
+
     Attributes:
         grids: the places of each field.
     """
 
-    def __init__(self, width: int, features: Mapping[str, Feature]) -> None:
+    def __init__(self, width: int, features: Mapping[str, Feature], channels: bool = False) -> None:
         super().__init__()
         # A list: names of fields may hold what PyTorch refuses in names of modules.
-        self.parts = nn.ModuleList(build_decoder(width, feature) for feature in features.values())
+        self.parts = nn.ModuleList(build_decoder(width, feature, channels) for feature in features.values())
         self.grids: dict[str, tuple[int, ...]] = {
             name: part.grid  # type: ignore[misc]
             for name, part in zip(features, self.parts, strict=True)

@@ -17,6 +17,8 @@ SMALLEST = 8
 """The linear map gives a map of at most this side; every stage doubles it."""
 NARROWEST, WIDEST = 8, 64
 """Channels of the last and, at most, of the first map."""
+MOST_PLACES = 4096
+"""Of a series whose channels have places of their own."""
 
 
 class Growing(nn.Module):
@@ -124,11 +126,17 @@ class SpectrogramDecoder(nn.Module):
 
 
 class SeriesDecoder(nn.Module):
-    """A series, at most 256 steps; errors by stretch of time, over all channels."""
+    """A series, at most 256 steps; errors by stretch of time, over all channels or of each.
 
-    def __init__(self, width: int, feature: Feature) -> None:
+    Args:
+        channels: every channel has places of its own, where there are several and not too many.
+    """
+
+    def __init__(self, width: int, feature: Feature, channels: bool = False) -> None:
         super().__init__()
         self.grid, (steps,) = grid_of(feature), size_of(feature)
+        if channels and 1 < feature.shape[1] <= MOST_PLACES // self.grid[0]:
+            self.grid = (*self.grid, feature.shape[1])
         self.grow = Growing(width, (steps,), feature.shape[1])
         self.register_buffer("shrink", averaging(feature.shape[0], steps), persistent=False)
         self.register_buffer("pool", averaging(steps, self.grid[0]), persistent=False)
@@ -143,6 +151,8 @@ class SeriesDecoder(nn.Module):
         return self.get_buffer("shrink") @ series.float()
 
     def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """[row, steps] of the grid."""
-        squares = (prediction.float() - self.wanted(target)).square().mean(dim=2)
-        return squares @ self.get_buffer("pool").transpose(0, 1)
+        """[row, steps] or [row, steps, channels] of the grid."""
+        squares = (prediction.float() - self.wanted(target)).square()
+        if len(self.grid) == 2:
+            return self.get_buffer("pool") @ squares
+        return squares.mean(dim=2) @ self.get_buffer("pool").transpose(0, 1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lamina.data.schema import Json
+from lamina.data.schema import Json, Values
 from lamina.data.split import Split
 from lamina.evaluate import judge
 from lamina.evaluate.judged import compared
@@ -17,10 +18,11 @@ from lamina.modalities import Feature
 from lamina.steps.prepare import Prepared
 from lamina.steps.unlabelled import simple
 from lamina.steps.unlabelled.labels import of_ordinary
-from lamina.steps.unlabelled.looks import SHOWN, looks
+from lamina.steps.unlabelled.looks import SHOWN, heat_maps, listed, looks
 from lamina.steps.unlabelled.scored import Scored, scored
 from lamina.steps.unlabelled.trained import NO_LABELS, Effort, Tested, Trained, plain_figure
 from lamina.tasks import anomaly
+from lamina.tasks._where import Scale, strength
 
 Array = np.ndarray[Any, Any]
 
@@ -46,17 +48,24 @@ def tested(trained: Trained) -> Tested:
     ordinary_rows, validation = of_ordinary(parts, trained.labels, trained.ordinary)
     places = tuple((field, tuple(grid)) for field, grid in learner.method.places.items())
     view = scored(trained.prepared, trained.labels)
+    encoders = trained.prepared.encoders
     task = anomaly.Task(trained.name, places, float(trained.options.get("rate", 0.01)), cut=view.cut)
-    task = task.calibrated(view.of(validation, trained.outputs(task, validation)[:, 0])[:, None])
+    if view.cut is None:
+        scales = {field: scale for field, grid in places if grid and (scale := Scale.of(encoders[field])) is not None}
+        task = replace(task, scales=scales)
+    else:
+        task = replace(task, local=bool(places))
+    task = task.calibrated(task.scores_of(view.read(task, validation, trained.outputs(task, validation)))[:, None])
     answered = trained.outputs(task, parts.test)
-    scores, strange, facts = view.of(parts.test, answered[:, 0]), None, dict[str, Json]()
+    read, strange, facts = view.read(task, parts.test, answered), None, dict[str, Json]()
+    scores = task.scores_of(read)
     if trained.labels is not None:
         values, usual = view.labels(parts.test), trained.ordinary or view.ordinary(parts.train)
         strange = (values != None) & (values != usual)  # noqa: E711  (element by element)
         facts = {"judged_by": {"column": trained.labels.name, "ordinary": usual}}
     result = _judged(trained, task, scores, view, ordinary_rows)
-    exhibits = _strangest(trained.prepared, answered[:, 0])
-    return Tested(task, answered, result, (*view.exhibits(task, parts.test, scores, strange), *exhibits), facts)
+    exhibits = _strangest(trained.prepared, task, answered)
+    return Tested(task, answered, result, (*view.exhibits(task, parts.test, read, strange), *exhibits), facts)
 
 
 def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored, ordinary_rows: Array) -> TargetResult:
@@ -105,12 +114,69 @@ def _compared(
     return compared(own, others, len(kept), seed, block=view.block)
 
 
-def _strangest(prepared: Prepared, scores: Array) -> tuple[Exhibit, ...]:
-    """The strangest and the most ordinary test rows."""
-    rows = prepared.split.test
+def _strangest(prepared: Prepared, task: anomaly.Task, outputs: Array) -> tuple[Exhibit, ...]:
+    """The strangest and the most ordinary test rows, and where in their pictures, sounds and series it lies."""
+    rows, scores = prepared.split.test, task.scores(outputs)
     order = np.argsort(-scores, kind="stable")
+    parts = {field: part for field, part in task.parts(outputs).items() if part.ndim > 1}
+    # One scale for all that is shown: an ordinary row has a strangest place as well.
+    largest = {field: float(np.maximum(part[order[:SHOWN]], 0).max(initial=0)) for field, part in parts.items()}
     found = []
     for title, places in (("The strangest test rows", order[:SHOWN]), ("The most ordinary ones", order[::-1][:SHOWN])):
-        pictures, lines = looks(prepared, rows[places], [f"score {scores[place]:.3g}" for place in places])
-        found.append(Exhibit(title, "The strangest first." if title.startswith("The s") else "", pictures, (), lines))
+        notes = _noted(prepared, task, rows[places], outputs[places])
+        pictures, lines = looks(prepared, rows[places], notes)
+        text = "The strangest first." if title.startswith("The s") else ""
+        if parts:
+            text += " The bluer a place, the stranger it is: " + ", ".join(parts) + "."
+            pictures = tuple(
+                picture
+                for field, part in parts.items()
+                for picture in _heated(prepared, rows[places], field, part[places], largest[field])
+            )
+            lines = listed(prepared, rows[places], notes)
+        found.append(Exhibit(title, text.strip(), pictures, (), lines))
     return tuple(found)
+
+
+def _heated(prepared: Prepared, rows: Array, field: str, part: Array, largest: float) -> tuple[str, ...]:
+    """Pictures of one field with its places' strangeness over it; of a series of several channels the strangest one."""
+    heat, channels = np.maximum(part, 0), ()
+    if prepared.encoders[field].feature.kind == "series" and part.ndim == 3:
+        channel = strength(part.transpose(0, 2, 1).reshape(-1, part.shape[1])).reshape(len(part), -1).argmax(axis=1)
+        heat, channels = np.take_along_axis(heat, channel[:, None, None], 2)[:, :, 0], tuple(channel.tolist())
+    return heat_maps(prepared, rows, field, heat, largest, channels)
+
+
+def _noted(prepared: Prepared, task: anomaly.Task, rows: Array, outputs: Array) -> list[str]:
+    """The score of each row and where it is strange, as the sealed model will tell it."""
+    fields = [prepared.schema[name] for name in prepared.encoders]
+    raw = prepared.table.take(rows, [column for field in fields for column in field.columns])
+    answer = task.decode(outputs) | task.placed(
+        outputs, {field.name: field.values(raw) for field in fields}, prepared.table.root
+    )
+    return [f"score {answer['.score'][row]:.3g}{_where(answer, row)}" for row in range(len(rows))]
+
+
+def _where(answer: Mapping[str, Values], row: int) -> str:
+    """ ", in FIELD" or ", at PLACE", or both; "" where the answer does not tell.
+
+    >>> _where({".where": [{"first": 3, "last": 7}]}, 0)
+    ', at steps 3 to 7'
+    """
+    if ".where" not in answer:
+        return ""
+    place = answer[".where"][row]
+    if isinstance(place, str):
+        inside = answer.get(f".{place}.where")
+        return f", in {place}" + ("" if inside is None else f" {_told(inside[row])}")
+    return f", at {_told(place)}"
+
+
+def _told(place: Mapping[str, Json]) -> str:
+    if "x" in place:
+        right, bottom = place["x"] + place["width"], place["y"] + place["height"]
+        return f"{place['x']} to {right} across and {place['y']} to {bottom} down"
+    if "start" in place:
+        return f"{place['start']:g} to {place['end']:g} s"
+    channel = f", channel {place['channel']}" if "channel" in place else ""
+    return f"steps {place['first']} to {place['last']}{channel}"

@@ -47,6 +47,11 @@ class Scored(Protocol):
         """The scores that are judged, of scores [row] of some rows of the table."""
         ...
 
+    def read(self, task: anomaly.Task, rows: Array, outputs: Array) -> Array:
+        """[scored, number]: what the scores that are judged are made of (`Task.scores_of`), of the network's outputs
+        [row, width] for some rows of the table."""
+        ...
+
     def labels(self, rows: Array) -> Array:
         """The label of each, object; None where there is none."""
         ...
@@ -59,8 +64,8 @@ class Scored(Protocol):
         """More that can be said where labels tell."""
         ...
 
-    def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> Sequence[Exhibit]:
-        """All scores, as a curve."""
+    def exhibits(self, task: anomaly.Task, rows: Array, read: Array, strange: Array | None) -> Sequence[Exhibit]:
+        """All scores, as a curve, of what `read` gives."""
         ...
 
 
@@ -76,6 +81,9 @@ class Rows:
     def of(self, rows: Array, scores: Array) -> Array:
         return scores
 
+    def read(self, task: anomaly.Task, rows: Array, outputs: Array) -> Array:
+        return np.asarray(outputs[:, :1])
+
     def labels(self, rows: Array) -> Array:
         assert self.known is not None
         return self.known.values[rows]
@@ -87,7 +95,8 @@ class Rows:
     def figures(self, alarms: Array, strange: Array, scores: Array) -> dict[str, Interval]:
         return {}
 
-    def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> tuple[Exhibit, ...]:
+    def exhibits(self, task: anomaly.Task, rows: Array, read: Array, strange: Array | None) -> tuple[Exhibit, ...]:
+        scores = task.scores_of(read)
         text = f"Every test row's score, the highest first; an alarm is raised from {task.threshold:.4g} on."
         points = tuple(map(float, np.sort(scores)[::-1]))
         return (Exhibit("Scores of the test rows", text, (), points, level=task.threshold),)
@@ -95,7 +104,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of one long series: each has the mean score of the windows that cover it.
+    """The steps of one long series: each has the mean of what the windows over it say of the stretch it lies in.
 
     Nothing is adjusted afterwards: to count a whole stretch as found because of one step in it ("point adjustment")
     makes random scores look excellent (Kim et al. 2022, "Towards a rigorous evaluation of time-series anomaly
@@ -113,14 +122,17 @@ class Steps:
     def block(self) -> int:
         return self.cut.length
 
-    def _steps(self, rows: Array, scores: Array) -> tuple[Array, Array]:
-        return covered(self.table.starts[rows], self.cut.length, scores)
+    def _steps(self, rows: Array) -> Array:
+        return covered(self.table.starts[rows], self.cut.length, np.zeros((len(rows), 1, 1)))[0]
 
     def of(self, rows: Array, scores: Array) -> Array:
-        return self._steps(rows, scores)[1]
+        return covered(self.table.starts[rows], self.cut.length, scores[:, None, None])[1][:, 0]
+
+    def read(self, task: anomaly.Task, rows: Array, outputs: Array) -> Array:
+        return covered(self.table.starts[rows], self.cut.length, task.stretched(outputs))[1]
 
     def labels(self, rows: Array) -> Array:
-        return self.table.labels(self._steps(rows, np.zeros(len(rows)))[0])
+        return self.table.labels(self._steps(rows))
 
     def ordinary(self, train: Array) -> str:
         return self.table.ordinary
@@ -129,13 +141,15 @@ class Steps:
         """What is found of the stretches of strange steps, a window being near."""
         return {name: plain_figure(value) for name, value in along(alarms, strange, scores, self.cut.length).items()}
 
-    def exhibits(self, task: anomaly.Task, rows: Array, scores: Array, strange: Array | None) -> tuple[Exhibit, ...]:
-        steps, _ = self._steps(rows, np.zeros(len(rows)))
+    def exhibits(self, task: anomaly.Task, rows: Array, read: Array, strange: Array | None) -> tuple[Exhibit, ...]:
+        steps, scores = self._steps(rows), task.scores_of(read)
         every = -(-len(scores) // POINTS)
         points = tuple(float(scores[first : first + every].max()) for first in range(0, len(scores), every))
         alarmed = sorted(stretches(scores > task.threshold), key=lambda part: -scores[part[0] : part[1] + 1].max())
         lines = [
-            f"alarm: {self._told(steps, part)}, score {scores[part[0] : part[1] + 1].max():.3g}" for part in alarmed
+            f"alarm: {self._told(steps, part)}, score {scores[part[0] : part[1] + 1].max():.3g}"
+            + (f", in {self._column(read[part[0] : part[1] + 1])}" if read.shape[1] > 1 else "")
+            for part in alarmed
         ]
         known = stretches(strange) if strange is not None else []
         lines = lines[:STRETCHES] + [f"strange by the labels: {self._told(steps, part)}" for part in known[:STRETCHES]]
@@ -144,6 +158,10 @@ class Steps:
             + (f" Each point is the highest of {every} steps." if every > 1 else "")
         )
         return (Exhibit("Scores over time", text, (), points, tuple(lines), level=task.threshold, every=every),)
+
+    def _column(self, read: Array) -> str:
+        """The column that is strangest in some steps."""
+        return self.cut.columns[int(read.max(axis=0).argmax())]
 
     def _told(self, steps: Array, part: tuple[int, int]) -> str:
         first, last = (self.table.base.place(int(steps[place])) for place in part)
