@@ -423,6 +423,13 @@ def test_the_sealed_model_answers_a_series_step_by_step_as_it_was_judged(along: 
     assert model.check_golden()["sound"]
 
 
+def test_of_a_series_the_window_around_a_step_is_explained(along: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["explain", str(along / "run"), str(along / "test.csv"), "--row", "160", "--out"]
+    assert main([*command, str(along / "page.html")]) == 0
+    assert "rows 150 to 169; those that count most" in capsys.readouterr().out
+    assert "rows 150 to 169: blue parts" in (along / "page.html").read_text()
+
+
 def test_a_step_that_cannot_be_read_has_an_error_of_its_own_and_a_short_series_names_the_fix(along: Path) -> None:
     lines = (along / "test.csv").read_text().splitlines()
     lines[100] = "99,broken,0"
@@ -458,4 +465,8 @@ def test_pictures_that_a_generator_cannot_make_raise_the_score(tmp_path: Path, c
         np.median([row["anomaly.score"] for row in model.predict(folder / name)]) for name in ("across", "down")
     )
     assert usual < strange
+    (where,) = {tuple(row["anomaly.where"]) for row in model.predict(folder / "down")}
+    assert where == ("x", "y", "width", "height")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "The bluer a place" in page
     assert model.check_golden()["sound"]

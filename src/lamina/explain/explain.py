@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from lamina.data.schema import Json
+from lamina.data.windows import WINDOW
 from lamina.errors import InputError
 from lamina.explain import drawing, occlusion
 from lamina.explain.contributions import contributions
 from lamina.explain.question import Question, question
 from lamina.modalities._files import is_missing
 from lamina.model import golden
-from lamina.model.forecast import opened
 from lamina.model.rows import RawChunk, open_rows
 from lamina.model.runtime import Model
+from lamina.model.steps import Steps, opened, window_around
 
 Array = np.ndarray[Any, Any]
 Explained = dict[str, Json]
@@ -30,7 +31,8 @@ POINTS = 2000
 
 
 def explain_input(model: Model, source: Any, row: int = 0) -> Explained:
-    """Explain one row of a table, a picture, a sound, or a JSON object such as '{"age": 31, "color": "red"}'.
+    """Explain one row of a table, a picture, a sound, or a JSON object such as '{"age": 31, "color": "red"}'; of one
+    long series, for a model of its windows, the window around the row.
 
     Args:
         source: a path, the JSON of one row, or data in memory as for `Model.predict`.
@@ -42,6 +44,12 @@ def explain_input(model: Model, source: Any, row: int = 0) -> Explained:
     if row < 0:
         raise InputError(f"There is no row {row}.", fix="Rows are counted from 0.")
     rows = opened(source, model, 256)
+    if isinstance(rows, Steps) and rows.cut is not None:
+        first, window = window_around(model, rows, rows.cut, row)
+        found = explain(model, {WINDOW: window}, rows.root)
+        # Its steps are rows of the series.
+        found["fields"][WINDOW] |= {"first": first, "value": f"rows {first} to {first + rows.cut.length - 1}"}
+        return found
     before = 0
     for chunk in rows:
         if row < before + len(chunk):
