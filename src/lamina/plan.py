@@ -154,6 +154,7 @@ class TrainingPlan:
         label_smoothing, mixup, cutmix: regularisation of classification.
         augment: augmentations by field name, passed to `lamina.learn.augment`.
         balance: "none", "weights" or "sampling" against uneven classes.
+        shuffle: "rows", or "blocks" of neighbours where memory does not hold the encoded rows.
         find_rate: run the learning-rate finder before training.
         keep: which weights are tested and sealed: "best" by validation score, or "last".
         checkpoint_seconds: at most so much work is lost when the process dies.
@@ -176,6 +177,7 @@ class TrainingPlan:
     cutmix: float = 0.0
     augment: Mapping[str, Any] = field(default_factory=dict)
     balance: Literal["none", "weights", "sampling"] = "none"
+    shuffle: Literal["rows", "blocks"] = "rows"
     find_rate: bool = False
     keep: Literal["best", "last"] = "best"
     checkpoint_seconds: float = 30.0

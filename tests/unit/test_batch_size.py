@@ -158,9 +158,11 @@ def test_the_memory_that_is_left_is_that_of_the_container_too(tmp_path: Path, mo
     assert (hardware.own_memory(), hardware.free_memory()) == (300 * 1024, 8000 * 1024)
     group = tmp_path / "GROUP"
     group.mkdir()
-    files = {"memory.max": "5000", "memory.current": "4000", "memory.stat": "anon 3000\ninactive_file 700"}
+    (group / "memory.max").write_text("5000\n")
+    assert hardware.free_memory() == 5000
+    files = {"memory.current": "4000", "memory.stat": "anon 3000\nactive_file 200\ninactive_file 700"}
     for name, content in files.items():
         (group / name).write_text(content + "\n")
-    assert hardware.free_memory() == 1700
+    assert hardware.free_memory() == 1900
     (group / "memory.max").write_text("max\n")
     assert hardware.free_memory() == 8000 * 1024

@@ -17,6 +17,7 @@ from memory_table import MemoryTable
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from lamina.data.examples import Examples
 from lamina.data.schema import Field, Schema
 from lamina.data.split import Split
 from lamina.errors import InputError
@@ -307,7 +308,10 @@ def test_of_a_method_by_stages_the_last_weights_are_kept_and_no_others(name: str
     """While the critic still learns, the loss of an encoder that has not begun may be lower than it will ever be."""
     feature = Feature("image", (16, 16, 1), "uint8")
     prepared: Any = SimpleNamespace(
-        encoders={"x": SimpleNamespace(feature=feature)}, split=SimpleNamespace(train=np.arange(500))
+        encoders={"x": SimpleNamespace(feature=feature)},
+        tasks={},
+        split=SimpleNamespace(train=np.arange(500)),
+        examples=Examples({"x": np.zeros((500, 16, 16, 1), np.uint8)}, 500),
     )
     plan = Plan(task={"anomaly": TaskPlan("anomaly")})
     request = Request("data", sets=(f"method.name={name}",))

@@ -106,17 +106,24 @@ def own_memory() -> int:
 
 
 def free_memory() -> float:
-    """Bytes that this process may still take, of the machine's and its container's (Linux control groups, version 2);
-    infinite where the system does not tell."""
+    """Bytes that may still be taken, of the machine's and its container's (Linux control groups, version 2); infinite
+    where the system does not tell. What is kept of files counts as free: it is given up where it is needed."""
     free = _kibibytes(MACHINE, "MemAvailable")
-    found = math.inf if free is None else float(free)
+    return min(math.inf if free is None else float(free), _left_by_container())
+
+
+def _left_by_container() -> float:
     try:
-        most, used = ((GROUP / name).read_text() for name in ("memory.max", "memory.current"))
+        most = int((GROUP / "memory.max").read_text())
+    except (OSError, ValueError):
+        return math.inf
+    try:
+        taken = int((GROUP / "memory.current").read_text())
         kept = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
-        # What is kept of files is given up where it is needed.
-        return min(found, max(int(most) - int(used) + int(kept["inactive_file"]), 0))
+        files = int(kept.get("active_file", 0)) + int(kept["inactive_file"])
     except (OSError, ValueError, KeyError):
-        return found
+        return most
+    return max(most - max(taken - files, 0), 0)
 
 
 def _kibibytes(file: Path, name: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from lamina.choose.networks import MANY_ROWS
 from lamina.modalities import Feature
@@ -230,6 +230,21 @@ def _batch_size(usual: int, rows: int, least: int = 8) -> int:
     while size > least and rows / size < STEPS_AN_EPOCH:
         size //= 2
     return size
+
+
+def shuffle(needed: int, free: float) -> tuple[Literal["rows", "blocks"], str]:
+    """How rows are shuffled, and the reason where it is not as usual.
+
+    Args:
+        needed: bytes of the rows that are learned from, as far as they lie on the disk.
+        free: bytes of memory, infinite where that is not known.
+    """
+    if needed <= free / 2:
+        return "rows", ""
+    return "blocks", (
+        f"blocks: the encoded rows take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free, so "
+        "neighbours are read together"
+    )
 
 
 def _augmentation(

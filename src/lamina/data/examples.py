@@ -31,6 +31,8 @@ BLOCK = 16 * 2**20
 """Bytes of a part of a large array that is computed with at a time."""
 RELEASE = 64 * 2**20
 """After so many bytes gathered from mapped files their pages are given back: resident memory stays flat."""
+AHEAD = 128 * 2**10
+"""Bytes that Linux reads ahead at once, at most; of a larger request it leaves out the rest."""
 VERSION = 2
 COMPLETE = "complete.json"
 """Stands in the folder of a data set that is encoded to the end; its time is when it was last used."""
@@ -72,6 +74,33 @@ class Examples:
         if self.gathered[0] > RELEASE:
             self._release()
         return found
+
+    def bytes_each(self, name: str) -> int:
+        """Of an array, what a row takes."""
+        array = self.arrays[name]
+        return int(array.dtype.itemsize * math.prod(array.shape[1:]))
+
+    def mapped(self, names: Sequence[str], rows: int) -> int:
+        """Bytes of so many rows in those of the named arrays that lie on the disk."""
+        return rows * sum(self.bytes_each(name) for name in names if isinstance(self.arrays[name], np.memmap))
+
+    def expect(self, names: Sequence[str], rows: np.ndarray[Any, Any]) -> None:
+        """Have the system read what is mapped of these rows, in order and in large pieces, while others are used."""
+        named = {name: self.arrays[name] for name in names}
+        mapped = {name: array for name, array in named.items() if isinstance(array, np.memmap)}
+        if not mapped or not len(rows) or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        rows = np.unique(rows)
+        for name, array in mapped.items():
+            each, begins = self.bytes_each(name), array.offset % mmap.ALLOCATIONGRANULARITY
+            # What lies between two rows is read too where that takes no longer than finding the second.
+            ends = np.flatnonzero(np.diff(rows) * each > AHEAD)
+            first = (rows[np.append(0, ends + 1)] * each + begins) // mmap.PAGESIZE * mmap.PAGESIZE
+            last = (rows[np.append(ends, len(rows) - 1)] + 1) * each + begins
+            for begin, end in zip(first.tolist(), last.tolist(), strict=True):
+                for start in range(begin, end, AHEAD):
+                    with suppress(OSError):  # What is not read now is read when it is used.
+                        array._mmap.madvise(mmap.MADV_WILLNEED, start, min(AHEAD, end - start))  # type: ignore[attr-defined]
 
     def _release(self) -> None:
         """Give mapped pages back to the kernel, whose page cache keeps them for the next use."""

@@ -1,10 +1,14 @@
-"""Batches of encoded examples: a permutation and a gather, a pure function of (seed, step)."""
+"""Batches of encoded examples: a permutation and a gather, a pure function of (seed, step).
+
+What is larger than memory is read in blocks: rows that lie next to each other on the disk come in the same stretch of
+an epoch, mixed with those of many other blocks, so that each part of the disk is read once and in large pieces.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +20,10 @@ from lamina.learn.batch import Batch
 Array = np.ndarray[Any, Any]
 WINDOW = 50
 """Rows of so many batches are sorted by length together, so that a batch is padded little."""
+BLOCK = 2**20
+"""Bytes of a block: read at once, they cost a disk little more than a single row."""
+MIXED = 128
+"""Blocks, from anywhere in the data, whose rows are shuffled together; they must find room in memory."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class Loader:
         batch_size: examples per batch; the last, smaller batch of an epoch is left out when training.
         seed: of the shuffling.
         lengths: int32 [row] of the whole table for padded sequences, or None.
+        shuffle: "rows", all of them anew, or "blocks", for rows that memory does not hold.
         sampling: float64, chance of each of `rows` to be drawn (with replacement), or None for each once.
         weight: float32 [row] of the whole table, or None.
     """
@@ -46,6 +55,7 @@ class Loader:
     weight: Array | None = None
     padded: frozenset[str] = field(default_factory=frozenset)
     """Inputs whose second axis ends in padding: cut to the longest example of a batch."""
+    shuffle: Literal["rows", "blocks"] = "rows"
     buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
     """Where large batches lie, once earlier ones are gone."""
 
@@ -59,9 +69,14 @@ class Loader:
         step = start
         while True:
             epoch, position = divmod(step, self.steps)
-            order = self._order(epoch)
+            order, begins = self._order(epoch)
+            reached = max(int(np.searchsorted(begins, position * self.batch_size, "right")) - 1, 0)
             for number in range(position, self.steps):
-                yield step, self.batch(order[number * self.batch_size : (number + 1) * self.batch_size])
+                upto = (number + 1) * self.batch_size
+                while reached < len(begins) - 1 and begins[reached] < upto:
+                    self.examples.expect(self._names, order[begins[reached] : begins[reached + 1]])
+                    reached += 1
+                yield step, self.batch(order[number * self.batch_size : upto])
                 step += 1
 
     def once(self) -> Iterator[Batch]:
@@ -84,27 +99,49 @@ class Loader:
             weight=None if self.weight is None else torch.from_numpy(self.weight[rows]),
         )
 
-    def _order(self, epoch: int) -> Array:
+    @property
+    def _names(self) -> list[str]:
+        return [*self.inputs, *self.targets]
+
+    def _order(self, epoch: int) -> tuple[Array, Array]:
+        """The rows of an epoch, and the places in it between which they are read together, where they are."""
         generator = np.random.default_rng([self.seed, epoch])
+        order, begins = self.rows, np.zeros(0, np.int64)
         if self.sampling is not None:
             order = generator.choice(self.rows, len(self.rows), p=self.sampling)
-        else:
+        if self.shuffle == "blocks":
+            order, begins = self._in_blocks(np.sort(order), generator)
+        elif self.sampling is None:
             order = generator.permutation(self.rows)
         if len(order) < self.batch_size:
-            return np.resize(order, self.batch_size)
+            return np.resize(order, self.batch_size), begins[:0]
         order = order[: self.steps * self.batch_size]
-        if self.lengths is None:
-            return order
-        return self._bucketed(order, generator)
+        return order if self.lengths is None else self._bucketed(order, generator), begins
+
+    def _in_blocks(self, rows: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Blocks of neighbours are drawn in any order, and the rows of each MIXED of them are shuffled together."""
+        each = sum(self.examples.bytes_each(name) for name in self._names)
+        size = max(1, BLOCK // max(each, 1))
+        blocks = max(1, -(-len(rows) // size))
+        stretches = -(-blocks // MIXED)
+        # Small numbers are sorted in one pass.
+        stretch = (generator.permutation(blocks) * stretches // blocks).astype(np.min_scalar_type(stretches))
+        places = generator.permutation(len(rows))
+        stretch = stretch[places // size]
+        ends = np.cumsum(np.bincount(stretch, minlength=stretches))
+        return rows[places[np.argsort(stretch, kind="stable")]], np.append(0, ends)
 
     def _bucketed(self, order: Array, generator: np.random.Generator) -> Array:
-        """Sort by length within windows, then shuffle the batches, so that order still says nothing about length."""
+        """Sort by length within windows, then shuffle the batches, so that order still says nothing about length.
+
+        Batches of blocks stay in their window: elsewhere they would be read from the disk one row at a time.
+        """
         assert self.lengths is not None
         span = WINDOW * self.batch_size
         parts = [order[start : start + span] for start in range(0, len(order), span)]
-        parts = [part[np.argsort(self.lengths[part], kind="stable")] for part in parts]
-        batches = np.concatenate(parts).reshape(-1, self.batch_size)
-        return np.asarray(generator.permutation(batches, axis=0).reshape(-1))
+        parts = [part[np.argsort(self.lengths[part], kind="stable")].reshape(-1, self.batch_size) for part in parts]
+        together = parts if self.shuffle == "blocks" else [np.concatenate(parts)]
+        return np.concatenate([generator.permutation(batches, axis=0).reshape(-1) for batches in together])
 
     def state(self) -> dict[str, Any]:
         """Nothing: every batch follows from the seed and the step."""

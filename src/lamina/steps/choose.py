@@ -18,7 +18,7 @@ from lamina.networks.heads import reads
 from lamina.plan import NetworkPlan, Plan
 from lamina.run import Run
 from lamina.steps.inform import remember
-from lamina.steps.learner import Learner, build, preparation
+from lamina.steps.learner import Learner, build, preparation, shuffled
 from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
@@ -142,6 +142,8 @@ def _decided(
         reasons.update(why)
         reasons.update(more)
         plan = replace(plan, network=networks, optimizer=optimizer, schedule=schedule, training=training)
+        plan = shuffled(plan, prepared)
+        reasons = {**plan.reasons, **reasons}
     early = {"data", "task", "seed", "schema"}
     sets = [item for item in request.sets if item.split(".")[0].split("=")[0] not in early]
     if given is None:
@@ -209,7 +211,7 @@ def _tell(narrator: Narrator, plan: Plan, learner: Learner, reasons: Mapping[str
     for key, part in plan.network.items():
         narrator.say(f"network for {key}: {reasons.get(f'network.{key}.name', part.name)}")
     narrator.say(f"{parameters:,} weights")
-    measured = ("training.batch_size", "training.threads", "training.precision", "training.compile", "training.epochs")
-    for key in ("optimizer", "schedule", *measured):
+    told = ("batch_size", "shuffle", "threads", "precision", "compile", "epochs")
+    for key in ("optimizer", "schedule", *(f"training.{name}" for name in told)):
         if key in reasons:
             narrator.say(f"{key.removeprefix('training.').replace('_', ' ')}: {reasons[key]}")

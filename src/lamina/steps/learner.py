@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamina.choose import hardware
+from lamina.choose import training as choose_training
 from lamina.data.examples import BLOCK, at, blocks, known_targets, room
 from lamina.errors import InputError
 from lamina.learn import augment, optimizers
@@ -128,7 +130,18 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
         sampling=_even_chances(prepared, rows) if sampled else None,
         weight=prepared.weight,
         padded=frozenset(padded),
+        shuffle=plan.training.shuffle,
     )
+
+
+def shuffled(plan: Plan, prepared: Prepared) -> Plan:
+    """The plan with the rows shuffled in blocks where memory does not hold them, and the reason."""
+    needed = prepared.examples.mapped([*prepared.encoders, *prepared.tasks], len(prepared.split.train))
+    how, reason = choose_training.shuffle(needed, hardware.free_memory())
+    if how == "rows":
+        return plan
+    reasons = {**plan.reasons, "training.shuffle": reason}
+    return replace(plan, training=replace(plan.training, shuffle=how), reasons=reasons)
 
 
 def _heard(prepared: Prepared, rows: Array) -> tuple[str, Array] | None:

@@ -17,6 +17,7 @@ from lamina.plan import Plan, TaskPlan
 from lamina.steps.generate import judging
 from lamina.steps.generate.kind import Maker, Pace, kind_of
 from lamina.steps.generate.pictures import only_pictures
+from lamina.steps.learner import shuffled
 from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance, available
 from lamina.steps.prepare import Prepared
@@ -50,7 +51,7 @@ def choose(
     for sentence in kind.said(learner, prepared):
         narrator.say(sentence)
     narrator.say(f"method: {plan.reasons['method.name']}")
-    for key in ("training.threads", "training.precision", "training.epochs"):
+    for key in ("training.shuffle", "training.threads", "training.precision", "training.epochs"):
         if key in plan.reasons:
             narrator.say(f"{key.removeprefix('training.')}: {plan.reasons[key]}")
     narrator.say(f"judge: {steps_reason}")
@@ -91,7 +92,7 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         ).with_set(sets)  # fmt: skip
         check_method(plan, features)
         return plan
-    plan = kind_of(plan).defaults(plan, prepared)
+    plan = shuffled(kind_of(plan).defaults(plan, prepared), prepared)
     plan = replace(plan, reasons={**plan.reasons, **wishes}).with_set(sets)
     check_method(plan, features)
     return plan

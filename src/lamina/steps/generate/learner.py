@@ -231,7 +231,8 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
     targets = [CLASS] if pictures.label else []
 
     def rows(chosen: Array, size: int) -> Loader:
-        return Loader(examples, chosen, [pictures.field], targets, min(size, max(len(chosen), 1)), plan.seed)
+        size = min(size, max(len(chosen), 1))
+        return Loader(examples, chosen, [pictures.field], targets, size, plan.seed, shuffle=training.shuffle)
 
     engine = Engine(device, training.precision, training.accumulation, training.clip)
     return Learner(method, engine, rows(parts.train, training.batch_size), rows(parts.validation, 256), pictures)

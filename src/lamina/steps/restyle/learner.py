@@ -256,7 +256,9 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
     )
 
     def loader(chosen: Array, size: int, more: int = 0) -> Loader:
-        return Loader(prepared.examples, chosen, [pictures.field], [], size, plan.seed + more)
+        return Loader(
+            prepared.examples, chosen, [pictures.field], [], size, plan.seed + more, shuffle=plan.training.shuffle
+        )
 
     size = min(training.batch_size, *map(len, rows))
     # Two orders of their own: with one, classes that are equally large would meet in the same pairs for ever.

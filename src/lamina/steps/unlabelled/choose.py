@@ -14,6 +14,7 @@ from lamina.errors import InputError
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, Plan
 from lamina.steps.choose import networks_asked, of_inputs
+from lamina.steps.learner import shuffled
 from lamina.steps.measure import measure
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
@@ -40,6 +41,7 @@ EPOCHS = {
 BY_STAGES = ("anogan",)
 """Methods whose losses do not compare over the whole training, for what they are measured by is still learned: no
 evaluation in the middle is the best of all."""
+TOLD = ("training.shuffle", "training.epochs")
 MOST_SEEN = 5e6
 LEAST_BATCH = 64
 
@@ -83,7 +85,7 @@ def choose(
         plan, learner, machine, fixed, prepared, began, answers=effort.answers, testing=effort.seconds
     )
     plan = replace(plan, reasons={**plan.reasons, **measured})
-    for key in ("method.name", *(f"network.{name}.name" for name in plan.network), "training.epochs"):
+    for key in ("method.name", *(f"network.{name}.name" for name in plan.network), *TOLD):
         if key in plan.reasons:
             narrator.say(f"{key.removeprefix('training.').removesuffix('.name')}: {plan.reasons[key]}")
     narrator.say(f"{sum(value.numel() for value in learner.network.parameters()):,} weights while it learns")
@@ -156,8 +158,10 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     reasons["training.epochs"] = f"{training.epochs:g}: without answers every row tells little at a time"
     plan = replace(
         plan, network=networks, optimizer=optimizer, schedule=schedule, training=training,
-        method=MethodPlan(name, options), reasons={**reasons, **wishes},
+        method=MethodPlan(name, options), reasons=reasons,
     )  # fmt: skip
+    plan = shuffled(plan, prepared)
+    plan = replace(plan, reasons={**plan.reasons, **wishes})
     plan = plan.with_set(item for item in sets if not of_inputs(item, own))
     check_method(plan, features)
     _check_kept(plan)
