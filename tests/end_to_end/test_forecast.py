@@ -63,7 +63,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 def test_it_forecasts_far_better_than_the_last_season(learned: Path) -> None:
     results = json.loads((learned / "results.json").read_text())
     result = results["targets"][0]
-    assert list(result["scores"]) == ["mase", "mae", "rmse", "pinball", "coverage"]
+    assert list(result["scores"]) == ["mase", "mae", "rmse", "pinball", "coverage", "coverage.50"]
     reached = {item["name"]: item["scores"]["mase"]["value"] for item in result["baselines"]}
     assert set(reached) == {"naive", "seasonal naive", "exponential smoothing", "gradient-boosted trees on lags"}
     # What nobody can know is noise of half a piece; the last week knows nothing of promotions.
@@ -115,7 +115,7 @@ def test_a_long_table_is_answered_with_a_line_for_each_series_and_step(learned: 
     out = tmp_path / "forecast.csv"
     assert main(["predict", str(learned), str(future(learned, tmp_path)), "--out", str(out)]) == 0
     lines = read_csv(out)
-    assert list(lines[0]) == ["shop", "day", "sold", "sold.low", "sold.high", "error"]
+    assert list(lines[0]) == ["shop", "day", "sold", "sold.low", "sold.high", "sold.low50", "sold.high50", "error"]
     assert len(lines) == 4 * HORIZON
     begin, apart = np.datetime64("2024-01-01") + DAYS, []
     for number in range(3):

@@ -38,10 +38,11 @@ from lamina.steps.forecast.learner import rule_of
 from lamina.steps.forecast.prepare import Windows, rolling
 from lamina.steps.forecast.series import Panel, panel, training_windows
 from lamina.steps.forecast.understand import recognise
-from lamina.tasks.forecast import MIDDLE, QUANTILES, Task, check_options, conformal
+from lamina.tasks.forecast import QUANTILES, Task, check_options, conformal, levels_of
 
 Array = np.ndarray[Any, Any]
 STEPS = 120
+MIDDLE = 2
 
 
 def long(series: int = 2, steps: int = STEPS, seed: int = 0) -> dict[str, list[Any]]:
@@ -258,7 +259,13 @@ def test_what_is_named_is_read_or_refused_and_never_left_out_in_silence() -> Non
     assert "`holiday`" in kinds["columns left out"]
 
 
-@pytest.mark.parametrize("options", [{"horizn": 3}, {"horizon": -1}, {"known": "promo"}, {"rule": "best"}, {"time": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"horizn": 3}, {"horizon": -1}, {"known": "promo"}, {"rule": "best"}, {"time": 3}, {"coverage": 90},
+        {"coverage": "much"}, {"coverage": []}, {"coverage": [0.8, 0.8]}, {"coverage": 1.0},
+    ],
+)  # fmt: skip
 def test_wrong_options_are_told(options: dict[str, Any]) -> None:
     with pytest.raises(InputError) as caught:
         check_options(options, "sold")
@@ -377,10 +384,14 @@ def test_conformal_calibration_holds_what_it_promises_and_moves_with_the_size() 
     inside = (truth[2000:] >= found[:, :, 0]) & (truth[2000:] <= found[:, :, -1])
     assert inside.mean() == pytest.approx(0.9, abs=0.02)
     # The 90% of the normal distribution lies within 1.645: the ends at 0.3 must go 4.5 times further.
-    np.testing.assert_allclose(fitted.stretch, 1.645 / 0.3 - 1, rtol=0.06)
+    np.testing.assert_allclose(fitted.stretch[0], 1.645 / 0.3 - 1, rtol=0.06)
+    # Half of it lies within 0.674, for ends at 0.1; each interval holds what it is to hold.
+    np.testing.assert_allclose(fitted.stretch[1], 0.674 / 0.1 - 1, rtol=0.1)
+    half = (truth[2000:] >= found[:, :, 1]) & (truth[2000:] <= found[:, :, 3])
+    assert half.mean() == pytest.approx(0.5, abs=0.03)
     assert (np.diff(found, axis=2) >= 0).all()
     wide = task.calibrated(output[:2000] * 1.0, 5 * scale[:2000] + 0 * truth[:2000])
-    assert set(wide.stretch) == {-1.0}
+    assert {step for steps in wide.stretch for step in steps} == {-1.0}
     assert (np.diff(wide.quantiles(output), axis=2) >= 0).all()
 
 
@@ -404,10 +415,10 @@ def test_windows_that_overlap_count_as_those_that_do_not() -> None:
 
 
 def test_the_task_answers_in_lists_survives_json_and_compares_rows_by_their_own_size() -> None:
-    task = Task("sold", 3, (0.5, 0.0, -0.2))
+    task = Task("sold", 3, ((0.5, 0.0, -0.2), (0.0, 0.1, 0.2)))
     output = np.sort(np.random.default_rng(0).normal(size=(4, 3, 5)), axis=2).reshape(4, 15).astype(np.float32)
     found = task.decode(output)
-    assert list(found) == ["", ".low", ".high"]
+    assert list(found) == ["", ".low", ".high", ".low50", ".high50"]
     assert all(len(row) == 3 for values in found.values() for row in values)
     np.testing.assert_allclose(np.stack(found[""].tolist()), output.reshape(4, 3, 5)[:, :, 2])
     assert Task.restore(task.state()) == task
@@ -419,7 +430,30 @@ def test_the_task_answers_in_lists_survives_json_and_compares_rows_by_their_own_
     assert not task.agreement(small, changed).holds
     assert task.combine(torch.ones(2, 3, 15)).shape == (2, 15)
     with pytest.raises(ValueError, match="stretches"):
-        Task.restore({**task.state(), "stretch": [1.0]})
+        Task.restore({**task.state(), "stretch": [[1.0]]})
+    with pytest.raises(ValueError, match="quantiles"):
+        Task.restore({**task.state(), "levels": [0.1, 0.5, 0.4, 0.8, 0.9]})
+
+
+def test_intervals_are_those_that_are_asked_for_and_older_files_answer_as_they_did() -> None:
+    assert levels_of({}) == QUANTILES
+    levels = levels_of({"coverage": [0.5, 0.95, 0.8]})
+    assert levels == (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
+    task = Task("sold", 2, (), levels, 3)
+    output = np.arange(14, dtype=np.float32)[None]
+    found = {name: values[0] for name, values in task.decode(output).items()}
+    assert found == {
+        "": [3, 10], ".low": [0, 7], ".high": [6, 13], ".low80": [1, 8], ".high80": [5, 12],
+        ".low50": [2, 9], ".high50": [4, 11],
+    }  # fmt: skip
+    assert Task.restore(json.loads(json.dumps(task.state()))) == task
+    single = Task("sold", 2, (), levels_of({"coverage": 0.8}), 1)
+    assert list(single.decode(output[:, :6])) == ["", ".low", ".high"]
+    # As files of before held it: five quantiles, of which three were answered, the outer two calibrated.
+    old = Task.restore({"name": "sold", "horizon": 2, "stretch": [1.0, 0.0]})
+    found = {name: values[0] for name, values in old.decode(output[:, :10]).items()}
+    assert found == {"": [2, 7], ".low": [-2, 5], ".high": [6, 9]}
+    assert list(Task.restore({"name": "sold", "horizon": 2, "stretch": []}).decode(output[:, :10])) == [*found]
 
 
 def test_a_rule_that_looks_further_back_than_the_history_is_refused() -> None:

@@ -172,7 +172,7 @@ def test_forecasts_begin_a_horizon_apart_and_see_only_what_is_known_in_advance(f
     assert (found["rows"], found["errors"]) == (3, 0)
     assert found["counted"] == {"rows": "windows", "errors": "series"}
     scores = found["targets"]["sold"]
-    assert list(scores) == ["mae", "rmse", "coverage"]
+    assert list(scores) == ["mae", "rmse", "coverage", "coverage.50"]
     # The next values are one and two above the last one; promotions are known, rain is not.
     assert scores["mae"]["value"] == pytest.approx(1.5)
     assert scores["rmse"]["value"] == pytest.approx(math.sqrt(2.5))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lamina.evaluate.intervals import wilson
 from lamina.evaluate.judged import Judged, Weighted
-from lamina.tasks.forecast import MIDDLE, QUANTILES
+from lamina.tasks.forecast import QUANTILES, percent, shares_of
 
 Array = np.ndarray[Any, Any]
 MASE, MAE, RMSE, PINBALL, COVERED = "mase", "mae", "rmse", "pinball", "coverage"
@@ -29,21 +29,22 @@ def clusters(series: Array, origins: Array) -> tuple[Array, str]:
     return np.unique(keys, return_inverse=True)[1], "series" if by_series else "origins"
 
 
-def pinball(quantiles: Array, truth: Array) -> Array:
+def pinball(quantiles: Array, truth: Array, levels: Sequence[float] = QUANTILES) -> Array:
     """[row, step]: the mean over quantiles of the pinball loss (Koenker & Bassett 1978), NaN where nothing is known.
 
     Args:
         quantiles: [row, step, quantile].
         truth: [row, step].
+        levels: of the quantiles.
     """
     above = truth[:, :, None] - quantiles
-    shares = np.array(QUANTILES)
+    shares = np.array(levels)
     return np.asarray(np.maximum(shares * above, (shares - 1) * above).mean(axis=2))
 
 
 def judged(
     name: str, quantiles: Array, truth: Array, units: Array | None, cluster: Array, *, primary: str,
-    seconds: float = 0.0, note: str = "",
+    levels: Sequence[float] = QUANTILES, pairs: int = len(QUANTILES) // 2, seconds: float = 0.0, note: str = "",
 ) -> Judged:  # fmt: skip
     """All scores as functions of how often each cluster counts; `primary` comes first.
 
@@ -55,17 +56,37 @@ def judged(
         truth: [row, step], NaN where it is not known: nothing is scored there.
         units: [row], of the row's series; None leaves out what is told in them.
         cluster: int64 [row], what is drawn together: a series, or an origin.
+        levels: of the quantiles.
+        pairs: intervals that are answered, the widest ones: what they hold is scored, each by itself.
     """
-    middle = quantiles[:, :, MIDDLE]
-    inside = np.where(np.isfinite(truth), (truth >= quantiles[:, :, 0]) & (truth <= quantiles[:, :, -1]), np.nan)
-    each = {MAE: np.abs(middle - truth), RMSE: (middle - truth) ** 2, COVERED: inside}
+    middle = quantiles[:, :, len(levels) // 2]
+    held = {
+        covered(share, not pair): inside(quantiles, truth, pair) for pair, share in enumerate(shares_of(levels)[:pairs])
+    }
+    each = {MAE: np.abs(middle - truth), RMSE: (middle - truth) ** 2, **held}
     if units is not None:
-        each |= {MASE: each[MAE] / units[:, None], PINBALL: pinball(quantiles, truth) / units[:, None]}
-    ordered = {score: each[score] for score in (primary, *ORDER) if score in each}
+        each |= {MASE: each[MAE] / units[:, None], PINBALL: pinball(quantiles, truth, levels) / units[:, None]}
+    ordered = {score: each[score] for score in (primary, *ORDER, *held) if score in each}
     scores: Mapping[str, Weighted] = {
         score: _mean(values, cluster, np.sqrt if score == RMSE else None) for score, values in ordered.items()
     }
-    return Judged(name, scores, seconds, note, {COVERED: share_interval(inside, cluster)})
+    sure = {score: share_interval(values, cluster) for score, values in held.items()}
+    return Judged(name, scores, seconds, note, sure)
+
+
+def covered(share: float, widest: bool) -> str:
+    """What the score is called that says which share of the truth such an interval held."""
+    return COVERED if widest else f"{COVERED}.{percent(share)}"
+
+
+def inside(quantiles: Array, truth: Array, pair: int) -> Array:
+    """[row, step]: 1 where an interval holds the truth, 0 where it does not, NaN where the truth is not known.
+
+    Args:
+        pair: the interval, 0 the widest.
+    """
+    low, high = quantiles[:, :, pair], quantiles[:, :, -1 - pair]
+    return np.where(np.isfinite(truth), (truth >= low) & (truth <= high), np.nan)
 
 
 def share_interval(inside: Array, cluster: Array) -> tuple[float, float]:
@@ -107,4 +128,4 @@ def _mean(values: Array, cluster: Array, then: Callable[[Array], Array] | None) 
 
 def by_step(quantiles: Array, truth: Array) -> Array:
     """[step]: the mean absolute error of each step ahead."""
-    return np.asarray(np.nanmean(np.abs(quantiles[:, :, MIDDLE] - truth), axis=0))
+    return np.asarray(np.nanmean(np.abs(quantiles[:, :, quantiles.shape[2] // 2] - truth), axis=0))

@@ -83,6 +83,8 @@ BOXES = frozenset(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "r
 """Average precision, recall and shares of boxes."""
 OF_CLASS = "ap."
 """The average precision of one class: what follows is its name."""
+OF_INTERVAL = "coverage."
+"""The share of the truth that a narrower interval holds: what follows is the share in percent that it is to hold."""
 AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))
 """Scores of lists of recommendations."""
 POINTS = (
@@ -101,6 +103,8 @@ def title(score: str) -> str:
     """The score's name for a reader; an unknown one as it is, with spaces."""
     if score.startswith(OF_CLASS):
         return f"AP of {score.removeprefix(OF_CLASS)}"
+    if score.startswith(OF_INTERVAL):
+        return f"coverage of the {score.removeprefix(OF_INTERVAL)}% interval"
     return TITLES.get(score, score.replace("_", " "))
 
 

@@ -59,7 +59,10 @@ def score(model: Model, data: Any, seed: int) -> Scored:
     ]
     truth = panel.tracks.values(series, origins, np.arange(encoder.horizon))
     cluster, _ = clusters(series, origins)
-    own = judged("", task.quantiles(np.concatenate(parts)), truth, None, cluster, primary=MAE)
+    own = judged(
+        "", task.quantiles(np.concatenate(parts)), truth, None, cluster, primary=MAE, levels=task.levels,
+        pairs=task.pairs,
+    )  # fmt: skip
     scores, _ = compared(own, (), int(cluster.max()) + 1, seed, lower=ERRORS)
     errors = panel.unread + len(panel.tracks) - len(np.unique(series))
     return Scored(len(series), errors, {task.name: scores}, WINDOWS, SERIES)

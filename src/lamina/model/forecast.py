@@ -169,7 +169,7 @@ def rows_of(chunks: Iterable[RawChunk], model: Reads, size: int) -> Rows:
             raw[_NAMES] = object_array(one.name for one in own)
             yield RawChunk(raw, len(own), {row: one.error for row, one in enumerate(own) if one.error})
 
-    return Rows(windows(), lines=Lines(name, encoder, model.targets[0]))
+    return Rows(windows(), lines=Lines(name, encoder, cast(Any, model).answer_columns))
 
 
 _NAMES = "series of the rows"
@@ -207,24 +207,23 @@ def _first(values: Values) -> Any:
 
 @dataclass(frozen=True)
 class Lines:
-    """From answers, one row for each series, to one line for each series and step: name, moment, forecast, interval.
+    """From answers, one row for each series, to one line for each series and step: name, moment, forecast, intervals.
 
     Attributes:
         name: the input that reads windows.
         encoder: of it.
-        target: what is forecast.
+        answers: the columns of what is forecast.
     """
 
     name: str
     encoder: Encoder
-    target: str
+    answers: tuple[str, ...]
 
     @property
     def kinds(self) -> dict[str, str]:
         """ "text" or "number" by column."""
         group = {self.encoder.group: "text"} if self.encoder.group else {}
-        numbers = dict.fromkeys((self.target, f"{self.target}.low", f"{self.target}.high"), "number")
-        return {**group, self.encoder.time: "text", **numbers}
+        return {**group, self.encoder.time: "text", **dict.fromkeys(self.answers, "number")}
 
     def of(self, chunk: RawChunk, part: Part) -> Part:
         """The lines of some series; a series that cannot be answered is one line with its error."""

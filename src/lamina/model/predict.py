@@ -37,10 +37,11 @@ def predict_to_file(
     gets what a file that ends in `screen` would.
 
     The columns are `path` where rows are files, for each target T its answer T and T.p, T.p.CLASS or T.low,
-    T.high, and `error`; of a forecaster the series, the moment, T, T.low, T.high and `error`, a line for each step. The
-    file is written beside and renamed, replacing one that is there. Memory stays flat however many rows there are, but
-    for series, which are read whole. Answers that are pictures are written as PNG files: where `out` is a folder into
-    it, beside answers.csv, and for x.csv into the folder x. Returns {"rows", "errors"}.
+    T.high, and `error`; of a forecaster the series, the moment, T, T.low, T.high, of narrower intervals T.low50,
+    T.high50 and the like, and `error`, a line for each step. The file is written beside and renamed, replacing one that
+    is there. Memory stays flat however many rows there are, but for series, which are read whole. Answers that are
+    pictures are written as PNG files: where `out` is a folder into it, beside answers.csv, and for x.csv into the
+    folder x. Returns {"rows", "errors"}.
 
     Raises:
         InputError: an unknown extension, a folder that cannot be written, `out` is the input itself, or

@@ -9,7 +9,7 @@ import numpy as np
 from lamina.evaluate.forecasts import by_step
 from lamina.evaluate.results import Exhibit
 from lamina.steps.forecast.prepare import Prepared
-from lamina.tasks.forecast import MIDDLE, Task
+from lamina.tasks.forecast import Task, percent
 
 Array = np.ndarray[Any, Any]
 SHOWN = 6
@@ -21,7 +21,10 @@ LONGEST = 240
 def exhibits(prepared: Prepared, task: Task, quantiles: Array, truth: Array) -> tuple[Exhibit, ...]:
     """Some forecasts of the test part, and how the error grows with the steps ahead."""
     panel, windows = prepared.panel, prepared.test
-    found = [_forecast(prepared, row, quantiles[row], truth[row]) for row in chosen(windows.series, windows.origins)]
+    share = percent(task.shares[0])
+    found = [
+        _forecast(prepared, row, quantiles[row], truth[row], share) for row in chosen(windows.series, windows.origins)
+    ]
     if panel.horizon > 1:
         errors = by_step(quantiles, truth)
         found.append(Exhibit(
@@ -38,19 +41,19 @@ def chosen(series: Array, origins: Array) -> list[int]:
     return [int(row) for row in order[places]]
 
 
-def _forecast(prepared: Prepared, row: int, quantiles: Array, truth: Array) -> Exhibit:
+def _forecast(prepared: Prepared, row: int, quantiles: Array, truth: Array, share: str) -> Exhibit:
     panel = prepared.panel
     series, origin = prepared.test.series[row : row + 1], prepared.test.origins[row : row + 1]
     back = min(max(panel.encoder.length, panel.horizon), LONGEST)
     history = panel.tracks.values(series, origin, np.arange(-back, 0))[0]
     grid, clock = panel.encoder.grid, panel.encoder.clock
     begin = clock.text(int(grid.moments(origin)[0]), grid.days)
-    name = panel.names[int(series[0])]
+    name, middle = panel.names[int(series[0])], quantiles[:, quantiles.shape[1] // 2]
     return Exhibit(
         f"{name}, from {begin}" if name else f"From {begin}",
-        "What was, what was forecast with the interval that is to hold 90%, and what came.",
+        f"What was, what was forecast with the interval that is to hold {share}%, and what came.",
         fan={
-            "history": history.tolist(), "truth": truth.tolist(), "middle": quantiles[:, MIDDLE].tolist(),
+            "history": history.tolist(), "truth": truth.tolist(), "middle": middle.tolist(),
             "low": quantiles[:, 0].tolist(), "high": quantiles[:, -1].tolist(),
         },
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from lamina.networks.forecasters._forecaster import WINDOW, Forecaster, forecast
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.forecast.prepare import Prepared, Windows, encoded_rows
-from lamina.tasks.forecast import MIDDLE, QUANTILES
+from lamina.tasks.forecast import QUANTILES, levels_of
 
 Array = np.ndarray[Any, Any]
 FOLDER = "networks/forecasters"
@@ -117,10 +117,11 @@ class Learner:
         found = self.outputs(self.validation.windows)
         panel, windows = self.prepared.panel, self.validation.windows
         truth = panel.tracks.values(windows.series, windows.origins, np.arange(panel.horizon))
-        quantiles = found.reshape(len(found), panel.horizon, len(QUANTILES)).astype(np.float64)
+        levels = self.prepared.levels
+        quantiles = found.reshape(len(found), panel.horizon, len(levels)).astype(np.float64)
         units = panel.units[windows.series][:, None]
-        loss = float(np.nanmean(pinball(quantiles, truth) / units))
-        error = float(np.nanmean(np.abs(quantiles[:, :, MIDDLE] - truth) / units))
+        loss = float(np.nanmean(pinball(quantiles, truth, levels) / units))
+        error = float(np.nanmean(np.abs(quantiles[:, :, len(levels) // 2] - truth) / units))
         return {"score": -loss, "pinball": loss, "mase": error}
 
     def outputs(self, windows: Windows) -> Array:
@@ -137,9 +138,9 @@ class Learner:
         return np.concatenate(parts)
 
 
-def quantile_loss(target: str) -> Any:
+def quantile_loss(target: str, levels: Sequence[float] = QUANTILES) -> Any:
     """The mean pinball loss of quantiles and known steps (Koenker & Bassett 1978), windows weighted by their spread."""
-    shares = torch.tensor(QUANTILES)
+    shares = torch.tensor(levels)
 
     def loss(outputs: Mapping[str, Tensor], batch: Batch) -> Loss:
         truth = batch.targets[FUTURE]
@@ -168,7 +169,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:
     network = untrained(plan, {name: encoder.feature for name, encoder in prepared.encoders.items()}).to(device)
     training = plan.training
     method = Supervised(
-        network, quantile_loss(network.target),
+        network, quantile_loss(network.target, prepared.levels),
         optimizers.build(groups(network, plan.optimizer.weight_decay), plan.optimizer), ema=training.ema,
     )  # fmt: skip
     # Learned in units of the window, where numbers are neither large nor small.
@@ -185,7 +186,7 @@ def untrained(plan: Plan, features: Mapping[str, Feature]) -> Forecaster:
     options = read_options(module.Options, part.options, f"network.{WINDOW}")
     horizon = int(task.options["horizon"])
     rule = rule_of(str(task.options["rule"]), features[WINDOW].shape[0] - horizon, horizon, int(task.options["season"]))
-    return forecaster(target, features, rule, module, options, len(QUANTILES))
+    return forecaster(target, features, rule, module, options, len(levels_of(task.options)))
 
 
 def rule_of(name: str, length: int, horizon: int, season: int) -> Tensor:

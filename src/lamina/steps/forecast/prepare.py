@@ -22,7 +22,7 @@ from lamina.run import Run
 from lamina.steps.forecast import simple
 from lamina.steps.forecast.series import Panel, panel, telling_nothing, training_windows
 from lamina.steps.forecast.simple import Simple
-from lamina.tasks.forecast import Task
+from lamina.tasks.forecast import Task, levels_of
 
 Array = np.ndarray[Any, Any]
 VERSION = 1
@@ -66,6 +66,7 @@ class Prepared:
         raw_about: by such input, object [series], raw values.
         training, validation, test: windows of each part.
         simpler: forecasts without a network.
+        levels: the quantiles that are forecast.
     """
 
     table: Table
@@ -77,6 +78,7 @@ class Prepared:
     validation: Windows
     test: Windows
     simpler: tuple[Simple, ...]
+    levels: tuple[float, ...]
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -116,16 +118,18 @@ def prepare(table: Table, boundary: int | None, plan: Plan, run: Run, narrator: 
         found, (training.series, training.origins), (validation.series, validation.origins), narrator,
         seed=plan.seed, seconds=seconds,
         about=np.concatenate([np.zeros((len(found.names), 0)), *(_flat(array) for array in about.values())], axis=1),
+        levels=task_of(plan).levels,
     )  # fmt: skip
     lost = telling_nothing(set(part.options["static"]) - set(about))
     for finding in lost:
         narrator.say(f"{finding.kind}: {finding.text}")
     found = replace(found, findings=(*found.findings, *lost))
-    prepared = Prepared(table, found, encoders, about, raw, training, validation, test, simpler)
+    levels = task_of(plan).levels
+    prepared = Prepared(table, found, encoders, about, raw, training, validation, test, simpler, levels)
     run.write_json(run.prepared, {
         "version": VERSION,
         "encoders": {name: encoder.state() for name, encoder in encoders.items()},
-        "tasks": {target: Task(target, found.horizon).state()},
+        "tasks": {target: task_of(plan).state()},
         "findings": [],
     })  # fmt: skip
     return prepared
@@ -203,7 +207,8 @@ def _fitted(modality: str, values: Values) -> Encoder | None:
 def task_of(plan: Plan) -> Task:
     """What the sealed model answers with, before calibration."""
     target, part = next(iter(plan.task.items()))
-    return Task(target, int(part.options["horizon"]))
+    levels = levels_of(part.options)
+    return Task(target, int(part.options["horizon"]), (), levels, len(levels) // 2)
 
 
 def raw_rows(prepared: Prepared, windows: Windows) -> dict[str, Values]:

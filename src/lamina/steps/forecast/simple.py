@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from lamina.narrate import Narrator
 from lamina.steps.forecast import smoothing, trees
 from lamina.steps.forecast.series import Panel, filled_forward
-from lamina.tasks.forecast import MIDDLE, QUANTILES
+from lamina.tasks.forecast import QUANTILES
 
 Array = np.ndarray[Any, Any]
 Points = Callable[[Array, Array], Array]
@@ -60,6 +60,7 @@ def fit(
     seed: int,
     seconds: float,
     about: Array | None = None,
+    levels: Sequence[float] = QUANTILES,
 ) -> tuple[Simple, ...]:
     """All of them, fitted on the training part.
 
@@ -67,6 +68,7 @@ def fit(
         training, validation: windows as series and origins.
         seconds: for the trees, about.
         about: [series, feature], what describes each series, for the trees.
+        levels: the quantiles that are asked for.
     """
     described = np.zeros((len(panel.names), 0)) if about is None else about
     ways: dict[str, Callable[[], tuple[Points, str]]] = {
@@ -86,7 +88,7 @@ def fit(
         apart = (truth - points(*validation)) / panel.units[validation[0]][:, None]
         answering = (time.monotonic() - begin - spent) / len(truth)
         with np.errstate(invalid="ignore"):
-            errors = np.nanquantile(apart, QUANTILES, axis=0).T
+            errors = np.nanquantile(apart, levels, axis=0).T
         found.append(Simple(name, points, spent, answering, _around_the_middle(np.nan_to_num(errors)), note))
         narrator.say(f"{name}{f' ({note})' if note else ''}: mean absolute scaled error "
                      f"{np.nanmean(np.abs(apart)):.4g} on the validation part")  # fmt: skip
@@ -99,10 +101,10 @@ def _around_the_middle(errors: Array) -> Array:
     A rule that is asked for one number gives that one, and its score is that of the rule, even where it always errs to
     one side; the ends of its interval still reach as far as its errors did.
     """
-    found = errors.copy()
-    found[:, :MIDDLE] = np.minimum(found[:, :MIDDLE], 0.0)
-    found[:, MIDDLE] = 0.0
-    found[:, MIDDLE + 1 :] = np.maximum(found[:, MIDDLE + 1 :], 0.0)
+    found, middle = errors.copy(), errors.shape[1] // 2
+    found[:, :middle] = np.minimum(found[:, :middle], 0.0)
+    found[:, middle] = 0.0
+    found[:, middle + 1 :] = np.maximum(found[:, middle + 1 :], 0.0)
     return found
 
 

@@ -6,13 +6,14 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lamina.data.findings import counted
 from lamina.data.schema import Chunk, Json
-from lamina.evaluate.forecasts import COVERED, ERRORS, MAE, MASE, clusters, judged
+from lamina.evaluate.forecasts import COVERED, ERRORS, MAE, MASE, clusters, covered, judged
 from lamina.evaluate.intervals import percentile, replicates, resampled
 from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Interval, Results, Seal, Slice, TargetResult
@@ -24,7 +25,7 @@ from lamina.steps.finish import Course, versions_of
 from lamina.steps.forecast.exhibits import exhibits
 from lamina.steps.forecast.learner import Learner
 from lamina.steps.forecast.prepare import Prepared, Windows, raw_rows, task_of
-from lamina.tasks.forecast import COVERAGE, Task
+from lamina.tasks.forecast import Task
 
 Array = np.ndarray[Any, Any]
 PROVEN = 1_000
@@ -70,13 +71,14 @@ def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, see
     count = int(cluster.max()) + 1
     primary = MAE if len(panel.names) == 1 else MASE
     quantiles = task.quantiles(outputs)
-    own = judged("", quantiles, truth, units, cluster, primary=primary, seconds=seconds)
+    judge = partial(judged, truth=truth, units=units, cluster=cluster, primary=primary, levels=task.levels)
+    own = judge("", quantiles, seconds=seconds)
     others = []
     for one in prepared.simpler:
         begin = time.monotonic()
         theirs = one.quantiles(windows.series, windows.origins, panel.units)
         spent = one.seconds + time.monotonic() - begin
-        others.append(judged(one.name, theirs, truth, units, cluster, primary=primary, seconds=spent, note=one.note))
+        others.append(judge(one.name, theirs, seconds=spent, note=one.note))
     scores, baselines = compared(own, others, count, seed, lower=ERRORS)
     kind, text = verdict(primary, scores[primary], seconds, baselines, count, COUNTED[drawn])
     text += (
@@ -86,14 +88,17 @@ def assessed(prepared: Prepared, task: Task, outputs: Array, seconds: float, see
     )
     known = np.isfinite(truth)
     coverage = {
-        "wanted": COVERAGE, "measured": asdict(scores[COVERED]),
+        "wanted": task.shares[0], "measured": asdict(scores[COVERED]),
         "mean_size": float((quantiles[:, :, -1] - quantiles[:, :, 0])[known].mean()),
     }  # fmt: skip
-    middle = task.quantiles(outputs)[:, :, quantiles.shape[2] // 2]
+    levels = [
+        {"level": share, "coverage": scores[covered(share, not pair)].value} for pair, share in enumerate(task.shares)
+    ]
+    middle = quantiles[:, :, quantiles.shape[2] // 2]
     shown = np.unique(np.linspace(0, int(known.sum()) - 1, min(int(known.sum()), 1000)).astype(np.int64))
     return TargetResult(
         target=task.name, task="forecast", scores=scores, verdict=text, verdict_kind=kind, baselines=baselines,
-        coverage=coverage,
+        coverage=coverage, calibration={"points": levels} if len(levels) > 1 else None,
         scatter={"expected": truth[known][shown].tolist(), "answered": middle[known][shown].tolist()},
         slices=slices(prepared, quantiles, truth, units if primary == MASE else np.ones_like(units), cluster, seed),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from lamina.networks.forecasters._forecaster import WINDOW
 from lamina.plan import Plan, TaskPlan, as_toml
 from lamina.steps.request import Request
 from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
-from lamina.tasks.forecast import check_options
+from lamina.tasks.forecast import COVERAGE, check_options
 
 SAMPLE = 50_000
 """Rows that columns are recognised from."""
@@ -30,7 +30,15 @@ READABLE = 0.98
 CONSTANT = 0.98
 """Share of series within which a column must not vary to describe them."""
 _SAID_ELSEWHERE = "Columns are named by --time, --group and the lists task.known, task.past and task.static."
-DEFAULTS: Mapping[str, Json] = {"time": "", "group": "", "horizon": 0, "history": 0, "season": 0, "known": []}
+DEFAULTS: Mapping[str, Json] = {
+    "time": "",
+    "group": "",
+    "horizon": 0,
+    "history": 0,
+    "season": 0,
+    "known": [],
+    "coverage": list(COVERAGE),
+}
 
 _TIME = re.compile(r"time|date|(?:^|[_\-. ])(?:day|ts|when|at|hour|week|month|quarter|year|period)(?:$|[_\-. ])", re.I)
 
