@@ -96,8 +96,29 @@ def test_the_sealed_model_forecasts_the_test_part_as_well_as_was_said(
     results = json.loads((learned / "results.json").read_text())["targets"][0]
     windows = rolling(found, found.test, found.end, HORIZON)
     assert (scored["rows"], scored["errors"]) == (len(windows), 0)
+    assert list(scored["targets"]["sold"]) == list(results["scores"])
     for name, score in scored["targets"]["sold"].items():
         assert score["value"] == pytest.approx(results["scores"][name]["value"], rel=1e-4), name
+
+
+def test_every_forecast_and_every_series_is_told(learned: Path) -> None:
+    results = json.loads((learned / "results.json").read_text())
+    scores = results["targets"][0]["scores"]
+    lines = read_csv(learned / "forecasts.csv")
+    assert list(lines[0])[:5] == ["shop", "day", "ahead", "sold", "sold.forecast"]
+    known = [line for line in lines if line["sold"]]
+    apart = [abs(float(line["sold"]) - float(line["sold.forecast"])) for line in known]
+    assert np.mean(apart) == pytest.approx(scores["mae"]["value"], rel=1e-5)
+    inside = [float(line["sold.low"]) <= float(line["sold"]) <= float(line["sold.high"]) for line in known]
+    assert np.mean(inside) == pytest.approx(scores["coverage"]["value"], abs=0.01)
+    sold = {(row["shop"], row["day"]): float(row["sold"]) for row in read_csv(learned.parent / "shops.csv")}
+    assert all(float(line["sold"]) == sold[line["shop"], line["day"]] for line in known)
+    series = read_csv(learned / "series.csv")
+    assert {row["shop"] for row in series} == {"s0", "s1", "s2"}
+    worst = [float(row["mase"]) for row in series]
+    assert worst == sorted(worst, reverse=True)
+    assert min(worst) <= scores["mase"]["value"] <= max(worst)
+    assert series[0]["shop"] in next(item["lines"][0] for item in results["exhibits"] if item["lines"])
 
 
 def future(learned: Path, folder: Path, shown: tuple[str, ...] = ("s0", "s1", "s2")) -> Path:

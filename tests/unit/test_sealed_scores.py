@@ -214,6 +214,22 @@ def test_short_series_are_forecast_once_and_others_are_errors(forecaster: Model)
     assert score_model(forecaster, gap)["rows"] == 2
 
 
+def test_errors_are_scaled_by_what_training_knew_of_each_series() -> None:
+    """Of the series "a" errors are told in halves, of "b" in fours; nobody knew "c", whose errors have no unit."""
+    sealed = forecasting_model()
+    sealed.tasks["sold"]["state"]["units"] = {"a": 0.5, "b": 4.0}
+    model = Model(sealed)
+    rows = [row for name in "abc" for row in series(name, [0.0] * 8 + [1.0, 1.0])]
+    scores = score_model(model, rows)["targets"]["sold"]
+    assert list(scores)[:2] == ["mase", "mae"]
+    # Four of six steps are right, the last two wrong by one: of the known series in their units.
+    assert scores["mae"]["value"] == pytest.approx(1 / 3)
+    assert scores["mase"]["value"] == pytest.approx((2 + 0.25) / 2 / 3)
+    assert "pinball" in scores
+    alone = score_model(model, series("c", [0.0] * 8 + [1.0, 1.0]))["targets"]["sold"]
+    assert "mase" not in alone
+
+
 def test_ten_series_are_drawn_as_such(forecaster: Model) -> None:
     rows = [row for number in range(10) for row in series(f"s{number}", [0.0] * 8 + [number, number])]
     scores = score_model(forecaster, rows)["targets"]["sold"]

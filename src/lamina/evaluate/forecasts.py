@@ -120,7 +120,8 @@ def _mean(values: Array, cluster: Array, then: Callable[[Array], Array] | None) 
     counts = np.bincount(cluster, weights=known.sum(axis=1))
 
     def score(weights: Array) -> Array:
-        found = weights @ sums / np.maximum(weights @ counts, 1e-12)
+        total = weights @ counts
+        found = np.where(total > 0, weights @ sums / np.maximum(total, 1e-12), np.nan)
         return np.asarray(found if then is None else then(found))
 
     return score

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from lamina.errors import InputError
-from lamina.evaluate.forecasts import ERRORS, MAE, clusters, judged
+from lamina.evaluate.forecasts import ERRORS, MAE, MASE, clusters, judged
 from lamina.evaluate.judged import compared
 from lamina.evaluate.scored import Scored
 from lamina.modalities._canonical import object_array
@@ -30,7 +30,7 @@ AT_ONCE = 1024
 
 
 def score(model: Model, data: Any, seed: int) -> Scored:
-    """Errors of the middle, and the share that the intervals hold, from origins a horizon apart.
+    """The scores of training, from origins a horizon apart.
 
     The last origin is a horizon before the data's last value, the others follow backwards, at the same moments for all
     series. From the origin on the target and what is known only up to now are hidden; what is known in advance stays.
@@ -38,8 +38,8 @@ def score(model: Model, data: Any, seed: int) -> Scored:
     the latest that it can be forecast from at all. As in training, no forecast begins after a gap, and intervals are
     over series, or over origins where series are few; of one alone there is none.
 
-    The mean absolute scaled error and the scaled pinball loss are left out: they are told in units of the training
-    part, which the sealed file does not hold.
+    The mean absolute scaled error and the scaled pinball loss are of the series that training knew, in whose units
+    there they are told; where there is none, or the sealed file is one of before it held them, both are left out.
 
     Args:
         data: a long table, as `lamina predict` reads it. A series counts as an error where it cannot be read, as there,
@@ -59,9 +59,11 @@ def score(model: Model, data: Any, seed: int) -> Scored:
     ]
     truth = panel.tracks.values(series, origins, np.arange(encoder.horizon))
     cluster, _ = clusters(series, origins)
+    units = np.array([task.units.get(name, np.nan) for name in panel.names])[series]
+    known = bool(np.isfinite(units).any())
     own = judged(
-        "", task.quantiles(np.concatenate(parts)), truth, None, cluster, primary=MAE, levels=task.levels,
-        pairs=task.pairs,
+        "", task.quantiles(np.concatenate(parts)), truth, units if known else None, cluster,
+        primary=MASE if known and len(task.units) > 1 else MAE, levels=task.levels, pairs=task.pairs,
     )  # fmt: skip
     scores, _ = compared(own, (), int(cluster.max()) + 1, seed, lower=ERRORS)
     errors = panel.unread + len(panel.tracks) - len(np.unique(series))
@@ -88,6 +90,7 @@ def rolling(tracks: Tracks, length: int, horizon: int) -> tuple[Array, Array]:
 class _Panel:
     """Series that can be read, and what describes them, encoded by input; `unread` is how many could not be."""
 
+    names: tuple[str, ...]
     tracks: Tracks
     about: Mapping[str, Array]
     unread: int
@@ -113,7 +116,8 @@ def _panel(model: Model, encoder: Encoder, data: Any) -> _Panel:
     if not kept:
         raise _nothing(encoder, _first(encoder, every, read))
     tracks = encoder.tracks([cast(Track, read[row]) for row in kept])
-    return _Panel(tracks, {name: array[kept] for name, array in about.items()}, len(every) - len(kept))
+    names = tuple(every[row].name or "" for row in kept)
+    return _Panel(names, tracks, {name: array[kept] for name, array in about.items()}, len(every) - len(kept))
 
 
 def _read(encoder: Encoder, every: list[Series]) -> Iterator[Track | str]:

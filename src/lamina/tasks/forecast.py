@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -115,6 +115,7 @@ class Task:
             quantiles it goes, in units of the distance of each quantile from the middle; () before calibration.
         levels: the quantiles, ascending, as many below the middle as above.
         pairs: intervals that are answered, the widest ones.
+        units: of each series of the training part, what errors are scaled by in testing.
     """
 
     task: ClassVar[str] = "forecast"
@@ -124,6 +125,7 @@ class Task:
     stretch: tuple[tuple[float, ...], ...] = ()
     levels: tuple[float, ...] = QUANTILES
     pairs: int = len(COVERAGE)
+    units: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -206,7 +208,12 @@ class Task:
         return dict.fromkeys(answer, float(np.ptp(numbers) + SETTLED * np.abs(numbers).max()))
 
     def state(self) -> dict[str, Json]:
-        return {**asdict(self), "stretch": [list(steps) for steps in self.stretch], "levels": list(self.levels)}
+        return {
+            **asdict(self),
+            "stretch": [list(steps) for steps in self.stretch],
+            "levels": list(self.levels),
+            "units": dict(self.units),
+        }
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
@@ -224,7 +231,10 @@ class Task:
         ascending = all(0 < low < high < 1 for low, high in pairwise(levels))
         if len(levels) % 2 == 0 or not 1 <= pairs <= len(levels) // 2 <= MOST_INTERVALS or not ascending:
             raise ValueError(f"{pairs} intervals of the quantiles {levels}")
-        return cls(str(state["name"]), horizon, stretch, levels, pairs)
+        units = {str(name): float(unit) for name, unit in state.get("units", {}).items()}
+        if not all(0 < unit < np.inf for unit in units.values()):
+            raise ValueError("a unit that is no size")
+        return cls(str(state["name"]), horizon, stretch, levels, pairs, units)
 
 
 def percent(share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from lamina.steps.apart import Documents, network_document, rows_document, seal
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.forecast.exhibits import exhibits
 from lamina.steps.forecast.learner import Learner
+from lamina.steps.forecast.listed import FORECASTS, SERIES, by_series, exhibit, write_forecasts, write_series
 from lamina.steps.forecast.prepare import Prepared, Windows, raw_rows, task_of
 from lamina.tasks.forecast import Task
 
@@ -38,24 +39,30 @@ def test(course: Course, prepared: Prepared, learner: Learner) -> Results:
     plan, run, narrator = course.plan, course.run, course.narrator
     narrator.step("Test")
     task = calibrated(plan, prepared, learner)
-    outputs = learner.outputs(prepared.test)
+    outputs, truth = learner.outputs(prepared.test), truth_of(prepared, prepared.test)
+    quantiles = task.quantiles(outputs)
     found = assessed(prepared, task, outputs, course.seconds, plan.seed)
     course.tell(found)
     documents = Documents(data_document(plan, prepared), network_document(learner.network), versions_of(plan, run))
     proof = _sealed(course, prepared, learner, task, found, outputs, documents)
     course.tell_seal(proof, "test windows answered again from lists of raw values")
+    told = by_series(prepared, quantiles, truth)
+    write_series(run.folder / SERIES, told, prepared)
+    kept = write_forecasts(run.folder / FORECASTS, prepared, task, outputs, truth)
+    narrator.say(f"{FORECASTS}: {kept:,} of {len(outputs):,} test forecasts; {SERIES}: {len(told):,} series")
+    worst = exhibit(told, task)
     return course.finish(
         (found,), proof, data=documents.data, network=documents.network, versions=documents.versions,
         audit=prepared.panel.findings,
-        exhibits=exhibits(prepared, task, task.quantiles(outputs), truth_of(prepared, prepared.test)),
+        exhibits=(*exhibits(prepared, task, quantiles, truth), *([worst] if worst else [])),
     )  # fmt: skip
 
 
 def calibrated(plan: Plan, prepared: Prepared, learner: Learner) -> Task:
-    """The task with intervals that held the wanted share of the validation part."""
-    windows = prepared.validation
-    apart = windows.apart(prepared.panel.horizon)
-    return task_of(plan).calibrated(learner.outputs(windows), truth_of(prepared, windows), apart)
+    """The task with intervals that held the wanted shares of the validation part, and the units of scaled errors."""
+    windows, panel = prepared.validation, prepared.panel
+    task = replace(task_of(plan), units=dict(zip(panel.names, panel.units.tolist(), strict=True)))
+    return task.calibrated(learner.outputs(windows), truth_of(prepared, windows), windows.apart(panel.horizon))
 
 
 def truth_of(prepared: Prepared, windows: Windows) -> Array:
