@@ -379,7 +379,6 @@ def quantize(
 
     run = runs.find(_path(folder, RUN))
     plan = run.plan()
-    steps.check_measurable(run, plan)
     table, boundary = data_of(run, plan, data, test)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     return steps.quantize(run, prepared, narrator or Silent(), _several(kinds) or steps.KINDS, most_loss)

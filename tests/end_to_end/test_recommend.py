@@ -89,6 +89,12 @@ def test_a_file_of_users_is_answered(learned: Path, tmp_path: Path, capsys: pyte
     assert listed == as_json
     assert "i6" in listed["recommended"]
     assert len(stranger["recommended"]) == 10
+    capsys.readouterr()
+    assert main(["test", str(learned), str(users), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # The last item of the third history is one that the model does not know.
+    assert (found["rows"], found["errors"]) == (3, 0)
+    assert found["targets"]["recommended"]["recall@10"]["value"] == pytest.approx(2 / 3)
 
 
 def test_what_is_for_runs_on_rows_says_so(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -415,6 +415,11 @@ def test_the_sealed_model_answers_a_series_step_by_step_as_it_was_judged(along: 
     assert area == pytest.approx(target["scores"]["auc"]["value"], abs=1e-3)
     alarms = np.array([answer["anomaly"] for answer in answers])
     assert alarms[truth].mean() == pytest.approx(target["scores"]["found"]["value"])
+    # Tested again by the column that judged in training, it is as good.
+    again = lamina.score(along / "run", along / "test.csv")["targets"]["anomaly"]
+    for name, score in target["scores"].items():
+        if name != "alarms":
+            assert again[name]["value"] == pytest.approx(score["value"], abs=1e-3), name
     rows = [{"flow": float(line.split(",")[1])} for line in (along / "test.csv").read_text().splitlines()[1:]]
     again = [answer["anomaly.score"] for answer in model.predict(rows, batch=7)]
     np.testing.assert_allclose(again, scores, atol=1e-4)

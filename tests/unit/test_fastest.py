@@ -25,6 +25,8 @@ RANDOM = np.random.default_rng(3)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model, two variants of it, one of another model, and what is none."""
+    tmp_path = tmp_path / "[a] model"
+    tmp_path.mkdir()
     sealed, _ = table_model()
     sealed = golden.sealed_with(Model(sealed, threads=1), table(16))
     write(tmp_path / "model.lamina", sealed)

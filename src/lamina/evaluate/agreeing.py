@@ -17,6 +17,8 @@ MOST = 2_000
 """Rows among which neighbors are looked for: all are compared with all."""
 TIE = 1e-6
 """A likeness so much lower than that of the last neighbor is as good."""
+MEASURED = (anomaly.Task, cluster.Task, embed.Task)
+"""Of whose answers it can be said how much stays."""
 NEIGHBORS, RANKS, CLUSTERS = "neighbors_kept", "rank_agreement", "same_clusters"
 
 

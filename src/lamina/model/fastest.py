@@ -6,6 +6,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def fastest(path: Path, threads: int = 0) -> Model:
         InputError: the proven model is missing, damaged, or newer than this Lamina.
     """
     proven, said, models = load(path, threads), list[str](), dict[Path, Model]()
-    for file in sorted(path.parent.glob(f"{path.stem}-*{path.suffix}")):
+    for file in sorted(path.parent.glob(f"{escape(path.stem)}-*{escape(path.suffix)}")):
         found = _variant(file, proven, threads)
         if isinstance(found, Model):
             models[file] = found

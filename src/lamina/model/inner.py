@@ -19,7 +19,7 @@ from lamina.model import graph
 from lamina.model.format import Sealed
 from lamina.model.quantize import names_inside
 from lamina.model.runtime import Model
-from lamina.tasks import cluster, embed, few_shot
+from lamina.tasks import cluster, embed, few_shot, forecast
 
 if TYPE_CHECKING:
     import onnx
@@ -58,18 +58,20 @@ def _as_encoder(model: Model, sealed: Sealed, name: str, state: Mapping[str, Jso
 
 
 def with_vectors(model: Model, tell: Callable[[str], None] = lambda line: None) -> Model:
-    """The model itself where it answers with vectors; one that was trained for answers gives what its head reads.
+    """The model itself; one that was trained for answers that rows have gives what its head reads.
 
     Args:
         tell: told of what is taken for vectors, where the model was not trained to give any.
 
     Raises:
-        InputError: it neither gives vectors nor was trained for answers that rows have, or has no such place.
+        InputError: it was trained for answers, and its network has no such place.
         MissingDependencyError: it was trained for answers, and onnx is not installed.
     """
-    vectors = any(isinstance(task, embed.Task | cluster.Task) for task in model.tasks.values())
-    trained_for = any(hasattr(task, "scores") or isinstance(task, few_shot.Task) for task in model.tasks.values())
-    if vectors or not trained_for or model.writer is not None:
+    tasks = tuple(model.tasks.values())
+    vectors = any(isinstance(task, embed.Task | cluster.Task) for task in tasks)
+    # Few-shot models have no head of their own, and forecasters read no rows.
+    rows = all(hasattr(task, "scores") and not isinstance(task, few_shot.Task | forecast.Task) for task in tasks)
+    if vectors or not rows or model.writer is not None:
         return model
     found = encoder(model, unit=True)
     tell("the model was trained for answers: rows are alike by what its head reads")

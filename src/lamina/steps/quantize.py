@@ -12,9 +12,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from lamina.data.examples import at, blocks, known_targets, room
-from lamina.environments import is_environment
 from lamina.errors import InputError, nearest
-from lamina.evaluate.agreeing import agrees, neighbors_kept
+from lamina.evaluate.agreeing import MEASURED, agrees, neighbors_kept
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval, to_json
 from lamina.evaluate.scores import POINTS, amount, better_by, title
@@ -24,11 +23,9 @@ from lamina.model.fastest import digest_of
 from lamina.model.format import write
 from lamina.model.runtime import Model, load
 from lamina.narrate import Narrator
-from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.prepare import Prepared
 from lamina.steps.test import example_rows
-from lamina.steps.understand import apart, later
 from lamina.tasks import Answering, LaidOut, Task, embed, right_rows
 
 Array = np.ndarray[Any, Any]
@@ -90,18 +87,6 @@ class Variant:
     of: str = ""
 
 
-def check_measurable(run: Run, plan: Plan) -> None:
-    """Raise InputError for a run of a task of which nothing here measures what a smaller model would lose."""
-    names = [part.name for part in plan.task.values()]
-    if is_environment(plan.data.train) or apart(names) or later(names):
-        task = "control" if is_environment(plan.data.train) else names[0]
-        raise InputError(
-            f"What a smaller model of the task {task!r} would lose cannot be measured.",
-            where=str(run.folder),
-            fix="Train a smaller one; a run's plan says how large its network is (docs/plan.md).",
-        )
-
-
 def quantize(
     run: Run, prepared: Prepared, narrator: Narrator, kinds: Sequence[str] = KINDS, most_loss: float | None = None
 ) -> list[Variant]:
@@ -114,7 +99,7 @@ def quantize(
         One entry a kind, in the order asked for.
 
     Raises:
-        InputError: an unknown kind, or the run has no sealed model.
+        InputError: an unknown kind, the run has no sealed model, or what it answers cannot be compared.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -133,6 +118,13 @@ def quantize(
             where=str(run.folder),
             fix="Train a smaller one, e.g. --set method.width=8",
         )
+    for task in full.tasks.values():
+        if not (_has_scores(task) or isinstance(task, MEASURED)):
+            raise InputError(
+                f"What a smaller model of the task {task.task!r} would lose cannot be measured.",
+                where=str(run.folder),
+                fix="Use the model as it is (lamina predict), or train a smaller one, e.g. --set method.width=8",
+            )
     before = {part: _outputs(full, prepared, rows) for part, rows in _judged(prepared).items()}
     found = []
     for kind in kinds:
