@@ -33,7 +33,7 @@ from lamina.learn.threads import TRY_STEPS
 from lamina.methods.supervised import Supervised
 from lamina.modalities import token_lengths
 from lamina.plan import OptimizerPlan, Plan, SchedulePlan, TrainingPlan
-from lamina.steps.learner import task_loss
+from lamina.steps.learner import answers, task_loss
 from lamina.steps.pace import measured
 from lamina.steps.prepare import Prepared
 
@@ -472,6 +472,28 @@ def test_sequences_are_cut_to_the_longest_of_the_batch() -> None:
     assert min(widths) == 8
     assert max(widths) == 56
     assert sum(widths) < 10 * 40
+
+
+def test_answers_to_sequences_of_like_lengths_are_put_back_in_order() -> None:
+    rows, batch_size = 1300, 5
+    lengths = np.random.default_rng(0).integers(1, 65, rows).astype(np.int32)
+    tokens = (np.arange(64) < lengths[:, None]) * np.arange(1, rows + 1, dtype=np.int32)[:, None]
+    chosen = np.random.default_rng(1).permutation(rows)[:1201]
+    source = Loader(
+        Examples({"t": tokens}, rows), chosen, ["t"], [], batch_size, lengths=lengths, padded=frozenset({"t"})
+    )
+    widths = [batch.inputs["t"].shape[1] for _, batch in source.by_length()]
+    assert sum(widths) < 0.7 * sum(batch.inputs["t"].shape[1] for batch in source.once())
+    places = np.concatenate([places for places, _ in source.by_length()])
+    assert np.array_equal(np.sort(places), np.arange(len(chosen)))
+
+    class Sums(nn.Module):
+        def forward(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {"y": inputs["t"].sum(dim=1).reshape(-1, 1, 1)}
+
+    task = SimpleNamespace(width=1, combine=lambda output: output[:, 0])
+    found = answers(cast(Any, Sums()), source, cast(Any, {"y": task}), Engine(CPU))["y"]
+    assert np.array_equal(found[:, 0], tokens[chosen].sum(axis=1))
 
 
 leaves = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(allow_nan=False), st.text(max_size=5))

@@ -84,6 +84,17 @@ class Loader:
         for start in range(0, len(self.rows), self.batch_size):
             yield self.batch(self.rows[start : start + self.batch_size])
 
+    def by_length(self) -> Iterator[tuple[Array, Batch]]:
+        """Every row once, those of like lengths together, with their places among `rows`: for answers to each."""
+        span = WINDOW * self.batch_size
+        for begin in range(0, len(self.rows), span):
+            places = np.arange(begin, min(begin + span, len(self.rows)))
+            if self.lengths is not None:
+                places = places[np.argsort(self.lengths[self.rows[places]], kind="stable")]
+            for start in range(0, len(places), self.batch_size):
+                some = places[start : start + self.batch_size]
+                yield some, self.batch(self.rows[some])
+
     def batch(self, rows: Array) -> Batch:
         """The examples at `rows` as tensors in memory."""
         widths: dict[str, int] = {}

@@ -299,17 +299,17 @@ def answers(network: Assembly, source: Loader, tasks: Mapping[str, Task], engine
     """The network's combined outputs for every row of `source`, [row, width] float32 by target, on disk where large."""
     found = {name: room((len(source.rows), task.width)) for name, task in tasks.items()}
     network.eval()
-    done = 0
 
     def answer(part: Batch) -> dict[str, Array]:
         outputs = network(part.to(engine.device).inputs)
         return {name: task.combine(outputs[name].float()).cpu().numpy() for name, task in tasks.items()}
 
     with torch.inference_mode():
-        for batch in source.once():
+        for places, batch in source.by_length():
+            done = 0
             for part, answered in engine.answers(answer, batch):
                 for name, values in answered.items():
-                    found[name][done : done + len(part)] = values
+                    found[name][places[done : done + len(part)]] = values
                 done += len(part)
     return found
 

@@ -148,16 +148,16 @@ def width_of(learner: Learner) -> int:
 
 def outputs(learner: Learner, task: Answering, loader: Loader) -> Array:
     """The sealed module's outputs for every row, members combined, float32 [row, width]."""
-    found = []
+    found = np.zeros((len(loader.rows), task.width), np.float32)
     with learner.method.evaluating() as sealed:
 
         def answer(part: Batch) -> Array:
             answered = _only(sealed(part.to(learner.engine.device).inputs))
             return np.asarray(task.combine(answered.float()).cpu().numpy())
 
-        for batch in loader.once():
-            found += [answered for _, answered in learner.engine.answers(answer, batch)]
-    return np.concatenate(found) if found else np.zeros((0, task.width), np.float32)
+        for places, batch in loader.by_length():
+            found[places] = np.concatenate([answered for _, answered in learner.engine.answers(answer, batch)])
+    return found
 
 
 class Named(nn.Module):
