@@ -83,6 +83,34 @@ def score(learner: Supervised) -> Any:
     return evaluate
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adagrad"])
+def test_fused_steps_are_those_of_plain_loops(name: str, momentum: float) -> None:
+    if name == "nesterov" and not momentum:
+        pytest.skip("it asks for momentum")
+    generator = torch.Generator().manual_seed(0)
+    begin = [
+        torch.randn(5, 3, generator=generator),
+        torch.randn(3, generator=generator),
+        torch.randn((), generator=generator),
+    ]
+    ways = []
+    for fused in (True, False):
+        weights = [nn.Parameter(value.clone()) for value in begin]
+        groups = [{"params": weights[:1], "weight_decay": 0.1}, {"params": weights[1:], "lr": 0.5}]
+        (optimizer,) = optimizers.build(groups, OptimizerPlan(name=name, learning_rate=0.1, momentum=momentum))
+        assert all(group["fused"] for group in optimizer.param_groups)
+        for group in optimizer.param_groups:
+            group["fused"], group["foreach"] = fused, False
+        for _ in range(5):
+            for weight, value in zip(weights, begin, strict=True):
+                weight.grad = weight.detach() * value
+            optimizers.take_step(optimizer)
+        ways.append(weights)
+    for one, other in zip(*ways, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 class StopError(Exception):
     """Stands for a killed process."""
 
