@@ -97,6 +97,22 @@ def test_a_file_of_users_is_answered(learned: Path, tmp_path: Path, capsys: pyte
     assert found["targets"]["recommended"]["recall@10"]["value"] == pytest.approx(2 / 3)
 
 
+def test_a_file_of_interactions_is_answered_for_each_user(learned: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("time,user,item,age\n9,mia,i5,30\n1,mia,i3,\n2,tom,i9,40\n4,mia,i4,\n,eva,,25\nsoon,tom,i1,\n")
+    for name in ("answers.jsonl", "answers.parquet"):
+        assert main(["predict", str(learned), str(rows), "--out", str(tmp_path / name)]) == 0
+    mia, tom, eva, bad = jsonl(tmp_path / "answers.jsonl")
+    (same,) = lamina.load(learned).predict([{"history": ["i3", "i4", "i5"], "age": "30"}])
+    assert (mia["user"], mia["recommended"]) == ("mia", same["recommended"])
+    assert "i6" in mia["recommended"]
+    assert not {"i3", "i4", "i5"} & set(mia["recommended"])
+    assert (tom["user"], eva["user"]) == ("tom", "eva")
+    assert bad["error"] == "user 'tom': row 5: there is no readable value of 'time'"
+    assert "i9" not in tom["recommended"]
+    assert len(eva["recommended"]) == 10
+
+
 def test_what_is_for_runs_on_rows_says_so(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quantize", str(learned)]) == 2
     error = capsys.readouterr().err
@@ -155,6 +171,39 @@ def test_columns_can_be_named_and_repetitions_kept(tmp_path: Path, cache: Path) 
     assert trained.results.data["users"] == 40
     network = trained.network
     assert [name for name, _ in network.stages()] == ["items", "about", "network"]
+
+
+def test_items_that_nobody_had_are_recommended_by_what_a_table_says_of_them(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every user stays with one kind of items; the newest of each kind come after all that is learned from."""
+    random = np.random.default_rng(0)
+    kinds, each = "abc", 8
+    rows = []
+    for user in range(90):
+        kind = kinds[user % 3]
+        had = [f"{kind}{number}" for number in random.permutation(each)[:5]]
+        rows += [f"u{user},{item},{day}" for day, item in enumerate([*had[:4], f"{kind}new", f"{kind}newer", had[4]])]
+    rows.sort(key=lambda row: int(row.rpartition(",")[2]))
+    (tmp_path / "had.csv").write_text("\n".join(["user,item,day", *rows]) + "\n")
+    items = [f"{kind}{number},{kind}" for kind in kinds for number in (*range(each), "new", "newer", "untouched")]
+    (tmp_path / "items.csv").write_text("\n".join(["item,kind", *items, ",a"]) + "\n")
+    out = tmp_path / "run"
+    line = ["train", str(tmp_path / "had.csv"), "--task", "recommend", "--out", str(out)]
+    sets = [*SETS, f"task.items={tmp_path / 'items.csv'}", "task.k=30", "training.epochs=15", "data.test_share=0.28"]
+    assert main([*line, "--set", *sets]) == 0
+    assert "9 more items that nobody had by then" in capsys.readouterr().err
+    result = json.loads((out / "results.json").read_text())["targets"][0]
+    cold = next(part for part in result["slices"] if part["value"].startswith("cold"))
+    assert cold["score"]["value"] > 0.3
+    for kind in kinds:
+        (answer,) = lamina.load(out).predict([{"history": [f"{kind}1", f"{kind}4", f"{kind}2"]}])
+        # Nobody has ever had it, so among those of which that is true it has to come first by its kind.
+        untouched = [item for item in answer["recommended"] if item.endswith("untouched")]
+        assert untouched[0] == f"{kind}untouched"
+    (tmp_path / "items.csv").write_text("item,kind\na1,a\n")
+    assert main(["resume", str(out)]) == 2
+    assert "items.csv are not what the run" in capsys.readouterr().err
 
 
 def _parts(item: str) -> tuple[str, str]:

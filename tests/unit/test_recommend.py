@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from datetime import date, timedelta
@@ -14,22 +15,26 @@ import torch
 from memory_table import MemoryTable
 
 from lamina.choose.hardware import Hardware
+from lamina.data.schema import Field
 from lamina.errors import InputError
 from lamina.evaluate import recommended as scores
 from lamina.learn.windows import NEXT, WEIGHT, Windows
 from lamina.methods.next_item import sampled_losses
 from lamina.modalities import Feature
+from lamina.modalities._moments import is_time
 from lamina.modalities.items import Encoder
+from lamina.model import histories
+from lamina.model.answers import Part
 from lamina.model.export import export, folded
+from lamina.model.forecast import Column
 from lamina.networks.recommenders import sequential, two_tower
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
 from lamina.plan import DataPlan, Plan, TaskPlan
-from lamina.steps.recommend import choose, interactions, prepare, simple
+from lamina.steps.recommend import choose, described, interactions, learner, prepare, simple
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
-from lamina.steps.recommend.times import is_time
 from lamina.steps.recommend.understand import DEFAULTS, recognise
-from lamina.tasks.recommend import Task, best, check_options
+from lamina.tasks.recommend import Task, Written, best, check_options
 
 Array = np.ndarray[Any, Any]
 RANDOM = np.random.default_rng(0)
@@ -75,6 +80,92 @@ def test_what_only_comes_later_is_no_item_of_the_catalogue() -> None:
     assert "brand new" not in found.catalogue
     which = interactions.asked(found, TEST, seed=0)
     assert (which.target == 0).sum() == 1
+    # Even where columns of the interactions describe items: those of the test part are not known before it.
+    assert "brand new" not in read({**columns, "kind": ["a"] * 200}, about_items=["kind"]).catalogue
+
+
+def test_an_item_that_a_table_describes_is_in_the_catalogue_though_nobody_had_it() -> None:
+    columns = table()
+    order = np.argsort(np.array(columns["time"], float), kind="stable")
+    columns["item"][order[-1]] = "brand new"
+    options = plan(about_items=["kind"])
+    found = interactions.read(MemoryTable(columns), options, ["untouched", "brand new", "i3"])
+    without = read(columns)
+    assert found.catalogue == (*without.catalogue, "untouched", "brand new")
+    assert found.counts.tolist() == without.counts.tolist()
+    assert found.cold == 2
+    assert interactions.asked(found, TEST, seed=0).target.max() == len(found.catalogue)
+    again = found.without_cold()
+    assert again.catalogue == without.catalogue
+    assert again.item.tolist() == without.item.tolist()
+
+
+def test_items_of_the_validation_part_are_known_before_the_test() -> None:
+    columns = table()
+    part = read(columns).part
+    row = int(read(columns).row[np.flatnonzero(part == VALIDATION)[0]])
+    columns["item"][row] = "late"
+    assert "late" not in read(columns).catalogue
+    found = read({**columns, "kind": ["a"] * 200}, about_items=["kind"])
+    assert found.catalogue[len(found.counts) :] == ("late",)
+
+
+def test_what_describes_items_is_fitted_on_those_of_the_training_part() -> None:
+    columns = table()
+    found = interactions.read(MemoryTable(columns), plan(), ["new", "i1", "other"])
+    items = MemoryTable({
+        "item": ["new", "i1", "i2", "new", None, "other"], "size": ["9000", "1", "3", "5", "7", None],
+        "kind": ["only new", "a", "b", "a", "a", "b"], "nothing": [None] * 6,
+        "title": ["one", "two", "three", "four", "five", "six"],
+    })  # fmt: skip
+    about = described.by_id(items, "item")
+    assert (set(about.places), about.left_out) == ({"new", "i1", "i2", "other"}, 2)
+    names = {"size": "number", "kind": "category", "nothing": "category", "title": "text"}
+    asked = plan(about_items=list(names))
+    asked = dataclasses.replace(asked, schema=tuple(Field(name, modality) for name, modality in names.items()))
+    left_out: list[tuple[str, str]] = []
+    raw, array = prepare._about_items(MemoryTable(columns), about, asked, found, left_out)
+    assert [name for name, _ in left_out] == ["nothing", "title"]
+    assert raw["size"][list(found.catalogue).index("new")] == "9000"
+    trained = array[: len(found.counts)]
+    assert len(array) == len(found.catalogue)
+    assert np.abs(trained).max() < 20, "9000 is not among what numbers are standardised by"
+    # A kind that no item of the training part has is none of the marks.
+    assert not array[list(found.catalogue).index("new"), -2:].any()
+
+
+def test_a_table_of_items_describes_them_beside_the_interactions() -> None:
+    random = np.random.default_rng(0)
+    items = random.integers(0, 20, 300)
+    columns = {
+        "user": random.integers(0, 30, 300).tolist(), "item": items.tolist(),
+        "title": [f"Film {item}" for item in items],
+        "price": random.normal(size=300).tolist(), "time": list(range(300)),
+    }  # fmt: skip
+    beside = MemoryTable({
+        "item": list(range(25)), "title": [f"Film {item}" for item in range(25)],
+        "genres": [("A|B", "B|C", "C|A", "A")[item % 4] for item in range(25)], "price": [1.0] * 25, "note": ["x"] * 25,
+    })  # fmt: skip
+    fields, options = recognise(MemoryTable(columns), {}, ignored={"note"}, beside=beside)
+    assert options["about_items"] == ["title", "genres"]
+    assert {field.name: field.modality for field in fields}["genres"] == "set"
+    assert {field.name: field.role for field in fields}["price"] == "ignore"
+    _, named = recognise(MemoryTable(columns), {"about_items": ["genres"]}, beside=beside)
+    assert named["about_items"] == ["genres"]
+    with pytest.raises(InputError, match="no column 'item'") as caught:
+        described.by_id(MemoryTable({"id": [1, 2]}), "item")
+    assert "'item'" in caught.value.fix
+
+
+def test_a_feature_that_cannot_be_used_is_named() -> None:
+    columns = {**table(), "age": [None] * 200, "town": ["a", "b"] * 100}
+    schema = (Field("age", "number"), Field("town", "category"))
+    asked = dataclasses.replace(plan(about_users=["age", "town"]), schema=schema)
+    found = interactions.read(MemoryTable(columns), asked)
+    left_out: list[tuple[str, str]] = []
+    raw, encoders = prepare._about_users(MemoryTable(columns), asked, found, left_out)
+    assert list(raw) == list(encoders) == ["town"]
+    assert [(name, bool(reason)) for name, reason in left_out] == [("age", True)]
 
 
 def test_each_history_is_what_its_user_had_before() -> None:
@@ -357,6 +448,32 @@ def test_an_item_tower_hides_ids_in_training_only() -> None:
     assert 0 < hidden < 20
 
 
+def test_cold_items_are_known_by_their_features_alone() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(23, 3)
+    items = Items(torch.arange(1, 21.0).flip(0), features, 8, hidden=0.5).eval()
+    assert len(items()) == len(items.bias) == 20
+    with torch.no_grad():
+        items.offset.fill_(0.25)
+        vectors, bias = items.catalogue()
+        again, other = items.folded().catalogue()
+        assert items.described is not None
+        torch.testing.assert_close(vectors[20:], items.described(features[20:]))
+        torch.testing.assert_close(vectors[:20], items())
+        # As if had half as often as what was had once.
+        torch.testing.assert_close(bias[20:], (items.bias[-1] - np.log(2) + 0.25).expand(3))
+    torch.testing.assert_close(again, vectors)
+    torch.testing.assert_close(other, bias)
+    assert "offset" not in Items(torch.ones(20), features[:20], 8, 0.5).state_dict(), "as it was in older runs"
+
+
+def test_the_mean_probability_of_cold_items_is_put_right() -> None:
+    odds = np.array([-3.0, -1.0, -8.0, -1e9])
+    for share in (0.001, 0.2, 0.6):
+        found = 1 / (1 + np.exp(-np.clip(odds + learner.shift(odds, share), -700, 700)))
+        assert found.mean() == pytest.approx(share)
+
+
 def test_the_sampled_loss_estimates_the_full_one() -> None:
     torch.manual_seed(0)
     states, vectors, bias = torch.randn(6, 4), torch.randn(50, 4), torch.randn(50)
@@ -487,6 +604,67 @@ def test_lists_are_encoded_in_order_and_strangers_left_out() -> None:
     assert found.array.tolist() == [[1, 2, 0], [1, 3, 3], [2, 0, 0], [0, 0, 0], [0, 0, 0]]
     assert not found.errors
     assert encoder.encode(np.array([[31, 7, 31, 31]], object).reshape(1, -1)).array.tolist() == [[2, 1, 1]]
+
+
+def asked_with(data: Any, *, repeat: bool = False, dates: bool = False, size: int = 2) -> tuple[Any, dict[int, str]]:
+    """(Raw rows of the model's inputs by user, reasons), as a recommender with an age is asked with a table."""
+    rows = Written("user", "item", "day", "stars", 3.0, repeat, dates, True)
+    inputs = {"history": Column(Field("history", "items")), "age": Column(Field("age", "number"))}
+    model: Any = SimpleNamespace(
+        inputs=inputs, columns=("history", "age"), targets=("recommended",), fitting=lambda batch: min(batch, size),
+        answer_columns=("recommended", "recommended.p"), tasks={"recommended": Task("recommended", ("a",), 1, rows)},
+    )  # fmt: skip
+    assert histories.written(model) == rows
+    found = histories.opened(data, model, rows, tuple(data[0]), 8)
+    if found is None:
+        return None, {}
+    asked, errors, start = [], {}, 0
+    assert found.lines is not None
+    for chunk in found:
+        answers = {"recommended": np.full(len(chunk), "x", object), "recommended.p": np.zeros(len(chunk))}
+        part = found.lines.of(chunk, Part(len(chunk), answers, chunk.errors))
+        asked += list(zip(part.columns["user"], chunk.values["history"], chunk.values["age"], strict=True))
+        errors |= {start + row: reason for row, reason in part.errors.items()}
+        start += len(chunk)
+    return asked, errors
+
+
+def rows_of(*lines: str) -> list[dict[str, Any]]:
+    return [dict(zip(("user", "item", "day", "stars", "age"), line.split(","), strict=True)) for line in lines]
+
+
+def test_a_table_of_interactions_is_a_history_for_each_user() -> None:
+    data = rows_of("u2,a,5,4,", "u1,b,3,5,31", "u2,c,1,3,40", "u2,a,9,5,", "u1,d,4,2,", "new,,,,20", "u2,e,5,4,41")
+    asked, errors = asked_with(data)
+    assert asked == [("u2", ["c", "a", "e"], "40"), ("u1", ["b"], "31"), ("new", [], "20")]
+    assert not errors
+    assert asked_with(data, repeat=True)[0][0][1] == ["c", "a", "e", "a"]
+    for row in data:
+        row["day"] = row["day"] and f"0{row['day']}/01/2024" if row is not data[3] else "01/02/2024"
+    assert asked_with(data, repeat=True, dates=True)[0][0][1] == ["c", "a", "e", "a"], "the first of February"
+
+
+def test_a_row_of_interactions_that_cannot_be_used_is_an_error_of_its_own() -> None:
+    asked, errors = asked_with(rows_of("u1,a,soon,4,", "u1,b,3,5,", ",c,1,3,", "u3,a,2,many,"))
+    assert asked[0] == ("u1", ["b"], None)
+    assert {row: (asked[row][0], reason) for row, reason in errors.items()} == {
+        1: ("u1", "user 'u1': row 0: there is no readable value of 'day'"),
+        2: (None, "row 2: there is no readable value of 'user'"),
+        3: ("u3", "user 'u3': row 3: there is no readable value of 'stars'"),
+    }
+
+
+def test_histories_are_no_table_of_interactions() -> None:
+    assert asked_with([{"history": "a|b", "age": "3", "user": "u1"}])[0] is None
+    assert asked_with([{"age": "3"}])[0] is None
+    with pytest.raises(InputError, match="day"):
+        asked_with([{"user": "u1", "item": "a", "stars": "5", "age": "3"}])
+    state = json.loads(json.dumps(Task("r", ("a",), 1, Written("u", "i", "", "", 0.0, False, False, False)).state()))
+    assert Task.restore(state).state() == Task.restore(state).state() == {**state, "items": ["a"]}
+    del state["rows"]
+    assert Task.restore(state).rows is None, "as it was in older files"
+    with pytest.raises((KeyError, ValueError)):
+        Task.restore({**state, "rows": {"user": ""}})
 
 
 def test_a_file_of_lists_in_which_nothing_comes_twice_is_a_set() -> None:

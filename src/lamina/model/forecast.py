@@ -124,7 +124,7 @@ class Held:
         """The series from one number to another."""
         for name, rows, error in self.series[begin:end]:
             table = {column: self.values[column][rows] for column in self.columns}
-            yield Series(name, table, {column: _first(self.values[column][rows]) for column in self.about}, error)
+            yield Series(name, table, {column: first(self.values[column][rows]) for column in self.about}, error)
 
 
 def held(chunks: Iterable[RawChunk], model: Reads) -> Held:
@@ -139,7 +139,7 @@ def held(chunks: Iterable[RawChunk], model: Reads) -> Held:
         start += len(chunk)
     table = long_table(model, None)
     assert table is not None
-    values = {column: _joined([part.values[column] for part in parts]) for column in table.columns}
+    values = {column: joined([part.values[column] for part in parts]) for column in table.columns}
     series = _series(values, encoder.group, start, errors)
     return Held(values, series, encoder.columns, _about(model))
 
@@ -191,7 +191,8 @@ def _series(
     return series + [(None, np.zeros(0, np.int64), reason) for reason in errors.values()]
 
 
-def _joined(parts: Sequence[Values]) -> Values:
+def joined(parts: Sequence[Values]) -> Values:
+    """One column of the pieces of it."""
     if not parts:
         return object_array([])
     return np.concatenate(
@@ -199,7 +200,7 @@ def _joined(parts: Sequence[Values]) -> Values:
     )
 
 
-def _first(values: Values) -> Any:
+def first(values: Values) -> Any:
     """The first value that is not missing."""
     there = np.flatnonzero(canonical(values) != None)  # noqa: E711
     return values[there[0]] if len(there) else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from lamina.data.windows import WINDOW, Cover, Cut, as_cells, measured, streamed
 from lamina.errors import InputError
-from lamina.model import forecast
+from lamina.model import forecast, histories
 from lamina.model.answers import Part
 from lamina.model.rows import RawChunk, Rows, open_rows, row_of_json
 from lamina.tasks import anomaly
@@ -43,7 +43,12 @@ class _Raw:
 
 
 def opened(data: Any, model: Model, batch: int, root: Path | None = None) -> Rows:
-    """Raw rows; for a forecaster, of a long table's series; for a model of windows, the steps of one long series."""
+    """Raw rows; for a forecaster, of a long table's series; for a model of windows, the steps of one long series; for a
+    recommender and a table of interactions, its users."""
+    interactions = histories.written(model)
+    if interactions is not None:
+        users = histories.opened(data, model, interactions, _columns(data), batch, root)
+        return users if users is not None else open_rows(data, model, batch, root)
     cut = cut_of(model)
     if cut is None or WINDOW in _columns(data):
         return forecast.opened(data, model, batch, root)

@@ -31,7 +31,7 @@ HIDDEN = -1e8
 """Scores below are those of items that are masked."""
 COLUMNS = ("user", "item", "time", "rating")
 LISTS = ("about_items", "about_users")
-OPTIONS = (*COLUMNS, *LISTS, "liked", "history", "repeat", "k")
+OPTIONS = (*COLUMNS, *LISTS, "items", "liked", "history", "repeat", "k")
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
@@ -49,6 +49,8 @@ def check_options(options: Mapping[str, Json]) -> None:
     for name in COLUMNS:
         if not isinstance(options.get(name, ""), str):
             raise refuse(name, "Give the name of a column.")
+    if not isinstance(options.get("items", ""), str):
+        raise refuse("items", "Give the path of a table with a row for each item, e.g. --set task.items=movies.csv")
     for name in LISTS:
         given = options.get(name, ())
         if not isinstance(given, list | tuple) or not all(isinstance(part, str) for part in given):
@@ -64,6 +66,39 @@ def check_options(options: Mapping[str, Json]) -> None:
 
 
 @dataclass(frozen=True)
+class Written:
+    """How interactions are written in rows, so that such rows can be asked.
+
+    Attributes:
+        user, item, time: columns; no time is "", and then the order of the rows counts.
+        rating, liked: the column of ratings, and the lowest that counts; "" where all rows do.
+        repeat: an item that comes again counts again.
+        dates, day_first: times are dates, and how 3/4/2020 is read; else they are numbers.
+    """
+
+    user: str
+    item: str
+    time: str
+    rating: str
+    liked: float
+    repeat: bool
+    dates: bool
+    day_first: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.user, self.item, self.time, self.rating) if name)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Json]) -> Self:
+        user, item, time, rating = (str(state[name]) for name in COLUMNS)
+        if not user or not item:
+            raise ValueError(f"rows of {user!r} and {item!r}")
+        flags = (bool(state[name]) for name in ("repeat", "dates", "day_first"))
+        return cls(user, item, time, rating, float(state["liked"]), *flags)
+
+
+@dataclass(frozen=True)
 class Task:
     """The best items of a catalogue; outputs are [row, item], logits, those of masked items far below all others.
 
@@ -71,6 +106,7 @@ class Task:
         name: the answer's name.
         items: the catalogue.
         k: how many are recommended.
+        rows: how the interactions that it learned from are written; None in files of older versions.
     """
 
     task: ClassVar[str] = "recommend"
@@ -78,6 +114,7 @@ class Task:
     name: str
     items: tuple[str, ...]
     k: int = 10
+    rows: Written | None = None
 
     @property
     def width(self) -> int:
@@ -128,7 +165,8 @@ class Task:
         items, k = tuple(map(str, state["items"])), int(state["k"])
         if not items or not 1 <= k <= MOST:
             raise ValueError(f"{k} of {len(items)} items")
-        return cls(str(state["name"]), items, k)
+        rows = state.get("rows")
+        return cls(str(state["name"]), items, k, None if rows is None else Written.restore(rows))
 
 
 def best(scores: Array, k: int) -> Array:

@@ -79,10 +79,10 @@ class Recommender(nn.Module):
         history = inputs[HISTORY].long()
         length = (history > 0).sum(dim=1)
         recent, left = self._last(history, length)
-        vectors = self.items()
+        vectors, bias = self.items.catalogue()
         states = self.states({**inputs, HISTORY: recent}, vectors)
         state = states.gather(1, left.reshape(-1, 1, 1).expand(-1, 1, states.shape[2])).squeeze(1)
-        logits = state @ vectors.T + cast(Tensor, self.items.bias)
+        logits = state @ vectors.T + bias
         if not self.repeat:
             seen = torch.zeros(history.shape[0], vectors.shape[0] + 1, device=logits.device)
             logits = torch.where(seen.scatter(1, history, 1.0)[:, 1:] > 0, MASKED, logits)

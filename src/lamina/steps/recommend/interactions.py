@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,18 @@ from lamina.data.tables import Table
 from lamina.errors import InputError
 from lamina.modalities._canonical import canonical
 from lamina.modalities._instant import day_first_of
+from lamina.modalities._moments import are_dates, read_times
 from lamina.modalities._number_text import read_numbers
 from lamina.plan import Plan
-from lamina.steps.recommend.times import are_dates, read_times
-from lamina.tasks.recommend import UNLABELLED
+from lamina.tasks.recommend import UNLABELLED, Written
 
 Array = np.ndarray[Any, Any]
 FEWEST = 20
 """Interactions that a run needs."""
 TRAIN, VALIDATION, TEST = 0, 1, 2
 CHUNK = 65_536
+MOST_ITEMS = 1_000_000
+"""Items of a catalogue: a sealed model answers with no more numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ class Interactions:
     Attributes:
         user: int32 [interaction], the user's place in `users`.
         item: int32 [interaction], 1 and above: the item's place in `catalogue`, counted from 1; 0 for an item that
-            does not occur in the training part.
+            is not in the catalogue.
         part: int8 [interaction], TRAIN, VALIDATION or TEST.
         users: ids.
-        catalogue: ids of the items of the training part, the most frequent first.
-        counts: int64 [item], how often each occurs there.
+        catalogue: ids of the items of the training part, the most frequent first; then cold ones, which are known
+            before the test part begins although the training part has no interaction with them.
+        counts: int64 [item], how often each occurs in the training part; without cold items.
         recency: float64 [interaction], its place in the order of time, from 0 to 1.
         row: int64 [interaction], its row in the table.
+        written: how the table writes them.
         dropped: (row, reason) of rows that are no interaction.
         low: rows whose rating is below the threshold.
         again: interactions left out, for the user had the item before.
@@ -53,6 +57,7 @@ class Interactions:
     counts: Array
     recency: Array
     row: Array
+    written: Written
     dropped: tuple[tuple[int, str], ...] = ()
     low: int = 0
     again: int = 0
@@ -63,20 +68,36 @@ class Interactions:
         starts = np.searchsorted(self.user, np.arange(len(self.users) + 1))
         object.__setattr__(self, "starts", starts.astype(np.int64))
 
+    @property
+    def cold(self) -> int:
+        """How many items of the catalogue the training part has no interaction with."""
+        return len(self.catalogue) - len(self.counts)
+
+    def without_cold(self) -> Interactions:
+        """The same with a catalogue of the training part's items only."""
+        item = np.where(self.item > len(self.counts), 0, self.item)
+        return replace(self, item=item, catalogue=self.catalogue[: len(self.counts)])
+
     def rows_of(self, part: int) -> int:
         """How many interactions a part has."""
         return int((self.part == part).sum())
 
 
-def read(table: Table, plan: Plan) -> Interactions:
+def read(table: Table, plan: Plan, described: Iterable[str] | None = None) -> Interactions:
     """All interactions of a table as the plan says.
 
+    Args:
+        described: ids of a table of items: all are in the catalogue, for that they exist is known without any
+            interaction. Without such a table those of the validation part are, where columns of the interactions
+            describe items; of an item that only the test part has nothing is known before.
+
     Raises:
-        InputError: too few interactions, a single user, too many rows without a user, item or time, or a part that
-            would be empty.
+        InputError: too few interactions, a single user, too many rows without a user, item or time, a part that would
+            be empty, or too many items.
     """
     options = plan.task[UNLABELLED].options
-    raw = _raw(table, plan, options)
+    written = _written(table, options)
+    raw = _raw(table, plan, written)
     _check_dropped(table, plan, raw.dropped)
     order = np.argsort(raw.time, kind="stable")
     # From here on in order of time; equal moments in the order of the table.
@@ -89,12 +110,15 @@ def read(table: Table, plan: Plan) -> Interactions:
         order, user, item, row = order[kept], user[kept], item[kept], row[kept]
     _check_enough(table, len(user), len(raw.users))
     part = _parts(raw.time[order], plan, None if raw.part is None else raw.part[order])
-    names, counts, coded = _catalogue(raw.items, item, part)
+    if described is None:
+        late = np.unique(item[part == VALIDATION])
+        described = [raw.items[code] for code in late] if options.get("about_items") else ()
+    names, counts, coded = _catalogue(raw.items, item, part, described)
     by_user = np.argsort(user, kind="stable")
     return Interactions(
         user=user[by_user].astype(np.int32), item=coded[by_user], part=part[by_user], users=raw.users,
         catalogue=names, counts=counts, recency=(by_user / max(len(user) - 1, 1)), row=row[by_user],
-        dropped=raw.dropped, low=raw.low, again=again,
+        written=written, dropped=raw.dropped, low=raw.low, again=again,
     )  # fmt: skip
 
 
@@ -111,25 +135,36 @@ class _Raw:
     low: int
 
 
-def _raw(table: Table, plan: Plan, options: Mapping[str, Json]) -> _Raw:
+def _written(table: Table, options: Mapping[str, Json]) -> Written:
+    """How the table writes interactions."""
+    time = options["time"]
+    dates = bool(time) and are_dates(table.take(np.arange(min(len(table), 2000)), [time])[time])
+    # Decided once, on all dates: the first chunk may hold none that tells.
+    day_first = dates and day_first_of(lambda: (values[time] for _, values in table.chunks(None, [time], CHUNK)))[0]
+    rating = options["rating"] if options["liked"] else ""
+    liked, repeat = float(options["liked"]), bool(options["repeat"])
+    return Written(options["user"], options["item"], time, rating, liked, repeat, dates, bool(day_first))
+
+
+def _raw(table: Table, plan: Plan, written: Written) -> _Raw:
     """Ids to numbers, in the order of the table, chunk by chunk."""
     user_codes: dict[str, int] = {}
     item_codes: dict[str, int] = {}
     found: list[tuple[Array, ...]] = []
     dropped: list[tuple[int, str]] = []
     low = 0
-    for rows, values, times, parts in _chunks(table, plan, options):
-        users, items = canonical(values[options["user"]]), canonical(values[options["item"]])
-        ratings = read_numbers(values[options["rating"]])[0] if options["liked"] else np.zeros(len(rows))
+    for rows, values, times, parts in _chunks(table, plan, written):
+        users, items = canonical(values[written.user]), canonical(values[written.item])
+        ratings = read_numbers(values[written.rating])[0] if written.rating else np.zeros(len(rows))
         whole = np.ones(len(rows), bool)
         for name, missing in (
-            (options["user"], users == None), (options["item"], items == None),  # noqa: E711
-            (options["time"], np.isnan(times)), (options["rating"], np.isnan(ratings)),
+            (written.user, users == None), (written.item, items == None),  # noqa: E711
+            (written.time, np.isnan(times)), (written.rating, np.isnan(ratings)),
         ):  # fmt: skip
             dropped += [(int(rows[place]), f"no {name}") for place in np.flatnonzero(missing & whole)]
             whole &= ~missing
-        if options["liked"]:
-            below = whole & (ratings < options["liked"])
+        if written.rating:
+            below = whole & (ratings < written.liked)
             low += int(below.sum())
             whole &= ~below
         kept = np.flatnonzero(whole)
@@ -143,21 +178,14 @@ def _raw(table: Table, plan: Plan, options: Mapping[str, Json]) -> _Raw:
     return _Raw(user, item, time, row, given, tuple(user_codes), tuple(item_codes), tuple(dropped), low)
 
 
-def _chunks(
-    table: Table, plan: Plan, options: Mapping[str, Json]
-) -> Iterator[tuple[Array, Mapping[str, Values], Array, Array]]:
+def _chunks(table: Table, plan: Plan, written: Written) -> Iterator[tuple[Array, Mapping[str, Values], Array, Array]]:
     """(Row numbers, raw values, moments, parts by the column that says so, else 0)."""
-    columns = [options["user"], options["item"]]
-    columns += [options["time"]] if options["time"] else []
-    columns += [options["rating"]] if options["liked"] else []
     column = plan.data.column if plan.data.split == "column" else ""
-    columns += [column] if column else []
-    time = options["time"]
-    dates = bool(time) and are_dates(table.take(np.arange(min(len(table), 2000)), [time])[time])
-    # Decided once, on all dates: the first chunk may hold none that tells.
-    day_first = dates and day_first_of(lambda: (values[time] for _, values in table.chunks(None, [time], CHUNK)))[0]
-    for rows, values in table.chunks(None, list(dict.fromkeys(columns)), CHUNK):
-        times = read_times(values[time], dates, day_first) if time else rows.astype(np.float64)
+    columns = dict.fromkeys((*written.columns, *([column] if column else ())))
+    for rows, values in table.chunks(None, list(columns), CHUNK):
+        times = rows.astype(np.float64)
+        if written.time:
+            times = read_times(values[written.time], written.dates, written.day_first)
         parts = np.zeros(len(rows), np.int8)
         if column:
             known = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -229,15 +257,23 @@ def _boundary(times: Array, share: float) -> int:
     return before if before > 0 else after if after < len(times) else place
 
 
-def _catalogue(items: tuple[str, ...], item: Array, part: Array) -> tuple[tuple[str, ...], Array, Array]:
-    """(Ids of the items of the training part, the most frequent first; how often each occurs; every row's place)."""
+def _catalogue(
+    items: tuple[str, ...], item: Array, part: Array, described: Iterable[str]
+) -> tuple[tuple[str, ...], Array, Array]:
+    """(Ids as of `Interactions.catalogue`, how often those of the training part occur, every row's place)."""
     counts = np.bincount(item[part == TRAIN], minlength=len(items))
     known = np.flatnonzero(counts)
     # Of equally frequent items the one that was met first; so the order does not depend on how a library sorts.
     known = known[np.argsort(-counts[known], kind="stable")]
-    places = np.zeros(len(items), np.int32)
-    places[known] = np.arange(1, len(known) + 1)
-    return tuple(items[place] for place in known), counts[known].astype(np.int64), places[item]
+    names = dict.fromkeys((*(items[place] for place in known), *described))
+    if len(names) > MOST_ITEMS:
+        raise InputError(
+            f"There are {len(names):,} items, more than the {MOST_ITEMS:,} that a model can recommend from.",
+            fix="Leave out those that are seldom had, or give a shorter table of items.",
+        )
+    codes = {name: code for code, name in enumerate(names, 1)}
+    places = np.array([codes.get(name, 0) for name in items], np.int32)
+    return tuple(names), counts[known].astype(np.int64), places[item]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from lamina.tasks.recommend import UNLABELLED
 
 Array = np.ndarray[Any, Any]
 FOLDER = "networks/recommenders"
+FITTED = 1_000
+"""Validation rows, at most, by which it is told how often cold items are taken."""
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Learner:
     def validation_scores(self) -> dict[str, float]:
         """NDCG and recall over users of the validation part; NDCG is what counts."""
         which = self.prepared.validation
+        self._fit_offset()
         with self.method.evaluating() as network:
             places, _ = answered(lambda rows: self._scores(network, which, rows), which)
         users = which.user
@@ -60,6 +64,31 @@ class Learner:
             f"recall@{TOP}": by_user(recall(places), users).mean(),
         }
         return {"score": float(found[f"ndcg@{TOP}"]), **{name: float(value) for name, value in found.items()}}
+
+    def _fit_offset(self) -> None:
+        """Fit how much higher or lower all cold items score to how often one is taken in the validation part.
+
+        Their log-odds are shifted alike, so that their probabilities together are in the mean what they ought to be:
+        the estimate of highest likelihood. It never changes what the network learns.
+        """
+        which, items = self.prepared.validation, self.network.items
+        warm = len(self.prepared.interactions.counts)
+        rows = np.flatnonzero(which.target > 0)
+        if not items.cold or not self.prepared.judged_cold or not len(rows):
+            return
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), FITTED)).astype(np.int64))]
+        odds = []
+        with self.method.evaluating() as network:
+            for some in np.array_split(rows, math.ceil(len(rows) / 256)):
+                scores = self._scores(network, which, some).astype(np.float64)
+                odds.append(_logsumexp(scores[:, warm:]) - _logsumexp(scores[:, :warm]))
+            before = float(items.offset)
+        # Half a row more of each kind: where no cold item was taken they are seldom wanted, not never.
+        share = ((which.target[rows] > warm).sum() + 0.5) / (len(rows) + 1)
+        offset = before + shift(np.concatenate(odds), float(share))
+        items.offset.fill_(offset)
+        if self.method.average is not None:
+            self.method.average["items.offset"].fill_(offset)
 
     def outputs(self, which: Asked) -> Iterator[tuple[Array, Array]]:
         """(Row numbers, logits [row, item]) of the sealed module, batch after batch."""
@@ -76,6 +105,22 @@ class Learner:
         tensors = {name: torch.from_numpy(array).to(self.engine.device) for name, array in inputs.items()}
         found: Array = network(tensors)[ANSWER][:, 0].float().cpu().numpy()
         return found
+
+
+def _logsumexp(scores: Array) -> Array:
+    """[row], of [row, item]."""
+    highest = scores.max(axis=1)
+    return np.asarray(highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1)))
+
+
+def shift(odds: Array, share: float) -> float:
+    """What has to be added to log-odds, [row], so that the mean probability is `share`; bisection."""
+    low, high = (math.log(share / (1 - share)) - odds.max() - 1, math.log(share / (1 - share)) - odds.min() + 1)
+    for _ in range(60):
+        middle = (low + high) / 2
+        mean = float((1 / (1 + np.exp(-np.clip(odds + middle, -700, 700)))).mean())
+        low, high = (middle, high) if mean < share else (low, middle)
+    return float((low + high) / 2)
 
 
 def build(plan: Plan, prepared: Prepared, device: torch.device) -> Learner:

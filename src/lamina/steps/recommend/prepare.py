@@ -20,6 +20,7 @@ from lamina.networks.recommenders._recommender import HISTORY
 from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.recommend import simple
+from lamina.steps.recommend.described import FINGERPRINT, Described
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Asked, Interactions, asked, read
 from lamina.steps.recommend.simple import Simple
 from lamina.tasks.recommend import LONGEST_HISTORY, UNLABELLED, Task
@@ -31,6 +32,7 @@ MOST_WORDS, WORD_COUNT = 128, 5
 """Words of texts that describe items: the most frequent, of those in so many items at least."""
 MOST_LEVELS = 256
 LONGEST_NAME = 120
+SET_ASIDE = "Give the column the role ignore."
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Prepared:
         names: a name for each item to show, or its id.
         validation, test: what is asked.
         simpler: recommenders without a network.
+        judged_cold: how often cold items are taken can be told from the validation part, for they are not known from
+            it alone.
+        left_out: (column, reason) of features that cannot be used.
     """
 
     table: Table
@@ -59,6 +64,8 @@ class Prepared:
     validation: Asked
     test: Asked
     simpler: tuple[Simple, ...]
+    judged_cold: bool = False
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def memory(self) -> int:
@@ -76,60 +83,59 @@ class Prepared:
         return found
 
 
-def prepare(table: Table, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
-    """Put the interactions in order, divide them, fit encoders and simpler recommenders on the training part."""
+def prepare(table: Table, items: Described | None, plan: Plan, run: Run, narrator: Narrator) -> Prepared:
+    """Put the interactions in order, divide them, fit encoders and simpler recommenders on the training part.
+
+    Args:
+        items: the table of items, if there is one.
+    """
     narrator.step("Prepare")
-    found = read(table, plan)
+    found = read(table, plan, items.places if items is not None else None)
     options = plan.task[UNLABELLED].options
+    left_out: list[tuple[str, str]] = []
+    descriptions, about_items = _about_items(table, items, plan, found, left_out)
+    if not about_items.shape[1] and found.cold:
+        found, about_items = found.without_cold(), about_items[: len(found.counts)]
+        descriptions = {name: values[: len(found.counts)] for name, values in descriptions.items()}
     _tell(found, narrator, bool(options["repeat"]))
     memory = _memory(found, int(options["history"]))
-    encoders: dict[str, Encoder] = {HISTORY: item_lists.Encoder(found.catalogue, memory)}
-    modalities = {field.name: field.modality for field in plan.schema}
-    raw_users, about_users = {}, {}
-    for name in options["about_users"]:
-        raw_users[name] = _first_values(table, name, found.row, found.user, len(found.users), found.part)
-        trained = np.unique(found.user[found.part == TRAIN])
-        encoder = _fitted(modalities[name], raw_users[name][trained])
-        if encoder is not None:
-            encoders[name], about_users[name] = encoder, encoder.encode(raw_users[name]).array
-        else:
-            del raw_users[name]
-    learned = (found.part == TRAIN) & (found.item > 0)
-    descriptions = {
-        name: _first_values(
-            table, name, found.row[learned], found.item[learned] - 1, len(found.catalogue), found.part[learned]
-        )
-        for name in options["about_items"]
-    }
-    parts = [_described(modalities[name], values) for name, values in descriptions.items()]
-    width = np.zeros((len(found.catalogue), 0), np.float32)
+    raw_users, fitted = _about_users(table, plan, found, left_out)
+    encoders: dict[str, Encoder] = {HISTORY: item_lists.Encoder(found.catalogue, memory), **fitted}
+    for name, reason in left_out:
+        narrator.say(f"{name} is left out: {reason}")
     validation, test = (asked(found, part, plan.seed) for part in (VALIDATION, TEST))
     prepared = Prepared(
-        table=table, interactions=found, encoders=encoders, about_users=about_users,
-        about_items=np.concatenate([width, *parts], axis=1).astype(np.float32), raw_users=raw_users,
+        table=table, interactions=found, encoders=encoders,
+        about_users={name: encoder.encode(raw_users[name]).array for name, encoder in fitted.items()},
+        about_items=about_items, raw_users=raw_users,
         names=_names(descriptions, found.catalogue), validation=validation, test=test,
         simpler=simple.fit(found, validation, memory, bool(options["repeat"]), narrator),
+        judged_cold=items is not None, left_out=tuple(left_out),
     )  # fmt: skip
     run.write_json(run.prepared, {
         "version": VERSION,
         "encoders": {name: encoder.state() for name, encoder in encoders.items()},
         "tasks": {UNLABELLED: task_of(plan, prepared).state()},
         "findings": [],
+        FINGERPRINT: None if items is None else items.table.fingerprint,
     })  # fmt: skip
     return prepared
 
 
 def task_of(plan: Plan, prepared: Prepared) -> Task:
     """What the sealed model answers with."""
-    return Task(UNLABELLED, prepared.interactions.catalogue, int(plan.task[UNLABELLED].options["k"]))
+    found = prepared.interactions
+    return Task(UNLABELLED, found.catalogue, int(plan.task[UNLABELLED].options["k"]), found.written)
 
 
 def _tell(found: Interactions, narrator: Narrator, repeat: bool) -> None:
     parts = [f"{found.rows_of(part):,}" for part in (TRAIN, VALIDATION, TEST)]
     narrator.say(
         f"{len(found.user):,} interactions of {len(found.users):,} users: {parts[0]} to train, {parts[1]} to validate, "
-        f"{parts[2]} to test, the latest; {len(found.catalogue):,} items in the training part"
+        f"{parts[2]} to test, the latest; {len(found.counts):,} items in the training part"
     )
+    if found.cold:
+        narrator.say(f"{found.cold:,} more items that nobody had by then: recommended by their features alone")
     if found.low:
         narrator.say(f"{found.low:,} rows are rated lower than task.liked: left out")
     if found.again:
@@ -171,23 +177,82 @@ def encoder_of(modality: str) -> Any:
     return registry.module("modalities", "category" if modality == "text" else modality).Encoder
 
 
-def _fitted(modality: str, values: Values) -> Encoder | None:
-    """The encoder of a feature of users, or None where it tells nothing."""
-    try:
-        encoder: Encoder = encoder_of(modality).fit(lambda: [values], {})
-    except InputError:
-        return None
-    return encoder if encoder.feature.kind in ("numbers", "category") else None
+def _about_users(
+    table: Table, plan: Plan, found: Interactions, left_out: list[tuple[str, str]]
+) -> tuple[dict[str, Values], dict[str, Encoder]]:
+    """(Raw values [user], encoder) by feature of users that can be used.
+
+    Args:
+        left_out: gets (column, reason) of the others.
+    """
+    modalities = {field.name: field.modality for field in plan.schema}
+    trained = np.unique(found.user[found.part == TRAIN])
+    raw: dict[str, Values] = {}
+    encoders: dict[str, Encoder] = {}
+    for name in plan.task[UNLABELLED].options["about_users"]:
+        values = _first_values(table, name, found.row, found.user, len(found.users), found.part)
+        try:
+            encoders[name] = _fitted(modalities[name], values[trained])
+        except InputError as error:
+            left_out.append((name, error.what))
+        else:
+            raw[name] = values
+    return raw, encoders
 
 
-def _described(modality: str, values: Values) -> Array:
-    """float32 [item, feature]: numbers standardised, categories and sets as marks, texts as marks of their words."""
-    if modality == "text" or (modality == "category" and len(set(canonical(values))) > MOST_LEVELS):
-        return _words(values)
-    try:
-        encoder: Encoder = registry.module("modalities", modality).Encoder.fit(lambda: [values], {})
-    except InputError:
-        return np.zeros((len(values), 0), np.float32)
+def _fitted(modality: str, values: Values) -> Encoder:
+    """The encoder of a feature of users.
+
+    Raises:
+        InputError: it tells nothing, or is of a kind that is not read of users.
+    """
+    encoder: Encoder = encoder_of(modality).fit(lambda: [values], {})
+    if encoder.feature.kind not in ("numbers", "category"):
+        raise InputError(f"A {modality} cannot describe a user: numbers, categories and times can.", fix=SET_ASIDE)
+    return encoder
+
+
+def _about_items(
+    table: Table, items: Described | None, plan: Plan, found: Interactions, left_out: list[tuple[str, str]]
+) -> tuple[dict[str, Values], Array]:
+    """(Raw values [item] by column, float32 [item, feature] of all), from the table of items or the interactions.
+
+    What can be used is fitted on the items of the training part. Interactions of the test part are not looked at.
+
+    Args:
+        left_out: gets (column, reason) of what cannot be used.
+    """
+    modalities = {field.name: field.modality for field in plan.schema}
+    seen = (found.part != TEST) & (found.item > 0)
+    descriptions: dict[str, Values] = {}
+    arrays = [np.zeros((len(found.catalogue), 0), np.float32)]
+    for name in plan.task[UNLABELLED].options["about_items"]:
+        if items is not None and name in items.table.columns:
+            descriptions[name] = items.values(name, found.catalogue)
+        else:
+            descriptions[name] = _first_values(
+                table, name, found.row[seen], found.item[seen] - 1, len(found.catalogue), found.part[seen]
+            )
+        try:
+            arrays.append(_described(modalities[name], descriptions[name], len(found.counts)))
+        except InputError as error:
+            left_out.append((name, error.what))
+    return descriptions, np.concatenate(arrays, axis=1).astype(np.float32)
+
+
+def _described(modality: str, values: Values, fitted: int) -> Array:
+    """float32 [item, feature]: numbers standardised, categories and sets as marks, texts as marks of their words.
+
+    Args:
+        fitted: the first items, on which it is fitted.
+
+    Raises:
+        InputError: their values tell nothing.
+    """
+    known = values[:fitted]
+    if modality == "text" or (modality == "category" and len(set(canonical(known))) > MOST_LEVELS):
+        return _words(values, fitted)
+    encoder: Encoder = registry.module("modalities", modality).Encoder.fit(lambda: [known], {})
     array = encoder.encode(values).array
     if encoder.feature.kind == "category":
         marks = np.eye(encoder.feature.size, dtype=np.float32)
@@ -195,14 +260,20 @@ def _described(modality: str, values: Values) -> Array:
     return np.asarray(array, np.float32)
 
 
-def _words(values: Values) -> Array:
-    """float32 [item, word]: 1 where a frequent word is in the text."""
+def _words(values: Values, fitted: int) -> Array:
+    """float32 [item, word]: 1 where a word is in the text that is frequent among the first items.
+
+    Raises:
+        InputError: no word is.
+    """
     rows = [frozenset("" if text is None else str(text).casefold().split()) for text in values.tolist()]
     counts: dict[str, int] = {}
-    for words in rows:
+    for words in rows[:fitted]:
         for word in words:
             counts[word] = counts.get(word, 0) + 1
     chosen = sorted((word for word in counts if counts[word] >= WORD_COUNT), key=lambda word: (-counts[word], word))
+    if not chosen:
+        raise InputError(f"No word is in the values of {WORD_COUNT} items or more.", fix=SET_ASIDE)
     places = {word: place for place, word in enumerate(chosen[:MOST_WORDS])}
     found = np.zeros((len(rows), len(places)), np.float32)
     for row, words in enumerate(rows):

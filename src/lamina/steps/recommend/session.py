@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lamina.data.tables import Table
@@ -12,7 +13,8 @@ from lamina.run import Run
 from lamina.steps import apart
 from lamina.steps.apart import Ended, Way
 from lamina.steps.finish import Clock
-from lamina.steps.recommend import choose, prepare, understand
+from lamina.steps.recommend import choose, described, prepare, understand
+from lamina.steps.recommend.described import Described
 from lamina.steps.recommend.learner import build
 from lamina.steps.recommend.test import test
 from lamina.steps.request import Request, followed, shares
@@ -26,7 +28,7 @@ def train(
     if given is not None:
         request = _following(request, given)
     found = understand.understand(request, narrator)
-    way = _way(found.table)
+    way = _way(found.table, found.described)
     return apart.train(way, request, found.plan, narrator, began=began, clock=clock, meter=meter, given=given)
 
 
@@ -36,8 +38,8 @@ def looked_at(request: Request, narrator: Narrator) -> tuple[Plan, int]:
     return found.plan, len(found.table)
 
 
-def _way(table: Table) -> Way:
-    return Way(lambda *rest: prepare.prepare(table, *rest), choose, build, test)
+def _way(table: Table, items: Described | None) -> Way:
+    return Way(lambda *rest: prepare.prepare(table, items, *rest), choose, build, test)
 
 
 def _following(request: Request, given: Plan) -> Request:
@@ -55,4 +57,5 @@ def resume(
         InputError: the data has changed.
     """
     table, _ = opened_again(run, plan, data, test)
-    return apart.resume(_way(table), run, plan, narrator, clock=clock, meter=meter)
+    items = described.opened_again(run, plan, Path(run.status().get("base", ".")))
+    return apart.resume(_way(table, items), run, plan, narrator, clock=clock, meter=meter)

@@ -125,7 +125,7 @@ def assessed(prepared: Prepared, own: Foretold, seconds: float, seed: int) -> Ta
     unknown = float(by_user(which.target == 0, which.user).mean())
     text += (
         f" Foretold were {len(which):,} of the latest interactions of {users:,} users, one by one; "
-        f"{unknown:.0%} are of items that the training part does not have, which nobody can recommend."
+        f"{unknown:.0%} are of items of which nothing was known before, which nobody can recommend."
     )
     return TargetResult(
         target=UNLABELLED, task="recommend", scores=scores, verdict=text, verdict_kind=kind, baselines=baselines,
@@ -138,17 +138,18 @@ def _figure(value: float) -> Interval:
 
 
 def slices(prepared: Prepared, own: Foretold, seed: int) -> tuple[Slice, ...]:
-    """Recall by how long the history is and how popular what was taken is; intervals over users."""
+    """Recall by how long the history is and how popular what was taken is, or whether it is cold; over users."""
     which = prepared.test
     lengths, hits = which.lengths(), recall(own.places)
-    popular = max(1, round(POPULAR * len(prepared.interactions.catalogue)))
-    known = which.target > 0
+    popular = max(1, round(POPULAR * len(prepared.interactions.counts)))
+    had = (which.target > 0) & (which.target <= len(prepared.interactions.counts))
     groups = {
         ("history", f"shorter than {SHORT}"): lengths < SHORT,
         ("history", f"{SHORT} to {LONG}"): (lengths >= SHORT) & (lengths <= LONG),
         ("history", f"longer than {LONG}"): lengths > LONG,
-        ("item taken", f"among the {POPULAR:.0%} most popular"): known & (which.target <= popular),
-        ("item taken", "rarer"): known & (which.target > popular),
+        ("item taken", f"among the {POPULAR:.0%} most popular"): had & (which.target <= popular),
+        ("item taken", "rarer"): had & (which.target > popular),
+        ("item taken", "cold: nobody had it in the training part"): which.target > len(prepared.interactions.counts),
     }
     inside = {key: rows for key, rows in groups.items() if 0 < rows.sum() < len(which)}
     _, user = np.unique(which.user, return_inverse=True)
@@ -191,10 +192,20 @@ def findings(prepared: Prepared) -> tuple[AuditFinding, ...]:
         share = float(missing.mean())
         notes.append(AuditFinding(
             "new items", "warning" if share > 0.1 else "note",
-            f"{share:.0%} of the test interactions are of items that came after the training part: nothing can "
+            f"{share:.0%} of the test interactions are of items of which nothing was known before: nothing can "
             "recommend them, and they count as missed for all.", int(missing.sum()), (),
-            "Train again often where the catalogue changes.",
+            "Give a table of all items and what is known of them, --set task.items=items.csv, and train again often "
+            "where the catalogue changes.",
         ))  # fmt: skip
+    if found.cold:
+        notes.append(AuditFinding(
+            "cold items", "note", f"{found.cold:,} of {len(found.catalogue):,} items have no interaction in the "
+            "training part: they are recommended by their features alone.", found.cold, (),
+            "The scores by item taken say how well. More columns that describe items help.",
+        ))  # fmt: skip
+    for name, reason in prepared.left_out:
+        notes.append(AuditFinding("unused feature", "note", f"{name} is left out: {reason}", 0, (),
+                                  f"Correct it, or set it aside with --set schema.{name}.role=ignore"))  # fmt: skip
     return tuple(notes)
 
 

@@ -15,10 +15,12 @@ from lamina.data.schema import Field, Json, Role, Values
 from lamina.data.tables import Table
 from lamina.errors import InputError
 from lamina.modalities._canonical import canonical
+from lamina.modalities._moments import is_time
 from lamina.narrate import Narrator
 from lamina.networks.recommenders._recommender import HISTORY
 from lamina.plan import Plan, TaskPlan
-from lamina.steps.recommend.times import is_time
+from lamina.steps.recommend import described
+from lamina.steps.recommend.described import Described
 from lamina.steps.request import Request
 from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
 from lamina.tasks.recommend import COLUMNS, LISTS, UNLABELLED, check_options
@@ -55,10 +57,11 @@ _RATING = re.compile(r"^(?:rating|ratings|stars?|score|overall|grade|vote|prefer
 
 @dataclass(frozen=True)
 class Understood:
-    """The table, and a plan whose task says what each column is for."""
+    """The table, what is known of items beside it, and a plan whose task says what each column is for."""
 
     table: Table
     plan: Plan
+    described: Described | None = None
 
 
 def understand(request: Request, narrator: Narrator) -> Understood:
@@ -76,14 +79,18 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     table, _ = open_data(request.data, None)
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     settings = overrides(request)
-    check_columns(settings, table.columns, "--set schema")
+    beside = described.opened(plan.task[UNLABELLED].options, request.base)
+    check_columns(settings, (*table.columns, *(beside.columns if beside else ())), "--set schema")
     check_roles(
         settings, ("ignore", "split"), "recommend",
         f"Columns are named by task.{', task.'.join((*COLUMNS, *LISTS))}. Any can be set aside: "
         "schema.COLUMN.role=ignore.",
     )  # fmt: skip
     ignored = {name for name, changes in settings.items() if changes.get("role") == "ignore"}
-    fields, options = recognise(table, plan.task[UNLABELLED].options, request.split, ignored)
+    fields, options = recognise(table, plan.task[UNLABELLED].options, request.split, ignored, beside)
+    items = None if beside is None else described.by_id(beside, options["item"])
+    if items is not None:
+        _tell_items(items, table, options, narrator)
     by_column = bool(request.split)
     data = replace(
         plan.data, train=place_of(request.data), fingerprint=table.fingerprint,
@@ -96,7 +103,16 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     for field in fields:
         role = {"group": "  [user]", "target": "  [item]", "time": "  [time]"}.get(field.role, "")
         narrator.say(f"{field.name}: {'left out' if field.role == 'ignore' else field.modality}{role} - {field.reason}")
-    return Understood(table, plan)
+    return Understood(table, plan, items)
+
+
+def _tell_items(items: Described, table: Table, options: Mapping[str, Json], narrator: Narrator) -> None:
+    """What there is in the table of items, and what of it is not used."""
+    left_out = f" (rows left out, without an id or with one that came before: {items.left_out:,})"
+    narrator.say(f"{items.table.name}: {len(items.places):,} items{left_out if items.left_out else ''}")
+    both = set(items.table.columns) & set(table.columns) - {options["item"], *options["about_items"]}
+    for name in sorted(both):
+        narrator.say(f"{name} of {items.table.name}: left out - the interactions have a column of this name")
 
 
 def _check(request: Request) -> None:
@@ -112,7 +128,11 @@ def _check(request: Request) -> None:
 
 
 def recognise(
-    table: Table, given: Mapping[str, Json], split: str = "", ignored: set[str] | frozenset[str] = frozenset()
+    table: Table,
+    given: Mapping[str, Json],
+    split: str = "",
+    ignored: set[str] | frozenset[str] = frozenset(),
+    beside: Table | None = None,
 ) -> tuple[tuple[Field, ...], dict[str, Json]]:
     """(Every column with its role and reason, the task's options with all columns named).
 
@@ -120,18 +140,19 @@ def recognise(
         given: options of the user's; what they name is not looked for.
         split: the column that says which part a row belongs to.
         ignored: columns that are for nothing.
+        beside: a table of items; where both have a column that describes items, its own counts.
 
     Raises:
         InputError: a named column is not there, or no column of users or items is found.
     """
     for name in COLUMNS:
         check_columns([given[name]] if given.get(name) else [], table.columns, f"task.options.{name}")
-    for name in LISTS:
-        check_columns(given.get(name, ()), table.columns, f"task.options.{name}")
+    more = () if beside is None else beside.columns
+    check_columns(given.get("about_items", ()), (*table.columns, *more), "task.options.about_items")
+    check_columns(given.get("about_users", ()), table.columns, "task.options.about_users")
     check_columns([split] if split else [], table.columns, "--split")
     ignored = ignored - _named(given, split)
-    rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
-    values = {name: column for name, column in table.take(rows).items() if name not in ignored}
+    values = {name: column for name, column in table.take(_sampled(table)).items() if name not in ignored}
     texts = {name: canonical(column) for name, column in values.items()}
     options: dict[str, Json] = {**DEFAULTS, **given}
     free = [name for name in texts if name not in _named(options, split)]
@@ -158,7 +179,19 @@ def recognise(
                 name for name in free
                 if name not in other and name != HISTORY and _describes(texts[options[group]], texts[name])
             ]  # fmt: skip
-    return tuple(_field(name, values.get(name), options) for name in table.columns), options
+    if beside is not None:
+        own = {name: column for name, column in beside.take(_sampled(beside)).items() if name not in ignored}
+        if "about_items" not in given:
+            own = {name: own[name] for name in own if name in options["about_items"] or name not in table.columns}
+            options["about_items"] = list(dict.fromkeys([*options["about_items"], *own]))
+        values |= own
+    columns = dict.fromkeys((*table.columns, *more))
+    return tuple(_field(name, values.get(name), options) for name in columns), options
+
+
+def _sampled(table: Table) -> np.ndarray[Any, Any]:
+    """Row numbers, as many as columns are recognised from."""
+    return np.unique(np.linspace(0, len(table) - 1, min(len(table), SAMPLE)).astype(np.int64))
 
 
 def _named(options: Mapping[str, Json], split: str) -> set[str]:

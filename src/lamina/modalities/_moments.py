@@ -1,4 +1,4 @@
-"""Moments of interactions as numbers, whether they are written as counts of seconds or as dates."""
+"""Moments as numbers that can be put in order, whether they are written as counts of seconds or as dates."""
 
 from __future__ import annotations
 
