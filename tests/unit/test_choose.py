@@ -280,17 +280,27 @@ def test_bf16_is_taken_where_it_is_faster_and_learns_the_same(
     learner = cast(Learner, SimpleNamespace(engine=engine, method=method, source=source, steps_in=lambda epochs: 100))
     monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: seconds)
     able, plan = hardware.Hardware(torch.device("cpu"), 1, True, ""), Plan()
-    precision, pace, reasons = precision_for(learner, plan, able, set(), lambda: None, 0.5)
+    precision, pace, reasons, found = precision_for(learner, plan, able, set(), lambda: None, 0.5)
     assert precision == engine.precision == chosen
     assert pace == (seconds if chosen == "bf16" else 0.5)
     assert reasons["training.precision"].startswith(f"{chosen}, measured: ")
     assert method.taken == 0
+    # A step that agrees with an earlier run is enough.
+    again = precision_for(learner, plan, able, set(), lambda: None, 0.5, found)
+    assert (again[0], again[3]) == (chosen, found)
+    assert "an earlier run found" in again[2]["training.precision"]
+    assert (
+        "in 5 updates"
+        in precision_for(learner, plan, able, set(), lambda: None, 0.5, replace(found, gain=2 * found.gain))[2][
+            "training.precision"
+        ]
+    )
     # Slow steps are compared less, but the second already knows of bf16 gradients.
     engine.precision = "fp32"
     assert "in 2 updates" in precision_for(learner, plan, able, set(), lambda: None, 60.0)[2]["training.precision"]
     for machine, fixed in ((replace(able, fast_bf16=False), set[str]()), (able, {"training.precision"})):
         engine.precision = "fp32"
-        assert precision_for(learner, plan, machine, fixed, lambda: None, 0.5) == ("fp32", 0.5, {})
+        assert precision_for(learner, plan, machine, fixed, lambda: None, 0.5)[:3] == ("fp32", 0.5, {})
 
 
 def test_a_gpu_multiplies_in_tf32_where_it_learns_and_not_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:

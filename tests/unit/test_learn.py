@@ -594,7 +594,10 @@ def test_the_most_epochs_that_were_asked_for_stay() -> None:
         assert found.training.most_epochs == most
 
 
-def test_whatever_learns_is_tried_in_bf16_and_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_learns_is_tried_in_bf16_and_is_afterwards_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path))
     engine, own = Engine(CPU), method()
     learner = SimpleNamespace(
         method=own,

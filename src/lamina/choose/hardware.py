@@ -6,7 +6,7 @@ import ctypes
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +185,11 @@ def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int,
         hopeless = 1.5 * min(tried.values()) if tried else float("inf")
         tried[number] = seconds_per_call(call, hopeless=hopeless)
         number = cores if number < cores < number * 2 else number * 2
-    best = min(tried, key=lambda threads: tried[threads] * (1 + 0.02 * (threads > 1)))
+    best = preferred(tried)
     torch.set_num_threads(best)
     return best, tried
+
+
+def preferred(tried: Mapping[int, float]) -> int:
+    """The best number of threads, by seconds or multiples of them; several must win over one by 2%."""
+    return min(tried, key=lambda threads: tried[threads] * (1 + 0.02 * (threads > 1)))

@@ -1,4 +1,4 @@
-"""What an earlier run with the same question found out before its training: columns, parts, fits, baselines.
+"""What an earlier run with the same question found out before its training: columns, parts, fits, baselines, ratios.
 
 Whoever tries another network on the same data need not wait for them again. What is kept is the very file of the run
 folder (or what belongs into none), under a key of all that went into it; another seed, column, option or budget, a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ MOST_BYTES = 2**30
 CODE = ("plan.py", "baselines", "data", "modalities", "steps", "tasks")
 """Parts of Lamina whose change makes another question."""
 LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "tokenizers")
+RATIOS = "steps.json"
 DIGEST = 32
 """Hexadecimal digits behind a kept file's name, of its content."""
 
@@ -108,6 +109,68 @@ def question_of(**parts: Any) -> Question:
     }
     key = _digest(json.dumps(document, sort_keys=True, default=str).encode())
     return Question(cache_folder() / "questions" / key)
+
+
+STEPPING = ("choose", "learn", "methods", "networks")
+"""Parts of Lamina that steps are taken by, besides CODE."""
+NO_STEP = (
+    "epochs", "steps", "most_epochs", "patience", "evaluations", "find_rate", "keep", "checkpoint_seconds",
+)  # fmt: skip
+"""Settings of training that do not change what a step costs."""
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """What was found out about steps, as far as it does not depend on what else the machine was doing.
+
+    Attributes:
+        threads: seconds of a step for each number of threads that was tried, as multiples of the least.
+        gain: pace of bf16 as a multiple of that of fp32; 0 where that was not tried.
+        apart: how far the losses of first updates in the two differ at most, relatively.
+    """
+
+    threads: Mapping[int, float]
+    gain: float = 0.0
+    apart: float = 0.0
+
+
+def steps_question(plan: Plan, shapes: Json, machine: Sequence[Json], fixed: Collection[str]) -> Question:
+    """The question how the plan's steps are fastest on this machine.
+
+    Args:
+        shapes: of a batch.
+        machine: what it is, and how much of it may be used.
+        fixed: settings that are not to be decided.
+    """
+    training = {name: value for name, value in asdict(plan.training).items() if name not in NO_STEP}
+    return question_of(
+        stepping=origin.code(*STEPPING),
+        torch=origin.versions(("torch",)),
+        network={name: asdict(part) for name, part in plan.network.items()},
+        task={name: asdict(part) for name, part in plan.task.items()},
+        method=asdict(plan.method),
+        optimizer=plan.optimizer.name,
+        training=training,
+        shapes=shapes,
+        machine=list(machine),
+        fixed=sorted({"training.precision"} & set(fixed)),
+    )
+
+
+def ratios(asked: Question) -> Ratios | None:
+    """What an earlier run found out about its steps; None where none did."""
+    content = asked.read(RATIOS)
+    if content is None:
+        return None
+    with suppress(OSError):
+        os.utime(asked.folder / COMPLETE)
+    found = json.loads(content)
+    return Ratios({int(number): times for number, times in found["threads"].items()}, found["gain"], found["apart"])
+
+
+def keep_ratios(asked: Question, found: Ratios) -> None:
+    """Keep them for the next run."""
+    asked.write({RATIOS: json.dumps(asdict(found)).encode()})
 
 
 def _digest(content: bytes) -> str:

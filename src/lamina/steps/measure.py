@@ -19,8 +19,7 @@ from lamina.learn.engine import Engine
 from lamina.plan import Plan
 from lamina.steps.batch_size import Batched, bearable, largest_useful
 from lamina.steps.explanations import answers_asked
-from lamina.steps.pace import Allowance, available, threads_for, with_rate_found
-from lamina.steps.precision import precision_for
+from lamina.steps.pace import Allowance, available, stepping, with_rate_found
 from lamina.steps.prepare import Prepared
 from lamina.steps.trial import trial
 from lamina.tasks import LaidOut
@@ -94,11 +93,9 @@ def measure(
     with trial(learner):
         batched = cast(Batched, learner)
         plan, reasons = bearable(batched, plan, fixed, step)
-        threads, measured, why = threads_for(step, plan, machine)
-        pace = measured or hardware.seconds_per_call(step, calls=7, most=4.0)
-        precision, pace, more = precision_for(learner, plan, machine, fixed, step, pace)
-        plan, pace, larger = largest_useful(batched, plan, fixed, step, pace)
-        reasons |= {**why, **more, **larger}
+        found = stepping(learner, plan, machine, fixed, step)
+        plan, pace, larger = largest_useful(batched, plan, fixed, step, found.pace)
+        reasons |= {**found.reasons, **larger}
         if plan.training.compile:
             _check_compiles(step)
         elif "training.compile" not in fixed:
@@ -110,7 +107,7 @@ def measure(
                 )
                 plan = replace(plan, training=replace(plan.training, compile=compiled))
         answer = _seconds_per_answer(learner)
-    training = replace(plan.training, threads=threads, precision=precision)
+    training = replace(plan.training, threads=found.threads, precision=found.precision)
     if training.find_rate:
         plan, reasons["optimizer.learning_rate"] = with_rate_found(plan, learner)
     usual = 0 if prepared is None else _answers_asked(prepared, 1 / answer)

@@ -14,8 +14,10 @@ from lamina.choose.training import DEFAULT_SECONDS
 from lamina.learn.engine import Engine
 from lamina.learn.finder import Batches, find_rate
 from lamina.plan import Plan, TrainingPlan
-from lamina.steps.precision import precision_for
-from lamina.steps.trial import Tried, trial
+from lamina.steps import known
+from lamina.steps.known import Ratios
+from lamina.steps.precision import Precise, Precision, precision_for
+from lamina.steps.trial import Tried, agree, trial
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -50,18 +52,109 @@ def available(budget: float, spent: float, testing: float = 0.0) -> float:
     return max(left - SEALING_SECONDS - max(TEST_SHARE * budget, testing), 0.2 * left, 1.0)
 
 
+@dataclass(frozen=True)
+class Stepping:
+    """How steps are fastest.
+
+    Attributes:
+        threads: of the processor, which are set.
+        precision: which the engine has.
+        pace: seconds a step.
+        reasons: by dotted key.
+    """
+
+    threads: int
+    precision: Precision
+    pace: float
+    reasons: Mapping[str, str]
+
+
+def stepping(
+    learner: Precise, plan: Plan, machine: hardware.Hardware, fixed: Collection[str], step: Callable[[], None]
+) -> Stepping:
+    """Threads and precision, as far as the plan leaves them open, and the pace.
+
+    What an earlier run with such steps found on this machine is taken where a few steps agree with it: ratios of paces
+    are kept, never a pace, and a machine that was busy then has other ratios when it is free.
+
+    Args:
+        fixed: settings that are not to be decided here.
+        step: takes a step with the learner's engine.
+    """
+    asked, earlier = _question(learner, plan, machine, fixed), None
+    if asked is not None:
+        earlier = known.ratios(asked)
+    threads, pace, reasons, tried = threads_for(step, plan, machine, earlier)
+    if pace is None:
+        pace = hardware.seconds_per_call(step, calls=7, most=4.0)
+    elif earlier is not None and tried != earlier.threads:
+        earlier = None
+    precision, pace, why, compared = precision_for(learner, plan, machine, fixed, step, pace, earlier)
+    found = Ratios(tried, compared.gain, compared.apart)
+    if asked is not None and found != earlier:
+        known.keep_ratios(asked, found)
+    return Stepping(threads, precision, pace, {**reasons, **why})
+
+
+def _question(
+    learner: Precise, plan: Plan, machine: hardware.Hardware, fixed: Collection[str]
+) -> known.Question | None:
+    """What is to be found out; None where nothing is."""
+    rounds = machine.fast_bf16 and plan.training.precision == "fp32" and "training.precision" not in fixed
+    if not rounds and (plan.training.threads or machine.cores == 1):
+        return None
+    _, batch = next(learner.source.batches(0))
+    shapes = {
+        name: [list(value.shape), str(value.dtype)]
+        for part in (batch.inputs, batch.targets)
+        for name, value in sorted(part.items())
+    }
+    return known.steps_question(plan, shapes, (machine.description, machine.cores, str(machine.device)), fixed)
+
+
 def threads_for(
-    step: Callable[[], None], plan: Plan, machine: hardware.Hardware
-) -> tuple[int, float | None, dict[str, str]]:
-    """The plan's threads, or the best ones: (threads, which are set; seconds a step where measured; reasons)."""
-    threads, pace, reasons = plan.training.threads, None, {}
-    if not threads:
-        threads, tried = hardware.best_threads(step, machine.cores)
-        times = ", ".join(f"{number}: {seconds * 1000:.0f} ms" for number, seconds in tried.items())
-        reasons["training.threads"] = f"measured, milliseconds a step with each number of threads: {times}"
-        pace = tried[threads]
-    torch.set_num_threads(threads)
-    return threads, pace, reasons
+    step: Callable[[], None], plan: Plan, machine: hardware.Hardware, earlier: Ratios | None = None
+) -> tuple[int, float | None, dict[str, str], Mapping[int, float]]:
+    """The plan's threads, or the best ones: (threads, which are set; seconds a step where measured; reasons; seconds by
+    number tried, as multiples of the least).
+
+    Args:
+        earlier: what an earlier run found; it is taken where steps with two of its numbers agree with it.
+    """
+    if plan.training.threads:
+        torch.set_num_threads(plan.training.threads)
+        return plan.training.threads, None, {}, {}
+    confirmed = _confirmed(step, machine, earlier.threads) if earlier is not None else None
+    if confirmed is not None:
+        threads, pace, reason = confirmed
+        assert earlier is not None
+        return threads, pace, {"training.threads": reason}, earlier.threads
+    threads, tried = hardware.best_threads(step, machine.cores)
+    times = ", ".join(f"{number}: {seconds * 1000:.0f} ms" for number, seconds in tried.items())
+    reasons = {"training.threads": f"measured, milliseconds a step with each number of threads: {times}"}
+    least = max(min(tried.values()), 1e-9)
+    return threads, tried[threads], reasons, {number: seconds / least for number, seconds in tried.items()}
+
+
+def _confirmed(
+    step: Callable[[], None], machine: hardware.Hardware, earlier: Mapping[int, float]
+) -> tuple[int, float, str] | None:
+    """(Threads, which are set; seconds a step; reason), where the best of an earlier run and another number agree."""
+    if len(earlier) < 2 or max(earlier) > machine.cores:
+        return None
+    best = hardware.preferred(earlier)
+    others = [number for number in earlier if number != best]
+    # One thread waits for no other: beside it several show at once that cores are taken.
+    other = 1 if best > 1 else min(others, key=lambda number: earlier[number])
+    seconds = {}
+    for number, calls in ((other, 1), (best, 3)):
+        torch.set_num_threads(number)
+        seconds[number] = hardware.seconds_per_call(step, calls=calls)
+    times = seconds[other] / seconds[best]
+    if not agree(times, earlier[other] / earlier[best]):
+        return None
+    told = f"{seconds[best] * 1000:.0f} ms a step, and with {other} {seconds[other] * 1000:.0f}"
+    return best, seconds[best], f"{best}: measured by an earlier run on this machine, and now much the same: {told}"
 
 
 class Found(Tried, Protocol):
@@ -125,16 +218,14 @@ def measured(
     """
     step = _stepping(learner)
     with trial(learner):
-        threads, _, reasons = threads_for(step, plan, machine)
-        pace = hardware.seconds_per_call(step, calls=5, most=4.0)
-        precision, pace, why = precision_for(learner, plan, machine, fixed, step, pace)
+        found = stepping(learner, plan, machine, fixed, step)
         scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
-    reasons |= why
+    pace, reasons = found.pace, dict(found.reasons)
     if plan.training.find_rate:
         plan, reasons["optimizer.learning_rate"] = with_rate_found(plan, learner)
     testing = after(scoring)
     seconds = available(plan.budget, time.monotonic() - began, testing)
-    training = replace(plan.training, threads=threads, precision=precision)
+    training = replace(plan.training, threads=found.threads, precision=found.precision)
     if "training.epochs" not in fixed:
         if "training.most_epochs" not in fixed:
             training = replace(training, most_epochs=training.epochs)

@@ -13,12 +13,15 @@ from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.finder import Batches
 from lamina.learn.schedules import Schedule
 from lamina.plan import Plan
-from lamina.steps.trial import Tried, trial
+from lamina.steps.known import Ratios
+from lamina.steps.trial import Tried, agree, trial
 
 Precision = Literal["fp32", "bf16"]
 CLEARLY_FASTER = 1.1
 SAME_LOSS = 0.03
 """So far apart may a step's losses in bf16 and in fp32 be, relatively; bf16 has 8 bits of precision."""
+NO_NUMBER = 1e9
+"""How far apart losses are called of which one is no number; what is kept of it is JSON, which knows no infinity."""
 UPDATES = 5
 """Steps whose losses are compared."""
 COMPARED = 4.0
@@ -44,30 +47,43 @@ def precision_for(
     fixed: Collection[str],
     step: Callable[[], None],
     pace: float,
-) -> tuple[Precision, float, dict[str, str]]:
-    """(The precision, which the engine then has; seconds a step; reasons): bf16 where it is clearly faster and the
-    losses of the first updates agree with those in fp32, as far as the plan leaves it open.
+    earlier: Ratios | None = None,
+) -> tuple[Precision, float, dict[str, str], Ratios]:
+    """(The precision, which the engine then has; seconds a step; reasons; what was found): bf16 where it is clearly
+    faster and the losses of the first updates agree with those in fp32, as far as the plan leaves it open.
 
     Args:
         fixed: settings that are not to be decided here.
+        earlier: what an earlier run found; it is taken where a step agrees with it.
         step: takes a step with the learner's engine.
         pace: seconds a step in the plan's precision.
     """
     precision = plan.training.precision
     if precision == "bf16" or "training.precision" in fixed or not machine.fast_bf16:
-        return precision, pace, {}
+        return precision, pace, {}, Ratios({})
+    learner.engine.precision = "bf16"
+    if earlier is not None and earlier.gain:
+        faster = hardware.seconds_per_call(step, calls=1)
+        if agree(pace / faster, earlier.gain):
+            why = f"bf16 has {pace / faster:.1f} times the pace of fp32 here, as an earlier run found, and"
+            return *_decided(learner, pace, faster, earlier, why), earlier
     count = max(2, min(UPDATES, int(COMPARED / max(pace, 1e-9))))
     schedule = Schedule.over(learner.steps_in(plan.training.epochs), plan.schedule)
     exact, rounded = (losses(learner, schedule, kind, count) for kind in ("fp32", "bf16"))
-    learner.engine.precision = "bf16"
     faster = hardware.seconds_per_call(step, calls=7, most=4.0)
-    gain, apart = pace / faster, furthest(exact, rounded)
-    told = f"losses that differ by {apart:.1%} at most" if math.isfinite(apart) else "losses that are no numbers"
-    found = f"bf16 has {gain:.1f} times the pace of fp32 here, and in {count} updates {told}"
-    if gain >= CLEARLY_FASTER and apart <= SAME_LOSS:
-        return "bf16", faster, {"training.precision": f"bf16, measured: {found}"}
-    learner.engine.precision = "fp32"
-    return "fp32", pace, {"training.precision": f"fp32, measured: {found}"}
+    found = Ratios({}, pace / faster, furthest(exact, rounded))
+    why = f"bf16 has {found.gain:.1f} times the pace of fp32 here, and in {count} updates"
+    return *_decided(learner, pace, faster, found, why), found
+
+
+def _decided(
+    learner: Precise, pace: float, faster: float, found: Ratios, why: str
+) -> tuple[Precision, float, dict[str, str]]:
+    better = pace / faster >= CLEARLY_FASTER and found.apart <= SAME_LOSS
+    learner.engine.precision = "bf16" if better else "fp32"
+    told = f"that differ by {found.apart:.1%} at most" if found.apart < NO_NUMBER else "that are no numbers"
+    reasons = {"training.precision": f"{learner.engine.precision}, measured: {why} losses {told}"}
+    return learner.engine.precision, faster if better else pace, reasons
 
 
 def losses(learner: Precise, schedule: Schedule, precision: Precision, count: int) -> list[float]:
@@ -94,13 +110,13 @@ def losses(learner: Precise, schedule: Schedule, precision: Precision, count: in
 
 def furthest(exact: list[float], rounded: list[float]) -> float:
     """The largest relative difference of losses, each to its own size or the usual one, where that is larger: the
-    losses of two networks that learn against each other go through 0. Infinite where one is no number.
+    losses of two networks that learn against each other go through 0. NO_NUMBER where one is none.
 
     >>> furthest([1.0, 0.5], [1.01, 0.5])
     0.01
     """
     if len(exact) != len(rounded) or not all(map(math.isfinite, (*exact, *rounded))):
-        return math.inf
+        return NO_NUMBER
     usual = max(sum(map(abs, exact)) / len(exact), 1e-6)
     apart = max(abs(one - other) / max(abs(one), usual) for one, other in zip(exact, rounded, strict=True))
     return round(apart, 6)

@@ -9,6 +9,14 @@ from typing import Any, Protocol
 from lamina.choose import hardware
 from lamina.learn import checkpoint
 
+AGREEING = 1.5
+"""So many times may a ratio of paces differ from what an earlier run found."""
+
+
+def agree(now: float, earlier: float) -> bool:
+    """Is a ratio of paces about what an earlier run found?"""
+    return earlier / AGREEING <= now <= earlier * AGREEING
+
 
 class Tried(Protocol):
     """What takes steps on trial."""
