@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +23,17 @@ from lamina.data.schema import Field, Schema
 from lamina.data.split import Split
 from lamina.errors import InputError
 from lamina.evaluate import judge
+from lamina.learn.batch import Batch
+from lamina.methods import one_class
+from lamina.methods._unlabelled_learner import Objective
 from lamina.modalities import Feature
 from lamina.model.search import Index
 from lamina.plan import Plan, TaskPlan
 from lamina.steps.request import Request
-from lamina.steps.unlabelled import describe, detect
+from lamina.steps.unlabelled import collapse, describe, detect
 from lamina.steps.unlabelled.choose import decided
 from lamina.steps.unlabelled.labels import Labels, labels_of, of_ordinary, ordinary, usual
+from lamina.steps.unlabelled.learner import Learner, width_of
 from lamina.tasks import anomaly, embed
 from lamina.tasks._where import Scale, around
 
@@ -300,7 +305,72 @@ def test_where_a_part_has_no_labels_vectors_are_not_probed(known: tuple[str | No
     trained: Any = SimpleNamespace(labels=labels(*known), prepared=SimpleNamespace(split=parts))
     result = describe._judged(trained, embed.Task("embedding", 2), np.eye(2))
     assert f"no {part} row has one" in result.verdict
-    assert set(result.scores) == {"spread"}
+    assert set(result.scores) == {"spread", "effective_rank"}
+
+
+def test_the_effective_rank_counts_directions_that_vectors_differ_in() -> None:
+    line = RANDOM.normal(size=(200, 1)) * RANDOM.normal(size=(1, 16)) + 3
+    assert collapse.effective_rank(line) == pytest.approx(1, abs=1e-6)
+    assert collapse.effective_rank(RANDOM.normal(size=(5000, 16))) == pytest.approx(16, abs=0.1)
+    # Two directions, one of them three times as long: by hand.
+    two = np.stack([np.repeat([3.0, -3, 0, 0], 50), np.repeat([0, 0, 1.0, -1], 50)], axis=1)
+    assert collapse.effective_rank(two) == pytest.approx(math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))))
+    for equal in (np.ones((5, 3)), np.zeros((5, 3)), np.zeros((0, 3)), np.ones((1, 3))):
+        assert collapse.effective_rank(equal) == 0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "told"),
+    [
+        (np.full((60, 8), 8**-0.5), "hardly differ"),
+        (np.sign(RANDOM.normal(size=(60, 1))) * np.full((60, 8), 8**-0.5), "use one"),
+        (RANDOM.normal(size=(60, 8)), ""),
+        (RANDOM.normal(size=(60, 2)), ""),
+    ],
+)
+def test_a_collapse_is_told_once_while_it_learns_and_stands_in_the_report(vectors: Any, told: str) -> None:
+    """A point, a line, and vectors that are as they should be."""
+    size = vectors.shape[1]
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    objective = Objective(torch.nn.Identity())  # type: ignore[arg-type]
+    objective.forward = lambda inputs: {"embedding": inputs["x"][:, None]}  # type: ignore[method-assign]
+    batch = Batch(torch.arange(len(unit)), {"x": torch.from_numpy(unit)}, {}, None)
+    loader: Any = SimpleNamespace(rows=np.arange(len(unit)), batch=lambda rows: batch, once=lambda: [batch])
+    method: Any = SimpleNamespace(
+        sealed=objective, evaluating=lambda: nullcontext(objective), judge=lambda batch: torch.zeros(len(unit))
+    )
+    engine: Any = SimpleNamespace(device=torch.device("cpu"))
+    said: list[str] = []
+    learner = Learner(method, engine, loader, loader, describes=True, say=said.append)
+    for _ in range(4):
+        scores = learner.validation_scores()
+    assert list(scores) == ["score", "loss", "spread", "effective_rank"]
+    assert len(said) == bool(told)
+    assert all(told in sentence and "--set" in sentence for sentence in said)
+    parts = Split(np.array([], np.int64), np.array([], np.int64), np.arange(60), "random", "", ())
+    prepared = SimpleNamespace(split=parts, table=MemoryTable({"x": [0.0] * 60}), schema=Schema(()))
+    trained: Any = SimpleNamespace(
+        labels=None, prepared=prepared, name="embedding", learner=learner, outputs=lambda task, rows: unit
+    )
+    assert embed.Task("embedding", size).width == width_of(learner)
+    tested = describe.tested(trained)
+    assert [finding.severity for finding in tested.findings] == ["warning"] * bool(told)
+    assert told in tested.result.verdict
+
+
+def test_a_one_class_description_that_is_one_point_is_told() -> None:
+    objective: Any = SimpleNamespace(
+        vectors=lambda inputs: inputs["x"], spread=lambda vectors: vectors.std(), least=one_class.OneClass.least
+    )
+    batch = Batch(torch.arange(9), {"x": torch.full((9, 8), 0.7)}, {}, None)
+    loader: Any = SimpleNamespace(rows=np.arange(9), batch=lambda rows: batch)
+    method: Any = SimpleNamespace(sealed=objective, evaluating=lambda: nullcontext(objective))
+    learner = Learner(method, SimpleNamespace(device=torch.device("cpu")), loader, loader)  # type: ignore[arg-type]
+    assert "collapsed" in learner.apart().sentence  # type: ignore[union-attr]
+    batch.inputs["x"][0] = 1.0
+    assert not learner.apart().sentence, "one direction is as good as many"  # type: ignore[union-attr]
+    objective.vectors = lambda inputs: None
+    assert learner.apart() is None
 
 
 @pytest.mark.parametrize(("name", "keep"), [("anogan", "last"), ("autoencoder", "best")])

@@ -21,7 +21,8 @@ class AuditFinding:
     Attributes:
         kind: "duplicates", "near duplicates", "conflicting labels", "leak", "missingness leak", "group leak",
             "time leak", "constant", "identifier", "repeated column", "shift", "rare class", "unknown class",
-            "imbalance", "outlier", "missing target", "unreadable", "suspect label" or "batch statistics".
+            "imbalance", "outlier", "missing target", "unreadable" or "suspect label"; of what was learned "batch
+            statistics" or "collapse".
         severity: "error", "warning" or "note".
         text: one plain sentence.
         count: how many rows or columns.

@@ -19,8 +19,6 @@ Array = np.ndarray[Any, Any]
 UNTRAINED, PLAIN = "the same network untrained", "plain features"
 """Names of what descriptions are compared with."""
 NEIGHBORS = 10
-COLLAPSED = 0.1
-"""Spread of vectors below which they say next to nothing; directions drawn at random have about 1."""
 MOST_PROBED = 20_000
 """Training rows that a probe learns from at most."""
 

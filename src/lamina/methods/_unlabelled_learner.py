@@ -29,11 +29,13 @@ class Objective(nn.Module):
         body: the plan's networks.
         places: as in `lamina.methods._unlabelled.Describes`.
         decomposes: False if the loss compares the rows of a batch with each other.
+        least: (spread, effective rank) below which `vectors` say that training has collapsed.
         statistics: names of buffers that say something of the averaged weights: copied to them, not averaged. Where
             there are any, `measure` and `follow` are called.
     """
 
     decomposes = True
+    least: tuple[float, float] = (0.1, 2.0)
     statistics: tuple[str, ...] = ()
 
     def __init__(self, body: Assembly) -> None:
@@ -44,6 +46,15 @@ class Objective(nn.Module):
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[row, width]: the body's vector, the mean over its members."""
         return self.body.embed(inputs).mean(dim=1)
+
+    def vectors(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """[row, width]: what must differ from row to row, or training has collapsed; None where that is what it gives,
+        or where there is nothing of the kind."""
+        return None
+
+    def spread(self, vectors: Tensor) -> Tensor:
+        """How far `vectors` lie apart, 0 where all are the same."""
+        return deviation(vectors)
 
     def prepare(self, batch: Batch) -> Batch:
         """What is learned from: inputs changed, targets made of them; draws from PyTorch's generator."""

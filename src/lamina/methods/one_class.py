@@ -51,6 +51,7 @@ class OneClass(Objective):
             stay as they are.
     """
 
+    least = (0.001, 0.0)
     statistics = ("centre", "scale", "begun", "usual.mean", "usual.variance", "usual.followed")
     centre: Tensor
     scale: Tensor
@@ -77,6 +78,14 @@ class OneClass(Objective):
         """The vectors [row, width]."""
         return {"vectors": self.head(self.embed(inputs))}
 
+    def vectors(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """[row, width]: all in one point, no distance would tell rows apart."""
+        return self.outputs(inputs)["vectors"]
+
+    def spread(self, vectors: Tensor) -> Tensor:
+        """As a share of the first batch's."""
+        return _spread(vectors.float()) / self.scale
+
     def measure(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[row, 1]: the distance to the centre."""
         return self._distance(self.outputs(inputs)["vectors"]).unsqueeze(1)
@@ -97,7 +106,7 @@ class OneClass(Objective):
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The distances, and "spread"."""
-        return self._distance(outputs["vectors"]), {"spread": _spread(outputs["vectors"].detach()) / self.scale}
+        return self._distance(outputs["vectors"]), {"spread": self.spread(outputs["vectors"].detach())}
 
     def follow(self, measured: Tensor) -> None:
         """The distances of rows at rest: what the sealed module's scores are counted from."""

@@ -184,7 +184,7 @@ class Task:
         strangest one, which the same threshold fits."""
         if not self.local:
             return np.asarray(output)[:, 0]
-        return self.scores_of(self.stretched(output)).max(axis=1)
+        return np.asarray(self.scores_of(self.stretched(output)).max(axis=1))
 
     def scores_of(self, means: Array) -> Array:
         """[step]: the scores, of the means [..., number] of what `stretched` gives of the windows over each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +12,11 @@ from lamina.data.schema import Json
 from lamina.data.split import Split
 from lamina.evaluate import judge
 from lamina.evaluate.judged import compared
-from lamina.evaluate.results import Exhibit, TargetResult
+from lamina.evaluate.results import Exhibit, Interval, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
 from lamina.steps.prepare import Prepared
-from lamina.steps.unlabelled import simple
+from lamina.steps.unlabelled import collapse, simple
 from lamina.steps.unlabelled.labels import Labels
 from lamina.steps.unlabelled.learner import untrained, width_of
 from lamina.steps.unlabelled.looks import SHOWN, looks
@@ -51,34 +50,38 @@ def tested(trained: Trained) -> Tested:
     task = embed.Task(trained.name, width_of(trained.learner))
     vectors = trained.outputs(task, trained.prepared.split.test)
     facts = {} if trained.labels is None else {"judged_by": {"column": trained.labels.name}}
-    return Tested(task, vectors, _judged(trained, task, vectors), alike(trained.prepared, vectors), facts)
+    result, found = _judged(trained, task, vectors), collapse.findings(collapsed(vectors))
+    return Tested(task, vectors, result, alike(trained.prepared, vectors), facts, findings=found)
 
 
-def spread_of(vectors: Array) -> float:
-    """How much of their space vectors [row, size] fill, from 0 (all the same: collapsed) to about 1."""
-    return float(vectors.std(axis=0).mean() * math.sqrt(vectors.shape[1]))
+def collapsed(vectors: Array) -> str:
+    """A sentence where vectors [row, size] say that training has collapsed, else ""."""
+    return collapse.fallen(collapse.spread_of(vectors), collapse.effective_rank(vectors), vectors.shape[1])
 
 
-def fallen(spread: float) -> str:
-    """A sentence where training has collapsed."""
-    return " The vectors hardly differ: training has collapsed." if spread < judge.COLLAPSED else ""
+def filled(vectors: Array) -> dict[str, Interval]:
+    """ "spread" and "effective_rank" of vectors [row, size]."""
+    return {
+        "spread": plain_figure(collapse.spread_of(vectors)),
+        "effective_rank": plain_figure(collapse.effective_rank(vectors)),
+    }
 
 
 def _judged(trained: Trained, task: embed.Task, vectors: Array) -> TargetResult:
-    spread = spread_of(vectors)
-    figures = {"spread": plain_figure(spread)}
+    figures, sentence = filled(vectors), collapsed(vectors)
+    spread, after = figures["spread"].value, f" {sentence}" if sentence else ""
     if trained.labels is None:
-        text = f"{NO_LABELS}; the vectors fill {spread:.0%} of their space.{fallen(spread)}"
+        text = f"{NO_LABELS}; the vectors fill {spread:.0%} of their space.{after}"
         return TargetResult(task.name, "embed", figures, text, "even")
     parts = trained.prepared.split
     for rows, part in ((parts.train, "training"), (parts.test, "test")):
         if (trained.labels.codes(rows)[0] < 0).all():
             text = f"The labels cannot judge: no {part} row has one. The vectors fill {spread:.0%} of their space."
-            return TargetResult(task.name, "embed", figures, f"{text}{fallen(spread)}", "even")
+            return TargetResult(task.name, "embed", figures, f"{text}{after}", "even")
     scores, baselines, labelled = _probed(trained, task, trained.labels, vectors)
     primary = next(iter(scores))
     kind, text = verdict(primary, scores[primary], trained.seconds, baselines, labelled)
-    text = f"Judged by {trained.labels.name}, which nothing was learned from. {text}{fallen(spread)}"
+    text = f"Judged by {trained.labels.name}, which nothing was learned from. {text}{after}"
     return TargetResult(task.name, "embed", {**scores, **figures}, text, kind, baselines)
 
 

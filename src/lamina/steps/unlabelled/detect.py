@@ -16,7 +16,7 @@ from lamina.evaluate.results import Exhibit, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.modalities import Feature
 from lamina.steps.prepare import Prepared
-from lamina.steps.unlabelled import simple
+from lamina.steps.unlabelled import collapse, simple
 from lamina.steps.unlabelled.labels import of_ordinary
 from lamina.steps.unlabelled.looks import SHOWN, heat_maps, listed, looks
 from lamina.steps.unlabelled.scored import Scored, scored
@@ -65,7 +65,13 @@ def tested(trained: Trained) -> Tested:
         facts = {"judged_by": {"column": trained.labels.name, "ordinary": usual}}
     result = _judged(trained, task, scores, view, ordinary_rows)
     exhibits = _strangest(trained.prepared, task, answered)
-    return Tested(task, answered, result, (*view.exhibits(task, parts.test, read, strange), *exhibits), facts)
+    apart = trained.learner.apart()
+    if apart is not None:
+        text = f"{result.verdict} {apart.sentence}".rstrip()
+        result = replace(result, verdict=text, scores={**result.scores, "spread": plain_figure(apart.spread)})
+    found = collapse.findings("" if apart is None else apart.sentence)
+    shown = (*view.exhibits(task, parts.test, read, strange), *exhibits)
+    return Tested(task, answered, result, shown, facts, findings=found)
 
 
 def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored, ordinary_rows: Array) -> TargetResult:

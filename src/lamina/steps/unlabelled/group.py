@@ -17,7 +17,8 @@ from lamina.evaluate.judged import compared
 from lamina.evaluate.results import Exhibit, Interval, TargetResult
 from lamina.evaluate.verdict import verdict
 from lamina.steps.unlabelled import differences, grouping, simple
-from lamina.steps.unlabelled.describe import fallen, method, spread_of
+from lamina.steps.unlabelled.collapse import findings
+from lamina.steps.unlabelled.describe import collapsed, filled, method
 from lamina.steps.unlabelled.grouping import Grouping
 from lamina.steps.unlabelled.kmeans import nearest
 from lamina.steps.unlabelled.learner import untrained, width_of
@@ -80,7 +81,8 @@ def tested(trained: Trained) -> Tested:
     facts = _facts(task, answered, apart)
     said = (found.reason, *(_line(fact) for fact in facts["clusters"]))
     exhibits = (*_curve(found), *_clusters(trained, task, answered, facts["clusters"]))
-    return Tested(task, answered, _judged(trained, task, answered, found), exhibits, facts, said)
+    result, collapse = _judged(trained, task, answered, found), findings(collapsed(answered))
+    return Tested(task, answered, result, exhibits, facts, said, collapse)
 
 
 def _some(rows: Array, most: int, seed: int) -> Array:
@@ -150,9 +152,9 @@ def _clusters(trained: Trained, task: cluster.Task, answered: Array, facts: Json
 
 def _judged(trained: Trained, task: cluster.Task, answered: Array, found: Grouping) -> TargetResult:
     """Do labels know the clusters too? And without labels: are they stable, and do they lie apart?"""
-    spread = spread_of(answered)
+    sentence = collapsed(answered)
     figures = _figures(task, answered, found, trained.plan.seed)
-    text = f"{_claim(found)}{fallen(spread)}"
+    text = f"{_claim(found)} {sentence}" if sentence else _claim(found)
     if len(task.centroids) < 2:
         return TargetResult(task.name, "cluster", figures, text, "even")
     if trained.labels is None:
@@ -172,7 +174,8 @@ def _judged(trained: Trained, task: cluster.Task, answered: Array, found: Groupi
 
 
 def _figures(task: cluster.Task, answered: Array, found: Grouping, seed: int) -> dict[str, Interval]:
-    """What can be said without labels: "stability" (`Grouping.firmness`), "silhouette" and "spread" of the vectors."""
+    """What can be said without labels: "stability" (`Grouping.firmness`), "silhouette", and of the vectors "spread" and
+    "effective_rank"."""
     figures = {}
     clusters = task.decode(answered)[""]
     rows = _some(np.arange(len(answered)), MOST_COMPARED, seed)
@@ -182,7 +185,7 @@ def _figures(task: cluster.Task, answered: Array, found: Grouping, seed: int) ->
         figures["silhouette"] = plain_figure(float(silhouette_score(answered[rows], clusters[rows])))
     if found.tried:
         figures["stability"] = plain_figure(found.firmness[found.best])
-    return figures | {"spread": plain_figure(spread_of(answered))}
+    return figures | filled(answered)
 
 
 def _claim(found: Grouping) -> str:

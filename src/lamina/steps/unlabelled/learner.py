@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,9 +26,15 @@ from lamina.networks.transfer.weights import load_weights
 from lamina.plan import Plan
 from lamina.steps.learner import rows_loader
 from lamina.steps.prepare import Prepared
+from lamina.steps.unlabelled.collapse import FIX, effective_rank, fallen
 from lamina.tasks import Answering
 
 Array = np.ndarray[Any, Any]
+
+DESCRIBING = ("embed", "cluster")
+"""Tasks whose answers are vectors, or made of vectors."""
+WATCHED = 256
+"""Validation rows that are looked at for whether they still differ."""
 
 
 class Learning(Learns, Describes, Protocol):
@@ -45,6 +51,11 @@ class Learner:
     validation: Loader
     notes: tuple[str, ...] = ()
     """What was taken from given weights."""
+    describes: bool = False
+    """What is sealed gives vectors."""
+    say: Callable[[str], None] = lambda text: None
+    """Tells the user something, once."""
+    _low: int = 0
 
     @property
     def network(self) -> nn.Module:
@@ -56,11 +67,45 @@ class Learner:
         return max(1, round(epochs * self.source.steps))
 
     def validation_scores(self) -> dict[str, float]:
-        """The method's own loss on rows it does not learn from; the score is its negative."""
+        """The method's own loss on rows it does not learn from; the score is its negative. And where vectors must
+        differ from row to row, how much they do; where they twice do not, the user is told.
+        """
         with self.method.evaluating():
             losses = [self.method.judge(batch.to(self.engine.device)).cpu() for batch in self.validation.once()]
         loss = float(torch.cat(losses).mean())
-        return {"score": -loss, "loss": loss}
+        apart = self.apart()
+        if apart is None:
+            return {"score": -loss, "loss": loss}
+        self._low = self._low + 1 if apart.sentence else 0
+        if self._low == 2:
+            self.say(f"{apart.sentence} {FIX}")
+        return {"score": -loss, "loss": loss, "spread": apart.spread, "effective_rank": apart.rank}
+
+    @torch.no_grad()
+    def apart(self) -> Apart | None:
+        """How far the vectors of some validation rows lie apart; None where the method has no such vectors."""
+        objective: Any = self.method.sealed
+        rows = self.validation.rows[:WATCHED]
+        if not len(rows):
+            return None
+        with self.method.evaluating() as sealed:
+            inputs = self.validation.batch(rows).to(self.engine.device).inputs
+            vectors = _only(sealed(inputs)).mean(dim=1) if self.describes else objective.vectors(inputs)
+            if vectors is None:
+                return None
+            spread, least = float(objective.spread(vectors)), objective.least
+            told = nn.functional.normalize(vectors.float(), dim=1) if self.describes else vectors.float()
+        rank = effective_rank(told.cpu().numpy())
+        return Apart(spread, rank, fallen(spread, rank, vectors.shape[1], least))
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far vectors lie apart, in how many directions, and a sentence where training has collapsed."""
+
+    spread: float
+    rank: float
+    sentence: str
 
 
 def asked(plan: Plan) -> tuple[str, str]:
@@ -126,6 +171,7 @@ def build(
         rows_loader(plan, prepared, train, training.batch_size),
         rows_loader(plan, prepared, *_mixed(validation, max(training.batch_size, 256), plan.seed)),
         tuple(notes),
+        asked(plan)[1] in DESCRIBING,
     )
 
 

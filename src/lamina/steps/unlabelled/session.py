@@ -33,6 +33,7 @@ def learn(
     hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = build(plan, prepared, hardware.detect().device, base, rows_to_learn(plan, prepared))
+    learner.say = narrator.say
     status, record = carry_out(
         learner, plan, run, narrator, allowed, scored=bool(len(prepared.split.validation)), place=prepared.table.place
     )

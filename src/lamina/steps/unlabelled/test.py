@@ -36,7 +36,7 @@ def test(
     trained = Trained(plan, prepared, learner, labels, ordinary, course.seconds, base)
     done = question(task).tested(trained)
     found = done.result
-    for sentence in done.said:
+    for sentence in (*done.said, *(finding.text for finding in done.findings)):
         narrator.say(sentence)
     course.tell(found)
     data, versions = shown.data_document(plan, prepared, read(run).get("summaries", {})), versions_of(plan, run)
@@ -58,7 +58,7 @@ def test(
         data=data,
         network=network,
         versions=versions,
-        audit=prepared.findings,
+        audit=(*prepared.findings, *done.findings),
         exhibits=done.exhibits,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.findings import AuditFinding
 from lamina.data.schema import Json
 from lamina.evaluate.results import Exhibit, Interval, TargetResult
 from lamina.plan import Plan
@@ -82,6 +83,7 @@ class Tested:
         exhibits: to be looked at in the report.
         facts: for the model card, besides the scores.
         said: sentences for the user.
+        findings: for the report, beside those of the audit.
     """
 
     task: Answering
@@ -90,6 +92,7 @@ class Tested:
     exhibits: tuple[Exhibit, ...] = ()
     facts: Mapping[str, Json] = field(default_factory=dict)
     said: tuple[str, ...] = ()
+    findings: tuple[AuditFinding, ...] = ()
 
 
 def plain_figure(value: float, higher_is_better: bool = True) -> Interval:
