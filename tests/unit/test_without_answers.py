@@ -387,6 +387,9 @@ def test_of_a_method_by_stages_the_last_weights_are_kept_and_no_others(name: str
     request = Request("data", sets=(f"method.name={name}",))
     chosen = decided(request, prepared, plan, None)
     assert chosen.training.keep == keep
+    usual = decided(Request("data"), prepared, plan, None)
+    assert usual.method.name == "autoencoder"
+    assert "method.name=transformations" in usual.reasons["method.name"]
     asked = Request("data", sets=(f"method.name={name}", "training.keep=best"))
     for given in (None, chosen):
         if keep == "best":

@@ -29,6 +29,11 @@ METHODS = {
     "masked": "hidden fields are guessed from the others",
     "autoencoder": "what cannot be put together again from a narrow description is strange",
 }
+OF_PICTURES = (
+    "; it finds faults in one place and says where, but where strange pictures show another kind of thing, "
+    "--set method.name=transformations is the better choice"
+)
+"""Which of the two it will be nobody can tell from ordinary pictures."""
 EPOCHS = {
     "contrastive": 200.0,
     "masked": 200.0,
@@ -149,12 +154,10 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         evaluations=12,
         keep="last" if name in BY_STAGES else training.keep,
     )
-    reasons = {
-        **plan.reasons,
-        **why,
-        **more,
-        "method.name": f"{name}: {METHODS[name] if name == method else ''}".rstrip(": "),
-    }
+    told = METHODS[name] if name == method else ""
+    if told and task == "anomaly" and [feature.kind for feature in features.values()] == ["image"]:
+        told += OF_PICTURES
+    reasons = {**plan.reasons, **why, **more, "method.name": f"{name}: {told}".rstrip(": ")}
     reasons["training.epochs"] = f"{training.epochs:g}: without answers every row tells little at a time"
     plan = replace(
         plan, network=networks, optimizer=optimizer, schedule=schedule, training=training,
