@@ -305,11 +305,14 @@ def load(path: str | Path, *, fastest: bool = False) -> Model:
     Raises:
         InputError: there is none, the run is not finished, or the file is damaged or newer than this Lamina.
     """
-    from lamina.model import fastest as variants
-    from lamina.model import runtime
-
     file = runs.model_file(_path(path, "a sealed model"))
-    return variants.fastest(file) if fastest else runtime.load(file)
+    if fastest:
+        from lamina.model.fastest import fastest as fastest_of
+
+        return fastest_of(file)
+    from lamina.model.runtime import load as load_model
+
+    return load_model(file)
 
 
 def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learner:

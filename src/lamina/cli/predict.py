@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from lamina.cli import _options
 from lamina.errors import InputError
+
+if TYPE_CHECKING:
+    from lamina.model.runtime import Model
 
 MOST_THREADS = 1024
 ABOUT = "answer new data with a sealed model"
@@ -29,18 +33,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from lamina.model.fastest import fastest
     from lamina.model.predict import predict_to_file
-    from lamina.model.runtime import load
 
     if not 0 <= arguments.threads <= MOST_THREADS:
         raise InputError(
             f"--threads is {arguments.threads}.", fix=f"Give a number up to {MOST_THREADS}, or 0 for all cores."
         )
-    file = model_file(arguments.model)
-    model = fastest(Path(file), arguments.threads) if arguments.fastest else load(file, threads=arguments.threads)
+    model = _loaded(arguments)
     for line in model.chosen:
         print(line, file=sys.stderr)
     screen = ".json" if arguments.json else ".csv"
@@ -51,6 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
         rest = f", {counts['errors']:,} could not be answered (see the column `error`)" if counts["errors"] else ""
         print(f"{counts['rows']:,} rows answered in {arguments.out}{rest}", file=sys.stderr)
     return 0
+
+
+def _loaded(arguments: argparse.Namespace) -> Model:
+    from pathlib import Path
+
+    file = model_file(arguments.model)
+    if arguments.fastest:
+        from lamina.model.fastest import fastest
+
+        return fastest(Path(file), arguments.threads)
+    from lamina.model.runtime import load
+
+    return load(file, threads=arguments.threads)
 
 
 def model_file(given: str) -> str:
