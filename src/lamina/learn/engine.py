@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +77,7 @@ class Engine:
     _asked: int = field(init=False)
     _recomputable: bool = field(init=False, default=True)
     _unknown: memory.Watched = field(init=False)
-    _watched: WeakKeyDictionary[nn.Module, memory.Watched] = field(init=False, default_factory=WeakKeyDictionary)
+    _watched: dict[nn.Module, memory.Watched] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._asked = self.accumulation

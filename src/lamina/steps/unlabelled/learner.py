@@ -70,8 +70,13 @@ class Learner:
         """The method's own loss on rows it does not learn from; the score is its negative. And where vectors must
         differ from row to row, how much they do; where they twice do not, the user is told.
         """
+
+        def judge(part: Batch) -> Tensor:
+            return self.method.judge(part.to(self.engine.device)).cpu()
+
+        # Where memory does not suffice for so many rows, what compares them with each other does so among fewer.
         with self.method.evaluating():
-            losses = [self.method.judge(batch.to(self.engine.device)).cpu() for batch in self.validation.once()]
+            losses = [found for batch in self.validation.once() for _, found in self.engine.answers(judge, batch)]
         loss = float(torch.cat(losses).mean())
         apart = self.apart()
         if apart is None:
