@@ -8,6 +8,7 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from lamina import registry
 from lamina.errors import InputError
+from lamina.learn.memory import Watched
 from lamina.modalities import Feature
 from lamina.model import lengths, quantize
 from lamina.model.export import folded, free_axes
@@ -145,6 +147,23 @@ def make(family: str, kind: str, options: Mapping[str, Any], folder: Path) -> As
     if isinstance(part, Remembering):
         part.remember([inputs_of(features, 64)])
     return assembly
+
+
+@every_case
+def test_activations_that_are_computed_again_change_nothing(made: tuple[Assembly, dict[str, Feature]]) -> None:
+    """Neither gradients nor what is counted in buffers, in training mode (`lamina.learn.memory`)."""
+    network, features = made
+    found = []
+    for one, again in ((network, False), (copy.deepcopy(network), True)):
+        torch.manual_seed(3)
+        one.train()
+        with Watched(one, torch.device("cpu")).recomputed() if again else nullcontext():
+            outputs = one(inputs_of(features, ROWS))
+            torch.stack([output.square().mean() for output in outputs.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [torch.zeros(()) if weight.grad is None else weight.grad for weight in one.parameters()]
+        found.append([*gradients, *one.buffers(), torch.get_rng_state()])
+    for value, wanted in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(value, wanted)
 
 
 @every_case
