@@ -30,12 +30,13 @@ from lamina.evaluate.forecasts import (
 from lamina.evaluate.intervals import wilson
 from lamina.evaluate.judged import compared
 from lamina.evaluate.verdict import verdict
+from lamina.modalities._canonical import object_array
 from lamina.modalities.window import Encoder
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.steps.forecast import choose, simple, smoothing, trees, understand
 from lamina.steps.forecast.learner import rule_of
-from lamina.steps.forecast.prepare import Windows, rolling
+from lamina.steps.forecast.prepare import Windows, _raw_window, rolling
 from lamina.steps.forecast.series import Panel, panel, training_windows
 from lamina.steps.forecast.understand import recognise
 from lamina.tasks.forecast import QUANTILES, Task, check_options, conformal, levels_of
@@ -158,6 +159,30 @@ def test_what_is_odd_is_counted_with_its_places() -> None:
     assert short.rows == ("new",)
 
 
+def test_several_rows_of_a_step_are_counted_and_may_be_combined() -> None:
+    columns = long(2, 60)
+    twice = {name: [value for value in values for _ in range(2)] for name, values in columns.items()}
+    last = panel_of(twice)
+    (finding,) = [one for one in last.findings if one.kind == "repeated moments"]
+    assert finding.count == 120
+    assert "task.combine=sum" in finding.fix
+    summed = panel_of(twice, combine="sum")
+    np.testing.assert_allclose(summed.tracks.target, 2 * last.tracks.target)
+    assert [one.severity for one in summed.findings if one.kind == "repeated moments"] == ["note"]
+    # What the sealed model is given is all of the rows, and it reads what was learned from.
+    windows = Windows(np.array([0, 1]), np.array([summed.test, summed.test + 1]))
+    raw = [_raw_window(summed, *pair) for pair in zip(windows.series.tolist(), windows.origins.tolist(), strict=True)]
+    own = summed.encoder.encode(object_array(raw))
+    assert not own.errors
+    np.testing.assert_array_equal(own.array, summed.tracks.windows(windows.series, windows.origins))
+    # Without a column that tells series apart, all of them together are one.
+    _, options = recognise(MemoryTable(columns), "sold", {"horizon": 3, "combine": "sum", "group": ""})  # type: ignore[arg-type]
+    assert options["group"] == "shop"
+    alone = {name: columns[name] for name in ("day", "sold")}
+    _, options = recognise(MemoryTable(alone), "sold", {"horizon": 3, "combine": "sum"})  # type: ignore[arg-type]
+    assert options["group"] == ""
+
+
 def test_rows_that_cannot_be_read_stop_the_run_where_they_are_many() -> None:
     columns = long()
     columns["day"][5] = "someday"
@@ -262,8 +287,9 @@ def test_what_is_named_is_read_or_refused_and_never_left_out_in_silence() -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"horizn": 3}, {"horizon": -1}, {"known": "promo"}, {"rule": "best"}, {"time": 3}, {"coverage": 90},
-        {"coverage": "much"}, {"coverage": []}, {"coverage": [0.8, 0.8]}, {"coverage": 1.0},
+        {"horizn": 3}, {"horizon": -1}, {"known": "promo"}, {"rule": "best"}, {"time": 3}, {"spacing": ["day"]},
+        {"combine": "median"}, {"coverage": 90}, {"coverage": "much"}, {"coverage": []}, {"coverage": [0.8, 0.8]},
+        {"coverage": 1.0},
     ],
 )  # fmt: skip
 def test_wrong_options_are_told(options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -333,3 +334,29 @@ def test_a_series_of_another_century_changes_no_other_and_fills_no_memory(monkey
     both = found.encode(object_array([own, far])).array
     assert sum(asked) < 100
     np.testing.assert_array_equal(both, [alone, other])
+
+
+def test_rows_of_one_step_are_combined_as_pandas_does_and_survive_json() -> None:
+    random = np.random.default_rng(0)
+    stamps = pd.date_range("2024-01-03 05:00", periods=24 * 60, freq="h")
+    frame = pd.DataFrame({"day": stamps, "sold": random.random(len(stamps)), "rain": random.random(len(stamps))})
+    frame = frame[random.random(len(frame)) < 0.7]
+    table = {name: object_array(frame[name].astype(str).tolist()) for name in frame}
+    wanted = {"time": "day", "target": "sold", "past": ["rain"], "horizon": 3, "length": 5}
+    for spacing, rule in (("1day", "D"), ("1 week", "W-MON"), ("month", "MS"), ("6 hours", "6h")):
+        for combine in ("sum", "mean"):
+            fitted = Encoder.fit(lambda: [object_array([table])], {**wanted, "spacing": spacing, "combine": combine})
+            found = Encoder.restore(json.loads(json.dumps(fitted.state())))
+            track = found.read(table).track
+            assert track is not None
+            grouped = frame.set_index("day").resample(rule, label="left", closed="left")
+            expected = grouped["sold"].agg(combine).where(grouped["sold"].count() > 0)
+            np.testing.assert_allclose(track.target, expected.to_numpy())
+            covariate = found.covariates[0]
+            rain = track.covariates[:, 0] * covariate.spread + covariate.mean
+            np.testing.assert_allclose(rain, grouped["rain"].mean().to_numpy(), rtol=1e-4)
+            begins = found.grid.moments(np.array([track.start]))[0]
+            assert np.datetime64(int(begins), "us") == expected.index[0].to_datetime64()
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        Encoder.fit(lambda: [object_array([table])], {**wanted, "spacing": "fortnight"})
+    assert "month" in caught.value.fix

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from lamina.data.schema import Json, Values
+from lamina.errors import InputError
 from lamina.modalities._canonical import canonical, column, object_array
 from lamina.modalities._covariate import UNREADABLE
 from lamina.modalities._instant import day_first_of, read_instants
@@ -20,6 +21,11 @@ Array = np.ndarray[Any, Any]
 Unit = Literal["microseconds", "weekdays", "months"]
 
 SECOND = 1_000_000
+SPACINGS = {"second": SECOND, "minute": 60 * SECOND, "hour": 3600 * SECOND, "day": DAY, "week": 7 * DAY}
+"""What steps may be said in, besides months."""
+MONDAY = 4 * DAY
+"""The first one after the beginning of 1970."""
+_SPACING = re.compile(r"(\d+(?:\.\d+)?)?\s*(second|minute|hour|day|week|month|)s?")
 MONTH_DAYS = 30.436875
 SHORTEST_MONTH = 28
 HARMONICS = 3
@@ -136,17 +142,21 @@ class Grid:
         size: so many units are one step.
         anchor: microseconds since 1970 of step 0.
         ends: of months, whether each moment is the month's last day rather than the day of the anchor.
+        within: a stamp belongs to the step that it lies in, which its moment begins, rather than to the nearest one.
     """
 
     unit: Unit
     size: int
     anchor: int
     ends: bool = False
+    within: bool = False
 
     def steps(self, moments: Array) -> tuple[Array, Array]:
         """(int64, the nearest step of each moment in microseconds; float64, how far off in steps)."""
         if self.unit == "microseconds":
             away = moments - self.anchor
+            if self.within:
+                return np.floor_divide(away, self.size), np.zeros(len(moments))
             found = np.floor_divide(away + self.size // 2, self.size)
             return found, np.abs(away - found * self.size) / self.size
         if self.unit == "weekdays":
@@ -156,6 +166,8 @@ class Grid:
             ).astype(np.int64)
         else:
             found = np.floor_divide(_months(moments) - _months(np.array([self.anchor]))[0], self.size)
+            if self.within:
+                return found, np.zeros(len(moments))
         return found, np.abs(moments - self.moments(found)) / self.typical
 
     def moments(self, steps: Array) -> Array:
@@ -244,19 +256,48 @@ class Grid:
     @classmethod
     def restore(cls, state: Json) -> Self:
         """The inverse of `state`."""
-        found = cls(str(state["unit"]), int(state["size"]), int(state["anchor"]), bool(state["ends"]))  # type: ignore[arg-type]
+        kind, size, anchor = str(state["unit"]), int(state["size"]), int(state["anchor"])
+        found = cls(kind, size, anchor, bool(state["ends"]), bool(state.get("within", False)))  # type: ignore[arg-type]
         if found.unit not in ("microseconds", "weekdays", "months") or found.size < 1:
             raise ValueError(f"a grid of {found.size} {found.unit}")
         return found
 
 
-def grid_of(moments: Sequence[Array], dates: bool) -> Grid | None:
+def spaced(spacing: str, dates: bool) -> Grid | None:
+    """A grid of such steps, which begin at midnight, on Mondays, with months; None where the text names no steps.
+
+    >>> spaced("1 day", True)
+    Grid(unit='microseconds', size=86400000000, anchor=0, ends=False, within=True)
+    >>> spaced("3 weeks", True).describe(), spaced("1 hour", False), spaced("0.5", False).describe(False)
+    ('3 weeks', None, '0.5')
+    """
+    found = _SPACING.fullmatch(spacing.strip())
+    number = float(found[1] or 1) if found else 0.0
+    size = round(number * (SPACINGS.get(found[2], 0) if dates else SECOND * (not found[2]))) if found else 0
+    if found and dates and found[2] == "month" and number == int(number) >= 1:
+        return Grid("months", int(number), 0, within=True)
+    return Grid("microseconds", size, MONDAY if size % (7 * DAY) == 0 and dates else 0, within=True) if size else None
+
+
+def grid_of(moments: Sequence[Array], dates: bool, spacing: str = "") -> Grid | None:
     """The grid that stamps lie on: its spacing is the median of the steps between them; None without two stamps.
 
     Args:
         moments: int64, of each series.
         dates: the moments are dates; months and weekdays are then known by the stamps themselves.
+        spacing: of the grid, where it is given: "1 day", or a number where moments are numbers.
+
+    Raises:
+        InputError: the spacing is none.
     """
+    if spacing:
+        grid = spaced(spacing, dates)
+        if grid is None:
+            units = (
+                f"a number and one of {', '.join((*SPACINGS, 'month'))}, e.g. 1day" if dates else "a number, e.g. 10"
+            )
+            raise InputError(f"The spacing {spacing!r} cannot be read.", where="task.spacing", fix=f"Give {units}.")
+        return grid if any(len(np.unique(one)) > 1 for one in moments) else None
     each = [np.unique(one) for one in moments]
     apart = np.concatenate([np.diff(one) for one in each] or [np.zeros(0, np.int64)])
     if not len(apart):

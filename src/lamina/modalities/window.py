@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
@@ -39,6 +39,8 @@ from lamina.modalities._tracks import (
 )
 
 Array = np.ndarray[Any, Any]
+Combine = Literal["last", "sum", "mean"]
+COMBINE: tuple[Combine, ...] = get_args(Combine)
 RawTable = Mapping[str, Values]
 """Raw values by column, all of one length."""
 
@@ -49,6 +51,7 @@ ROUNDING = 1e-9
 """Of a series' largest value: what changes by less does not change."""
 DEFAULTS: Mapping[str, Json] = {
     "time": "", "target": "", "group": "", "known": [], "past": [], "horizon": 1, "length": 0, "center": "mean",
+    "combine": "last", "spacing": "",
 }  # fmt: skip
 
 
@@ -59,7 +62,8 @@ class Reading:
     Attributes:
         track: the series; None without any value of the target.
         rows: int64 [step], the table's row that each step is from; -1 where there is none.
-        again: rows whose step a later row (of those of one moment, one further down) has as well: that one counts.
+        again: rows whose step a later row (of those of one moment, one further down) has as well.
+        kept, places: all rows that count, by moment, and the step of each from the series' first one.
         off: rows whose stamp is not on the grid; they count for the nearest step.
         unreadable: rows without a readable stamp or target, with the reason.
     """
@@ -69,6 +73,8 @@ class Reading:
     again: Array
     off: Array
     unreadable: Mapping[int, str]
+    kept: Array
+    places: Array
 
 
 def table_of(value: Any) -> dict[str, Values] | str | None:
@@ -137,7 +143,7 @@ class Encoder:
     standardised, with a flag. What is not known in advance is 0 from the origin on.
 
     Options: "time", "target", "group": columns; "known", "past": lists of columns (of the latter, those that tell
-    nothing are left out); "horizon"; "length"; "center".
+    nothing are left out); "horizon"; "length"; "center"; "spacing" of the grid; "combine".
     """
 
     modality: ClassVar[str] = "window"
@@ -158,6 +164,9 @@ class Encoder:
     """How the training part writes numbers of the target."""
     unit: float = 1.0
     """Spread of a window that holds nothing but zeros: the usual one of a series in the training part."""
+    combine: Combine = "last"
+    """What counts of several rows at one step: the last one, the sum or the mean of their targets. Of these two go with
+    the mean of other numbers, and the last row's texts."""
 
     @property
     def feature(self) -> Feature:
@@ -208,7 +217,7 @@ class Encoder:
         time, target = str(guessed["time"]), str(guessed["target"])
         clock = clock_of(_joined(tables, time))
         moments = [_readable(clock, table[time]) for table in tables if time in table]
-        grid = grid_of(moments, clock.dates)
+        grid = grid_of(moments, clock.dates, str(chosen["spacing"]))
         if grid is None:
             raise InputError(f"No two rows of {time!r} follow each other.", fix="Give tables of at least two moments.")
         covariates = [
@@ -223,12 +232,21 @@ class Encoder:
         longest = min(max(len(one) for one in moments), LONGEST)
         horizon = int(positive("window", "horizon", chosen["horizon"]))
         decimal = decimal_of([_joined(tables, target)])
-        return cls(
+        combine = chosen["combine"]
+        if combine not in COMBINE:
+            raise InputError(f"The option 'combine' is {combine!r}.", fix=f"Give one of {', '.join(COMBINE)}.")
+        found = cls(
             time, target, str(chosen["group"]), tuple(item for item in covariates if item is not None), clock, grid,
             grid.parts(int(np.ptp(every)), clock.dates), int(chosen["length"]) or longest, horizon,
             "last" if chosen["center"] == "last" else "mean", filled=max(horizon, 3),
             decimal=decimal, unit=_usual_spread([table[target] for table in tables if target in table], decimal),
+            combine=combine,
         )  # fmt: skip
+        if combine == "last":
+            return found
+        # Of sums and means it is another one than of single rows.
+        whole = [read.track.target for table in tables if (read := found.read(table)).track is not None]
+        return replace(found, unit=_usual_spread(whole, "."))
 
     def read(self, table: RawTable) -> Reading:
         """Put a table onto the grid; columns of covariates that it does not have are missing."""
@@ -241,7 +259,7 @@ class Encoder:
         usable[list(problems)] = False
         present = usable & np.isfinite(values)
         if not present.any():
-            return Reading(None, np.zeros(0, np.int64), _NONE, _NONE, unreadable)
+            return Reading(None, _NONE, _NONE, _NONE, unreadable, _NONE, _NONE)
         start = int(steps[present].min())
         # Rows from before the first value of the target say nothing that a window could use.
         usable &= steps >= start
@@ -255,19 +273,26 @@ class Encoder:
                 fix="Correct stamps that are far from all others, or give rows at a more regular spacing.",
             )
         rows = np.full(span, -1, np.int64)
-        # Of several rows at one step the latest one counts, of those of one moment the last one.
-        rows[steps[kept] - start] = kept
+        places = steps[kept] - start
+        # Of several rows at one step the latest one counts, of those of one moment the last one; or all do.
+        rows[places] = kept
         again = np.setdiff1d(kept, rows)
         there = rows >= 0
         target = np.where(there, values[rows], np.nan)
+        if self.combine != "last":
+            target = _together(values[kept], places, span, self.combine)
         if not np.isfinite(target).any():
             # Later rows of the same moments, without a value, count in place of all that have one.
-            return Reading(None, np.zeros(0, np.int64), _NONE, _NONE, unreadable)
+            return Reading(None, _NONE, _NONE, _NONE, unreadable, _NONE, _NONE)
         covariates = np.full((span, sum(item.columns for item in self.covariates)), np.nan, np.float32)
         for item, (first, last, _) in zip(self.covariates, self.layout.spans, strict=True):
             if item.name in table:
-                covariates[there, first:last] = item.read(table[item.name])[rows[there]]
-        return Reading(Track(start, target, covariates), rows, again, kept[off[kept] > OFF], unreadable)
+                read = item.read(table[item.name])
+                covariates[there, first:last] = read[rows[there]]
+                if self.combine != "last" and not item.levels:
+                    covariates[:, first] = _together(read[kept, 0], places, span, "mean")
+        track = Track(start, target, covariates)
+        return Reading(track, rows, again, kept[off[kept] > OFF], unreadable, kept, places)
 
     def tracks(self, tracks: Sequence[Track]) -> Tracks:
         """Series, for windows in bulk."""
@@ -365,7 +390,7 @@ class Encoder:
             "time": self.time, "target": self.target, "group": self.group, "covariates": covariates,
             "clock": asdict(self.clock), "grid": self.grid.state(), "parts": list(self.parts), "length": self.length,
             "horizon": self.horizon, "center": self.center, "filled": self.filled, "decimal": self.decimal,
-            "unit": self.unit,
+            "unit": self.unit, "combine": self.combine,
         }  # fmt: skip
 
     @classmethod
@@ -388,9 +413,12 @@ class Encoder:
         unit = float(state.get("unit", 1.0))
         if not 0 < unit < math.inf:
             raise ValueError(f"a unit of {unit}")
+        combine = state.get("combine", "last")
+        if combine not in COMBINE:
+            raise ValueError(f"rows that are combined by {combine!r}")
         return cls(
             str(state["time"]), str(state["target"]), str(state["group"]), covariates, clock,
-            Grid.restore(state["grid"]), parts, length, horizon, center, int(state["filled"]), decimal, unit,
+            Grid.restore(state["grid"]), parts, length, horizon, center, int(state["filled"]), decimal, unit, combine,
         )  # fmt: skip
 
 
@@ -421,6 +449,14 @@ def _check_known(name: str, values: Values, tells: bool) -> None:
             where="task.known",
             fix="Leave it out of the list, or give rows in which it makes a difference.",
         )
+
+
+def _together(values: Array, places: Array, span: int, how: Combine) -> Array:
+    """[step]: the sum or mean of the values of each, of those that are there; NaN where there is none."""
+    there = np.isfinite(values)
+    counts = np.bincount(places[there], minlength=span)
+    sums = np.bincount(places[there], values[there], span)
+    return np.where(counts > 0, sums if how == "sum" else sums / np.maximum(counts, 1), np.nan)
 
 
 def _usual_spread(series: Sequence[Values], decimal: str) -> float:

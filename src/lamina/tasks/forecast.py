@@ -43,7 +43,9 @@ COUNTS = ("horizon", "history", "season")
 RULES = ("last", "season", "level", "mean")
 """What a network's linear part begins as: the last value, that of the last season, the same moved by how the level has
 changed since, the mean of the history."""
-OPTIONS = (*COLUMNS, *LISTS, *COUNTS, "rule", "coverage")
+COMBINE = ("last", "sum", "mean")
+"""What counts of several rows at one step."""
+OPTIONS = (*COLUMNS, *LISTS, *COUNTS, "rule", "coverage", "spacing", "combine")
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
@@ -66,6 +68,9 @@ def check_options(options: Mapping[str, Json], target: str) -> None:
         if not isinstance(given, list | tuple) or not all(isinstance(part, str) for part in given):
             raise refuse(name, f'Give a list of columns, e.g. --set task.{name}=["price"], or [] for none.')
     choice(options, "rule", RULES, RULES[0], target)
+    choice(options, "combine", COMBINE, COMBINE[0], target)
+    if not isinstance(options.get("spacing", ""), str | int | float):
+        raise refuse("spacing", "Give a text, e.g. --set task.spacing=1day, or a number where moments are numbers.")
     shares = _shares(options)
     known = all(type(share) is float and LEAST_SHARE <= share <= LARGEST_SHARE for share in shares)
     if not known or len(set(shares)) < len(shares) or not 1 <= len(shares) <= MOST_INTERVALS:

@@ -222,11 +222,10 @@ def _raw_window(found: Panel, series: int, origin: int) -> dict[str, Values]:
     encoder: Window = found.encoder
     begin = int(found.tracks.starts[series])
     first, last = max(origin - encoder.length - begin, 0), origin + encoder.horizon - begin
-    own = found.rows[series][first:last]
-    rows = own[own >= 0]
-    table = {name: found.long.values[name][rows].astype(object) for name in encoder.columns}
-    later = np.flatnonzero(own >= 0) + first + begin >= origin
-    table[encoder.target][later] = None
+    rows, places = found.members[series]
+    own = (places >= first) & (places < last)
+    table = {name: found.long.values[name][rows[own]].astype(object) for name in encoder.columns}
+    table[encoder.target][places[own] + begin >= origin] = None
     return table
 
 

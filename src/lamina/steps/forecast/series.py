@@ -64,7 +64,8 @@ class Panel:
         names: of the series.
         encoder: of windows; fitted on the training part.
         tracks: the series, all steps.
-        rows: of each series the table's row of each step, -1 where there is none.
+        rows: of each series the table's row of each step, the last of several, -1 where there is none.
+        members: of each series all of the table's rows that count, by moment, and their steps from its first one.
         first, validation, test, end: steps of the grid at which the parts begin, and the step after the last one.
         season: steps after which values come again; 1 where they do not.
         units: float64 [series], the mean absolute error of the seasonal naive forecast one season ahead, within the
@@ -78,6 +79,7 @@ class Panel:
     encoder: Encoder
     tracks: Tracks
     rows: tuple[Array, ...]
+    members: tuple[tuple[Array, Array], ...]
     long: Long
     first: int
     validation: int
@@ -140,7 +142,7 @@ def panel(table: Table, boundary: int | None, plan: Plan) -> Panel:
     target, part = next(iter(plan.task.items()))
     options, horizon = part.options, int(part.options["horizon"])
     long = read_long(table, plan)
-    grid = grid_of([long.moments[rows] for rows in long.rows], long.dates)
+    grid = grid_of([long.moments[rows] for rows in long.rows], long.dates, str(options.get("spacing", "")))
     if grid is None:
         raise InputError(
             "No series has two moments.", where=options["time"], fix="Check --time and --group; give more rows."
@@ -163,6 +165,7 @@ def panel(table: Table, boundary: int | None, plan: Plan) -> Panel:
     return Panel(
         names=tuple(names), encoder=encoder, tracks=tracks,
         rows=tuple(_of_table(reading.rows, long.rows[number]) for number, reading in zip(found, chosen, strict=True)),
+        members=tuple((long.rows[number][one.kept], one.places) for number, one in zip(found, chosen, strict=True)),
         long=long, first=int(tracks.starts.min()), validation=validation, test=test, end=int(tracks.ends.max()),
         season=season, units=units, counts=_counts(tracks, validation, test),
         findings=(
@@ -249,6 +252,7 @@ def _encoder(target: str, options: Mapping[str, Any], long: Long, grid: Grid, st
     wanted = {
         "time": options["time"], "target": target, "group": options["group"], "known": list(options["known"]),
         "past": list(options["past"]), "horizon": int(options["horizon"]), "length": 1,
+        "spacing": str(options.get("spacing", "")), "combine": str(options.get("combine", "last")),
     }  # fmt: skip
     fitted = Encoder.fit(lambda: [object_array(tables)], wanted)
     span = validation - int(min(steps[rows].min() for rows in long.rows))
@@ -405,11 +409,14 @@ def _findings(
     again = np.concatenate([own[one.again] for own, one in zip(long.rows, readings, strict=True)])
     off = np.concatenate([own[one.off] for own, one in zip(long.rows, readings, strict=True)])
     if len(again):
+        last = encoder.combine == "last"
         found.append(AuditFinding(
-            "repeated moments", "warning",
-            f"{counted(len(again), 'row')} have a moment that a later row of the same series has as well: the last row "
-            "counts.", len(again), places(table, again),
-            "Leave out rows that are not meant, or name the column that tells series apart with --group.",
+            "repeated moments", "warning" if last else "note",
+            f"{counted(len(again), 'row')} lie in a step of {spacing} in which a later row of the same series lies as "
+            f"well: {'the last row counts' if last else f'the {encoder.combine} counts'}.",
+            len(again), places(table, again),
+            "Leave out rows that are not meant, name the column that tells series apart with --group, or have rows of "
+            "one step combined: --set task.combine=sum, or mean." if last else "",
         ))  # fmt: skip
     if len(off):
         found.append(AuditFinding(

@@ -38,6 +38,8 @@ DEFAULTS: Mapping[str, Json] = {
     "season": 0,
     "known": [],
     "coverage": list(COVERAGE),
+    "spacing": "",
+    "combine": "last",
 }
 
 _TIME = re.compile(r"time|date|(?:^|[_\-. ])(?:day|ts|when|at|hour|week|month|quarter|year|period)(?:$|[_\-. ])", re.I)
@@ -137,7 +139,8 @@ def recognise(
     _check_time(options["time"], values)
     named = {target, *(options[name] for name in ("time", "group")), *ignored}
     if not options["group"]:
-        options["group"] = _group(table, values, options["time"], [name for name in table.columns if name not in named])
+        free = [name for name in table.columns if name not in named]
+        options["group"] = _group(table, values, options["time"], free, options["combine"] != "last")
         named.add(options["group"])
     lists = [name for key in ("known", "past", "static") for name in options.get(key, ())]
     free = [
@@ -233,13 +236,14 @@ def _check_time(name: str, values: Mapping[str, Values]) -> None:
         )
 
 
-def _group(table: Table, values: Mapping[str, Values], time: str, free: Sequence[str]) -> str:
+def _group(table: Table, values: Mapping[str, Values], time: str, free: Sequence[str], combined: bool) -> str:
     """The column that tells series apart, where moments come again; "" where they do not, or none tells.
 
     Asked of all rows: in a sample, moments that come again may come once.
 
     Args:
         values: of a sample; a column that does not tell its rows apart is not looked at further.
+        combined: rows of one step are combined, so none has to tell.
     """
     stamps = _whole(table, time)
     if len(set(stamps)) > 0.9 * len(stamps):
@@ -252,10 +256,13 @@ def _group(table: Table, values: Mapping[str, Values], time: str, free: Sequence
         keys = _whole(table, name)
         if len(set(keys)) < 0.5 * len(keys) and len(set(zip(keys, stamps, strict=True))) == len(keys):
             return name
+    if combined:
+        return ""
     raise InputError(
         f"Moments of {time!r} come several times, and no column tells series apart.",
         where="--group",
-        fix="Name the column that says which series a row belongs to: --group COLUMN",
+        fix="Name the column that says which series a row belongs to: --group COLUMN; or have rows of one step "
+        "combined: --set task.combine=sum, or mean",
     )
 
 
