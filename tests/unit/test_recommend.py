@@ -18,7 +18,9 @@ from lamina.choose.hardware import Hardware
 from lamina.data.schema import Field
 from lamina.errors import InputError
 from lamina.evaluate import recommended as scores
+from lamina.learn.batch import Batch
 from lamina.learn.windows import NEXT, WEIGHT, Windows
+from lamina.methods import next_item
 from lamina.methods.next_item import sampled_losses
 from lamina.modalities import Feature
 from lamina.modalities._moments import is_time
@@ -30,7 +32,7 @@ from lamina.model.forecast import Column
 from lamina.networks.recommenders import sequential, two_tower
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
-from lamina.plan import DataPlan, Plan, TaskPlan
+from lamina.plan import DataPlan, OptimizerPlan, Plan, TaskPlan
 from lamina.steps.recommend import choose, described, interactions, learner, prepare, simple
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
 from lamina.steps.recommend.understand import DEFAULTS, recognise
@@ -350,13 +352,39 @@ def test_windows_are_those_that_are_cut_one_by_one(length: int) -> None:
                     source.codes[begin:stop].tolist(),
                     source.weights[first:stop].astype(np.float32).tolist(),
                 )
-                asked, rest = [0] * (first - begin), [0] * (length + 1 - len(codes))
+                steps = batch.inputs[HISTORY].shape[1]
+                asked, rest = [0] * (first - begin), [0] * (steps + 1 - len(codes))
                 assert int(batch.rows[row]) == sequence
-                assert batch.inputs[HISTORY][row].tolist() == (codes[:-1] + rest)[:length]
+                assert batch.inputs[HISTORY][row].tolist() == (codes[:-1] + rest)[:steps]
                 assert batch.targets[NEXT][row].tolist() == asked + codes[first - begin :] + rest
                 assert batch.targets[WEIGHT][row].tolist() == asked + weights + rest
                 assert float(batch.inputs["age"][row]) == sequence
         assert next(cuts, None) is None
+
+
+@pytest.mark.parametrize("name", ["sequential", "two_tower"])
+def test_histories_are_as_long_as_a_batch_needs_and_that_changes_no_gradient(name: str) -> None:
+    lengths = [3, 9, 2, 9, 5, 7, 1, 9]
+    short, long = windows(lengths, 40, 4), windows([*lengths, 41], 40, 9)
+    assert {batch.inputs[HISTORY].shape[1] for _, batch in itertools.islice(short.batches(), 6)} == {8}
+    _, batch = next(long.batches())
+    assert batch.inputs[HISTORY].shape[1] == 40
+    found = []
+    for wide in (False, True):
+        network = recommender(name, steps=40)
+        method = next_item.build(network, next_item.Options(hidden=0.0), OptimizerPlan())
+        codes = torch.tensor([[3, 4, 5, 6, 7, 8, 9, 10, 11], [11, 3, 4, 0, 0, 0, 0, 0, 0]])
+        history = torch.where(codes.roll(-1, dims=1) > 0, codes, 0)[:, :8]
+        history, codes, weight = (
+            torch.nn.functional.pad(value, (0, 32 * wide)) for value in (history, codes, torch.ones(2, 9))
+        )
+        inputs = {HISTORY: history, "age": torch.tensor([[0.2], [0.7]]), "town": torch.tensor([1, 2])}
+        loss = method.loss(Batch(torch.arange(2), inputs, {NEXT: codes, WEIGHT: weight}))
+        (loss.sum / loss.weight).backward()
+        found.append({key: value.grad for key, value in network.named_parameters() if value.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for key, value in found[0].items():
+        torch.testing.assert_close(value, found[1][key], msg=key)
 
 
 def test_batches_are_the_same_from_any_start() -> None:

@@ -21,15 +21,15 @@ CONTEXT = 4
 class Windows:
     """Sequences of codes above 0, whose next code is to be told at every position.
 
-    A batch's inputs hold "history" int32 [row, length], padded with 0 at the end, and the arrays of `about`; its target
-    "next" is int32 [row, 1 + length]: what comes before any, after one, after two codes, ...; 0 where nothing is asked,
-    and "weight", float32 of that shape, says how much each counts.
+    A batch's inputs hold "history" int32 [row, step], padded with 0 at the end and only as long as its rows need, and
+    the arrays of `about`; its target "next" is int32 [row, 1 + step]: what comes before any, after one, after two
+    codes, ...; 0 where nothing is asked, and "weight", float32 of that shape, says how much each counts.
     Windows of one sequence overlap by what is only read, so that every code is asked for once in an epoch.
 
     Attributes:
         codes: int32, all sequences one after the other.
         starts: int64 [sequence + 1], where each begins, and the end of the last.
-        length: of the histories.
+        length: of the histories, at most.
         batch_size: windows a batch.
         seed: of cutting and shuffling.
         weights: float32, how much each code counts as an answer.
@@ -100,7 +100,9 @@ class Windows:
     def _batch(self, cuts: Array) -> Batch:
         sequence, first, stop = (cuts[:, place : place + 1] for place in range(3))
         begin = np.maximum(self.starts[sequence], stop - self.length - 1)
-        places = begin + np.arange(self.length + 1)
+        # Multiples of 8 keep the number of different shapes small.
+        longest = min(self.length, -(-max(int((stop - begin).max()) - 1, 1) // 8) * 8)
+        places = begin + np.arange(longest + 1)
         here = np.minimum(places, len(self.codes) - 1)
         codes = self.codes[here]
         asked = (places >= first) & (places < stop)
