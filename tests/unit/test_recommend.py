@@ -33,7 +33,7 @@ from lamina.networks.recommenders import sequential, two_tower
 from lamina.networks.recommenders._items import Items
 from lamina.networks.recommenders._recommender import ANSWER, HISTORY, MASKED, About, Recommender
 from lamina.plan import DataPlan, OptimizerPlan, Plan, TaskPlan
-from lamina.steps.recommend import choose, described, interactions, learner, prepare, simple
+from lamina.steps.recommend import choose, described, factors, interactions, learner, prepare, simple
 from lamina.steps.recommend.interactions import TEST, TRAIN, VALIDATION, Interactions
 from lamina.steps.recommend.understand import DEFAULTS, recognise
 from lamina.tasks.recommend import Task, Written, best, check_options
@@ -529,6 +529,45 @@ def test_item_knn_by_hand() -> None:
     np.testing.assert_allclose(scored, [[0, one, two], [one + two, three, three]], rtol=1e-6)
     late = found.scores(0.5)(np.array([[2, 3]], np.int32))
     np.testing.assert_allclose(late, [[0.5 * one + two, three, 0.5 * three]], rtol=1e-6)
+
+
+def test_a_user_is_folded_in_by_the_equation_of_the_paper() -> None:
+    vectors = RANDOM.normal(size=(6, 4)).astype(np.float32)
+    times = np.array([0, 2, 0, 1, 0, 0])
+    confidence = np.diag(1 + 3.0 * times)
+    wanted = np.linalg.solve(
+        vectors.T @ confidence @ vectors + 0.5 * np.eye(4), vectors.T @ confidence @ (times > 0).astype(float)
+    )
+    found = factors.Factors(vectors, 3.0, 0.5).scores(np.array([[2, 4, 2, 0, 0], [0] * 5], np.int32))
+    np.testing.assert_allclose(found[0], vectors @ wanted, rtol=1e-4, atol=1e-5)
+    assert not found[1].any(), "nothing is known of who had nothing"
+
+
+def test_factors_find_what_goes_together_and_are_the_least_squares() -> None:
+    user = np.repeat(np.arange(40), 4)
+    item = np.concatenate([RANDOM.permutation(6)[:4] + 6 * (number % 2) for number in range(40)])
+    found = factors.fit(user, item, 13, 3.0, 1.0)
+    scored = found.scores(np.array([[1, 2], [8, 9]], np.int32))
+    assert set(np.argsort(-scored[0])[:6]) == set(range(6))
+    assert set(np.argsort(-scored[1])[:6]) == set(range(6, 12))
+    assert not found.items[12].any(), "nobody had it"
+    again = factors.fit(user, item, 13, 3.0, 1.0)
+    assert np.array_equal(again.items, found.items)
+    # Each step solves its half: no other vector of one user is better.
+    own = factors._all(user, item, 40, found.items, 3.0, 1.0)
+
+    def loss(vectors: Array) -> float:
+        had = np.zeros((40, 13))
+        had[user, item] = 1
+        return float(((1 + 3 * had) * (had - vectors @ found.items.T) ** 2).sum() + (vectors**2).sum())
+
+    assert all(loss(own) <= loss(own + RANDOM.normal(0, 0.01, own.shape).astype(np.float32)) for _ in range(5))
+
+
+def test_of_very_many_interactions_a_factorisation_learns_from_some_users() -> None:
+    assert factors.share_of_users(100_000, 1_000, 9_000, 0) == 1
+    assert 0 < factors.share_of_users(20_000_000, 100_000, 20_000, 300) < 1
+    assert factors.share_of_users(20_000_000, 100_000, 1_000_000, 10) == 0
 
 
 def prepared(lengths: list[int], popular: float, now: float, often: int = 100) -> Any:

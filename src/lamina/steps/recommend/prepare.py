@@ -109,7 +109,7 @@ def prepare(table: Table, items: Described | None, plan: Plan, run: Run, narrato
         about_users={name: encoder.encode(raw_users[name]).array for name, encoder in fitted.items()},
         about_items=about_items, raw_users=raw_users,
         names=_names(descriptions, found.catalogue), validation=validation, test=test,
-        simpler=simple.fit(found, validation, memory, bool(options["repeat"]), narrator),
+        simpler=simple.fit(found, validation, memory, bool(options["repeat"]), plan.budget, narrator),
         judged_cold=items is not None, left_out=tuple(left_out),
     )  # fmt: skip
     run.write_json(run.prepared, {

@@ -1,4 +1,4 @@
-"""Recommenders without a network: what is popular, what is popular now, and what went with what somebody had."""
+"""Recommenders without a network: what is popular, or popular now, what went with what somebody had, and factors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from lamina.evaluate.recommended import TOP, answered, by_user, recall
 from lamina.narrate import Narrator
+from lamina.steps.recommend import factors
 from lamina.steps.recommend.interactions import TRAIN, Asked, Interactions
 
 Array = np.ndarray[Any, Any]
@@ -18,6 +19,7 @@ Scores = Callable[[Array], Array]
 """From histories, int32 [row, step] padded with 0 at the end, to scores of all items [row, item]."""
 POPULAR, POPULAR_NOW = "popularity", "recent popularity"
 KNN, KNN_RECENT = "item-kNN", "item-kNN with recency"
+FACTORS = "matrix factorisation"
 RECENT = (0.02, 0.05, 0.1, 0.25)
 """Shares of the training part, the latest, that popularity may be counted in."""
 DECAYS = (1.0, 0.95, 0.8, 0.5)
@@ -66,8 +68,14 @@ class Simple:
         return scored
 
 
-def fit(found: Interactions, validation: Asked, memory: int, repeat: bool, narrator: Narrator) -> tuple[Simple, ...]:
-    """Popularity of all time and of late, and item-kNN; settings by their recall on the validation part."""
+def fit(
+    found: Interactions, validation: Asked, memory: int, repeat: bool, budget: float, narrator: Narrator
+) -> tuple[Simple, ...]:
+    """Popularity of all time and of late, item-kNN, a factorisation; settings by their recall on the validation part.
+
+    Args:
+        budget: seconds of the whole run, of which the factorisation takes a share; 0 for none.
+    """
     kept = (found.part == TRAIN) & (found.item > 0)
     user, item, when = found.user[kept], found.item[kept] - 1, found.recency[kept]
     items = len(found.catalogue)
@@ -83,9 +91,15 @@ def fit(found: Interactions, validation: Asked, memory: int, repeat: bool, narra
             (f"each item counts {decay:g} times the next one", neighbors.scores(decay)) for decay in DECAYS[1:]
         ],
     }
+    begin = time.monotonic()
+    if ways := _factors(user, item, items, budget):
+        families[FACTORS] = ways
+    else:
+        narrator.say(f"{FACTORS}: left out, for the time is too short for so many interactions")
+    fitting = {FACTORS: time.monotonic() - begin}
     chosen: dict[str, Simple] = {}
     for name, ways in families.items():
-        begin = time.monotonic()
+        begin = time.monotonic() - fitting.get(name, 0.0)
         tried = [Simple(name, scores, 0.0, repeat, note) for note, scores in ways]
         results = [_recall(one, validation, memory) for one in tried]
         place = int(np.argmax([each.mean() for each in results]))
@@ -97,6 +111,26 @@ def fit(found: Interactions, validation: Asked, memory: int, repeat: bool, narra
         note = f" ({one.note})" if one.note else ""
         narrator.say(f"{one.name}{note}: recall@{TOP} {one.recall:.4f} on the validation part")
     return tuple(chosen.values())
+
+
+def _factors(user: Array, item: Array, items: int, budget: float) -> list[tuple[str, Scores]]:
+    """(Note, scores) of the factorisations that are tried; none where the time is too short."""
+    users = int(user.max()) + 1
+    share = factors.share_of_users(len(user), users, items, budget)
+    if not share:
+        return []
+    note = f", learned from {share:.0%} of the users" if share < 1 else ""
+    if share < 1:
+        drawn = np.random.default_rng(0).random(users) < share
+        user, item = user[drawn[user]], item[drawn[user]]
+    return [
+        (
+            f"ALS, weight {weight:g}, penalty {penalty:g}{note}",
+            factors.fit(user, item, items, weight, penalty).scores,
+        )
+        for weight, penalty in factors.SETTINGS
+        if len(user)
+    ]
 
 
 def _recall(one: Simple, which: Asked, memory: int) -> Array:
