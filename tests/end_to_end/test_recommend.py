@@ -17,7 +17,7 @@ SETS = (
     "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0", "training.keep=last",
     "training.epochs=4", "training.ema=0.9", "network.width=16", "task.history=12",
 )  # fmt: skip
-TRAIN = ("train", "chains.csv", "--task", "recommend", "--seed", "1", "--set", *SETS)
+TRAIN = ("train", "chains.csv", "--task", "recommend", "--seed", "1", "--set", *SETS, "task.items=items.csv")
 
 
 def chains(folder: Path, users: int = 120) -> Path:
@@ -38,6 +38,9 @@ def chains(folder: Path, users: int = 120) -> Path:
 
 def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     chains(tmp_path)
+    # Two of them nobody has had: what is fitted for such items is resumed too.
+    items = [f"i{item},{'abc'[item % 3]}" for item in range(ITEMS + 2)]
+    (tmp_path / "items.csv").write_text("\n".join(["item,kind", *items]) + "\n")
     _, whole = same_when_broken_off(tmp_path, *TRAIN)
     run_here(tmp_path, "train", "chains.csv", "--plan", "whole/plan.toml", "--out", "again")
     assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()

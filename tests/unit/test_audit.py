@@ -401,3 +401,24 @@ def test_pictures_that_are_all_flat_have_no_fingerprints() -> None:
     seen, hashes, _ = encoded_fingerprints(Examples({"photo": pictures}, 5), "photo", np.arange(5))
     assert seen.tolist() == [2]
     assert hashes.shape == (1,)
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_ratings_that_say_when_are_told_that_the_future_is_not_tested(scale: int) -> None:
+    generator = np.random.default_rng(0)
+    columns: dict[str, Any] = {
+        "userId": np.sort(generator.integers(0, 60, ROWS)).tolist(),
+        "movieId": generator.integers(0, 80, ROWS).tolist(),
+        "timestamp": (generator.integers(800_000_000, 1_400_000_000, ROWS) * scale).tolist(),
+        "runtime": generator.integers(60, 200, ROWS).tolist(),
+        "rating": generator.integers(1, 6, ROWS).astype(float).tolist(),
+    }
+    found = only(look(columns, "rating", "random")[0], "time leak")
+    assert found.severity == "warning"
+    assert "1995" in found.text
+    assert "2014" in found.text
+    assert "schema.timestamp.role=time" in found.fix
+    later = look(columns, "rating", "time", {"timestamp": {"role": "time"}})[0] if scale == 1 else ()
+    assert not [finding for finding in later if finding.kind == "time leak"]
+    del columns["userId"]
+    assert not [finding for finding in look(columns, "rating", "random")[0] if finding.kind == "time leak"]

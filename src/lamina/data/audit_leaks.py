@@ -14,6 +14,7 @@ from lamina.data.alone import Alone, alone, folds, level_bins, number_bins
 from lamina.data.column_roles import IDENTIFIER, is_id_name
 from lamina.data.content import FILES, file_path
 from lamina.data.findings import AuditFinding, places
+from lamina.data.parties import parties
 from lamina.data.schema import Field, Schema, Values
 from lamina.data.split import Split
 from lamina.data.target_values import TargetValues
@@ -33,6 +34,10 @@ DOMINANT = 0.7
 GAPS = 0.5
 """Strength from which on a column's gaps tell too much."""
 MOST_FILES = 5_000
+MOST_MEETINGS = 5_000
+"""Rows that are looked at for who meets whom."""
+
+_STAMP = re.compile(r"time|date|stamp|epoch|(?:^|[_\-. ])(?:ts|when|at)$", re.IGNORECASE)
 
 _PEOPLE = re.compile(
     r"(?:^|[_\-. ])(?:user|patient|subject|customer|client|person|speaker|narrator|session|device|household|account|"
@@ -216,6 +221,20 @@ def _texts(table: Table, field: Field, rows: Array) -> Array:
     return np.concatenate(parts) if parts else np.empty(0, dtype=object)
 
 
+def _since_1970(values: Values) -> Array:
+    """datetime64 [row] of seconds, or parts of them, since 1970; NaT where a number is no moment from 1973 to 2096."""
+    numbers = read_numbers(values)[0]
+    present = numbers[np.isfinite(numbers)]
+    middle = float(np.median(present)) if len(present) else 0.0
+    scale = next((scale for scale in (1, 1e3, 1e6, 1e9) if 1e8 <= middle / scale <= 4e9), 0)
+    found = np.full(len(numbers), np.datetime64("NaT", "s"))
+    if scale:
+        with np.errstate(invalid="ignore"):
+            inside = (numbers >= 1e8 * scale) & (numbers <= 4e9 * scale)
+        found[inside] = (numbers[inside] / scale).astype(np.int64).astype("datetime64[s]")
+    return found
+
+
 def _shared(table: Table, field: Field, kind: str, train: Array, others: Array, split: Split) -> AuditFinding | None:
     known = set(train) - {None}
     if len(known) > 0.9 * len(train) or len(known) < 2:
@@ -242,16 +261,24 @@ def _shared(table: Table, field: Field, kind: str, train: Array, others: Array, 
 
 
 def time_leaks(table: Table, schema: Schema, split: Split, rows: Array) -> list[AuditFinding]:
-    """A time column, but test rows drawn from all times."""
+    """A time column, but test rows drawn from all times: grave where rows are in its order, or say who met what when.
+
+    In a table of users and items a number counts as a time too, where it is one of seconds since 1970.
+    """
     if split.how not in ("random", "stratified") or len(rows) < 2:
         return []
+    some = rows[:: max(1, len(rows) // MOST_MEETINGS)]
+    asked = [field.columns[0] for field in schema if field.modality in ("category", "number") and field.role == "input"]
+    meeting = bool(parties(table.take(some, asked)))
     found = []
     for field in schema:
-        if field.modality != "time" or field.role not in ("input", "ignore", "time"):
+        stamps = meeting and field.modality == "number" and bool(_STAMP.search(field.name))
+        if not (field.modality == "time" or stamps) or field.role not in ("input", "ignore", "time"):
             continue
         if re.search(r"birth|born|dob", field.name, re.IGNORECASE):
             continue
-        moments = registry.module("modalities", "time").parse(table.take(rows, list(field.columns))[field.columns[0]])
+        values = table.take(rows, list(field.columns))[field.columns[0]]
+        moments = _since_1970(values) if stamps else registry.module("modalities", "time").parse(values)
         known = moments[~np.isnat(moments)]
         if len(known) < 2 or known.min() == known.max():
             continue
@@ -261,7 +288,7 @@ def time_leaks(table: Table, schema: Schema, split: Split, rows: Array) -> list[
         found.append(
             AuditFinding(
                 "time leak",
-                "warning" if log else "note",
+                "warning" if log or meeting else "note",
                 f"`{field.name}` runs from {first} to {last}{', and the rows are in its order' if log else ''}, "
                 "but test rows are drawn from all times: the model is tested on a past that it has seen around.",
                 len(split.test),
