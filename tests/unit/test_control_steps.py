@@ -16,6 +16,7 @@ import torch
 
 import lamina
 from lamina import run as runs
+from lamina.choose.hardware import Hardware
 from lamina.environments import COPY_SEED, TEST_SEED, VALIDATION_SEED, Actions, World, use_seed
 from lamina.environments.spaces import open_world
 from lamina.environments.vector import seed_of
@@ -25,7 +26,7 @@ from lamina.methods.sac import SoftActorCritic
 from lamina.model.policy import Policy
 from lamina.model.runtime import Model
 from lamina.narrate import Silent
-from lamina.plan import DataPlan, Plan, TaskPlan
+from lamina.plan import DataPlan, NetworkPlan, Plan, TaskPlan, TrainingPlan
 from lamina.steps.control import choose, understand
 from lamina.steps.control.player import build
 from lamina.steps.control.train import INEXACT, train
@@ -339,3 +340,40 @@ def test_what_a_code_stands_for_is_learned_and_sealed(grids: None, tmp_path: Pat
     assert trained.results.seal is not None
     model = lamina.load(tmp_path / "run")
     assert model.check_golden()["sound"]
+
+
+@pytest.mark.parametrize(
+    ("width", "network", "most", "busy", "threads", "said"),
+    [
+        (64, "dense", 1e9, False, 1, "layers this small"),
+        (1024, "dense", 1e9, False, 4, "measured"),
+        (1024, "dense", 1e9, True, 1, "measured"),
+        (1024, "dense", 100, False, 1, "not worth its time"),
+        (64, "convolutional", 1e9, True, 1, "measured"),
+        (64, "convolutional", 100, False, 4, "not worth its time"),
+    ],
+)
+def test_threads_are_measured_where_the_policy_is_large_and_there_is_time(
+    width: int, network: str, most: float, busy: bool, threads: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, used, taken = [0.0], [0], [0]
+    monkeypatch.setattr("lamina.choose.hardware.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("torch.set_num_threads", lambda number: used.__setitem__(0, number))
+
+    def update(batch: object, engine: object) -> None:
+        now[0] += 0.01 * (used[0] if busy else 1 / used[0])
+        taken[0] += 1
+
+    method = SimpleNamespace(policy=torch.nn.Linear(width, width), update=update)
+    player = SimpleNamespace(method=method, engine=None, vectors=[SimpleNamespace(number=8)], each=4.0, before=60)
+    plan = Plan(network={"observation": NetworkPlan(network)})
+    machine = Hardware(CPU, 4, False, "")
+    batches = ((number, None) for number in range(10**6))
+    found, reasons = choose._threads(plan, cast(Any, player), machine, cast(Any, batches), most)
+    assert found == used[0] == threads
+    assert said in reasons["training.threads"]
+    assert (taken[0] > 0) is (said == "measured")
+    # A step of all copies gives two batches: a call has both.
+    assert taken[0] % 2 == 0
+    asked = replace(plan, training=TrainingPlan(threads=3))
+    assert choose._threads(asked, cast(Any, player), machine, cast(Any, batches), most) == (3, {})

@@ -63,7 +63,7 @@ def train(
     hardware.keep_freed_memory()
     machine = hardware.detect()
     threads = plan.training.threads or machine.cores
-    if company is not None and company.running() and _measured(plan):
+    if company is not None and company.running() and threads_measured(plan):
         threads = max(1, min(threads, machine.cores - company.cores))
     torch.set_num_threads(threads)
     learner = build(plan, prepared, machine.device, base)
@@ -81,7 +81,7 @@ def train(
     return learner, status, record
 
 
-def _measured(plan: Plan) -> bool:
+def threads_measured(plan: Plan) -> bool:
     """Was the number of threads found by measuring, so that it may change?"""
     return "measured" in plan.reasons.get("training.threads", "")
 
@@ -136,7 +136,7 @@ def carry_out(
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(20, steps // 50)),
         keep_best=plan.training.keep == "best",
-        threads=machine.cores if _measured(plan) else 0,
+        threads=machine.cores if threads_measured(plan) else 0,
         shared=(lambda: False) if company is None else company.running,
     )
     record = Record(run.log, narrator)

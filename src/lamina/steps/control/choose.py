@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from lamina.narrate import Narrator
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
 from lamina.steps.control.player import LEAST_EPISODES, Player, build, check_suits, features_of
 from lamina.steps.control.prepare import TEST_EPISODES, Simpler
-from lamina.steps.pace import available
+from lamina.steps.pace import available, threads_for
 from lamina.steps.request import Request
 from lamina.steps.settings import check_wishes
 
@@ -31,7 +31,9 @@ FEWEST_EVALUATIONS, EVALUATIONS = 5, 12
 VALIDATED = 1 / 3
 """The most of a budgeted training's time that validations take: else they play fewer episodes, or there are fewer."""
 TRIED = 0.1
-"""The most of that time for learning on trial."""
+"""The most of that time, or of the steps that were asked for, for learning on trial."""
+SMALL = 20_000
+"""Weights of a policy of dense layers below which no threads are tried: two would wait for each other all the time."""
 TESTED = 0.1
 """The least of a budget in which as many test episodes are played as there is time for."""
 
@@ -190,22 +192,19 @@ def _measured(
     plan: Plan, player: Player, machine: hardware.Hardware, fixed: Collection[str], random: Simpler, began: float
 ) -> tuple[Plan, dict[str, str], float]:
     """(Plan with threads and steps, reasons, seconds for training), from learning for a moment on trial."""
-    reasons: dict[str, str] = {}
-    threads = plan.training.threads
-    if not threads:
-        small = all(part.name == "dense" for part in plan.network.values())
-        threads = 1 if small else machine.cores
-        reasons["training.threads"] = "1: layers this small are quickest with one thread" if small else "all cores"
-    torch.set_num_threads(threads)
     episode = random.playing / len(random.returns)
     testing = min(episode * TEST_EPISODES, TESTED * plan.budget)
     seconds = available(plan.budget, time.monotonic() - began, testing)
-    steps = plan.training.steps
+    steps, batches = plan.training.steps, player.source.batches(0)
+    pace = random.steps / max(random.playing, 1e-9)
+    # Where the environment is so slow that a trial is not worth its time, learning takes little beside it.
+    worth = TRIED * seconds * pace if seconds else math.inf
+    known = TRIED * steps if "training.steps" in fixed else math.inf
+    threads, reasons = _threads(plan, player, machine, batches, min(worth, known))
+    seconds = available(plan.budget, time.monotonic() - began, testing)
     if "training.steps" not in fixed:
-        pace = random.steps / max(random.playing, 1e-9)
-        # Where the environment is so slow that a trial is not worth its time, learning takes little beside it.
-        if not seconds or (player.before + FIRST * player.each) / pace < TRIED * seconds:
-            pace = _pace(player)
+        if player.before + FIRST * player.each < worth:
+            pace = _pace(player, batches)
             seconds = available(plan.budget, time.monotonic() - began, testing)
         # A fifth for validation, saving, and a pace that changes as episodes do.
         affordable = int(0.8 * pace * (seconds or DEFAULT_SECONDS))
@@ -247,13 +246,50 @@ def evaluations(steps: int, validation: int, share: float) -> int:
     return int(min(max(share * steps / validation, FEWEST_EVALUATIONS), EVALUATIONS))
 
 
-def _pace(player: Player) -> float:
-    """Steps in the environment a second, gathering and learning; the player is spoilt by it."""
-    begin, done = time.perf_counter(), 0
+def _threads(
+    plan: Plan, player: Player, machine: hardware.Hardware, batches: Iterator[tuple[int, Any]], most: float
+) -> tuple[int, dict[str, str]]:
+    """(Threads, which are set; reasons): the plan's, or those that were fastest on trial; the player is spoilt by it.
+
+    Args:
+        batches: of the player's experience.
+        most: steps in the environment that a trial may take.
+    """
+    if plan.training.threads:
+        torch.set_num_threads(plan.training.threads)
+        return plan.training.threads, {}
+    dense = all(part.name == "dense" for part in plan.network.values())
+    weights = sum(value.numel() for value in player.method.policy.parameters())
+    # A step of all copies may give several batches: what gathers is to be a part of every call.
+    together = max(1, round(player.vectors[0].number / player.each))
+    numbers = machine.cores.bit_length() + 1
+    if dense and weights < SMALL:
+        threads, why = 1, "1: layers this small are quickest with one thread"
+    elif machine.cores > 1 and player.before + 2 * numbers * together * player.each < most:
+
+        def step() -> None:
+            for _ in range(together):
+                player.method.update(next(batches)[1], player.engine)
+
+        threads, _, reasons, _ = threads_for(step, plan, machine)
+        return threads, dict(reasons)
+    else:
+        threads = 1 if dense else machine.cores
+        why = f"{threads}: {'few layers gain little by more' if dense else 'all cores'}; a trial is not worth its time"
+    torch.set_num_threads(threads)
+    return threads, {"training.threads": why}
+
+
+def _pace(player: Player, batches: Iterator[tuple[int, Any]]) -> float:
+    """Steps in the environment a second, gathering and learning; the player is spoilt by it.
+
+    Args:
+        batches: of the player's experience.
+    """
+    begin = time.perf_counter()
     clock, counted = begin, 0
-    for number, batch in player.source.batches(0):
+    for done, (_, batch) in enumerate(batches, 1):
         player.method.update(batch, player.engine)
-        done = number + 1
         now = time.perf_counter()
         if done < FIRST:
             # The first ones gather what fills a memory, and warm up.

@@ -18,7 +18,7 @@ from lamina.plan import Plan
 from lamina.run import Run
 from lamina.steps.control.choose import validation_seconds
 from lamina.steps.control.player import Player, build, weights_of
-from lamina.steps.train import exactly, tell_end
+from lamina.steps.train import exactly, tell_end, threads_measured
 
 INEXACT = (
     "resumed, but not exactly: the environment is no function of its seed and the actions, so new episodes were begun"
@@ -43,6 +43,7 @@ def train(plan: Plan, world: World, run: Run, narrator: Narrator, seconds: float
         save_seconds=plan.training.checkpoint_seconds,
         log_steps=max(1, min(200, steps // 100)),
         keep_best=plan.training.keep == "best",
+        threads=hardware.detect().cores if threads_measured(plan) else 0,
     )
     record = Record(run.log, narrator)
     torch.manual_seed(plan.seed + 1)
