@@ -6,6 +6,7 @@ A module `lamina/networks/NAME.py` offers
 - `Options`: a frozen dataclass of its sizes with defaults (width, depth, dropout, ...);
 - `build(features, options) -> Network`: features by field name, all of kinds in ACCEPTS. A family for
   tables takes any number of fields at once; the others take exactly one;
+- `TRIMS`, where it computes nothing for padding that all rows of a batch share: a tuple of feature kinds;
 - `GIVES`, where it can give more than a vector: a tuple of "pyramid" and "sequence".
 
 The network goes from encoded inputs (a dict of tensors by field name, as stored: images are uint8

@@ -24,6 +24,7 @@ from lamina.networks.blocks.spelling import SpelledEmbedding
 from lamina.networks.heads.vector import MemberLinear
 
 ACCEPTS = ("tokens",)
+TRIMS = ("tokens",)
 
 FACTOR = 1_000_003
 """A prime that mixes the tokens of an n-gram into one number; small enough not to overflow int64."""

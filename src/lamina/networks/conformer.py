@@ -21,6 +21,7 @@ from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
 from lamina.networks.blocks.steps import padded_steps
 
 ACCEPTS = ("spectrogram",)
+TRIMS = ("spectrogram",)
 GIVES = ("sequence",)
 
 

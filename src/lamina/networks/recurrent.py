@@ -17,6 +17,7 @@ from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
 from lamina.networks.blocks.steps import StepInput, padded_steps
 
 ACCEPTS = ("tokens", "spectrogram", "series")
+TRIMS = ("tokens", "spectrogram")
 GIVES = ("sequence",)
 
 

@@ -22,6 +22,7 @@ from lamina.networks.blocks.pooling import PoolSequence
 from lamina.networks.blocks.steps import StepInput
 
 ACCEPTS = ("tokens", "image", "spectrogram", "series")
+TRIMS = ("tokens", "spectrogram")
 
 
 @dataclass(frozen=True)

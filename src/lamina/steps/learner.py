@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamina import registry
 from lamina.choose import hardware
 from lamina.choose import training as choose_training
 from lamina.data.examples import BLOCK, at, blocks, known_targets, room
@@ -111,14 +112,16 @@ def rows_loader(plan: Plan, prepared: Prepared, rows: Array, batch_size: int, sa
         if encoder.feature.kind == "tokens"
     }
     lengths = None
-    heard = _heard(prepared, rows)
-    if heard is not None:
-        name, lengths = heard
-        padded = {name: 0}
+    sound = _heard(plan, prepared)
+    if sound and _stepwise(prepared):
+        lengths, padded = _frames(prepared, sound, rows), {sound: 0}
     elif padded:
         lengths = np.max(
             [token_lengths(prepared.examples.arrays[name], padding) for name, padding in padded.items()], axis=0
         )
+    elif sound:
+        # Not cut: what changes a sound's pace may make it longer, and the network leaves the padding out by itself.
+        lengths = _frames(prepared, sound, rows)
     return Loader(
         prepared.examples,
         rows,
@@ -144,19 +147,31 @@ def shuffled(plan: Plan, prepared: Prepared) -> Plan:
     return replace(plan, training=replace(plan.training, shuffle=how), reasons=reasons)
 
 
-def _heard(prepared: Prepared, rows: Array) -> tuple[str, Array] | None:
-    """The sound along which an answer goes, and how many frames of each of `rows` are no padding: for batches of like.
+def _heard(plan: Plan, prepared: Prepared) -> str:
+    """The only sound, if batches of sounds of like lengths cost less: its answer goes along it, or the network trims.
 
     Longer ones than the rest of a batch would make each of its rows cost as much as they do.
     """
     sounds = [name for name, encoder in prepared.encoders.items() if encoder.feature.kind == "spectrogram"]
-    if len(sounds) != 1 or not any(layout_of(task).kind == "steps" for task in prepared.tasks.values()):
-        return None
-    array = prepared.examples.arrays[sounds[0]]
+    if len(sounds) != 1 or not prepared.tasks:
+        return ""
+    networks = [part.name for part in plan.network.values() if sounds[0] in part.fields]
+    trims = all("spectrogram" in getattr(registry.module("networks", name), "TRIMS", ()) for name in networks)
+    return sounds[0] if _stepwise(prepared) or trims else ""
+
+
+def _stepwise(prepared: Prepared) -> bool:
+    """Does an answer go along its input?"""
+    return any(layout_of(task).kind == "steps" for task in prepared.tasks.values())
+
+
+def _frames(prepared: Prepared, sound: str, rows: Array) -> Array:
+    """int32 [row of the table]: how many frames of each of `rows` are no padding."""
+    array = prepared.examples.arrays[sound]
     lengths = np.zeros(len(array), np.int32)
     for part in blocks(array, len(rows)):
         lengths[rows[part]] = token_lengths((np.asarray(array[rows[part]]) != 0).any(axis=2), 0)
-    return sounds[0], lengths
+    return lengths
 
 
 def loader(plan: Plan, prepared: Prepared, rows: Array) -> Loader:
