@@ -411,6 +411,7 @@ def test_the_sealed_model_answers_a_series_step_by_step_as_it_was_judged(along: 
     scores = np.array([answer["anomaly.score"] for answer in answers])
     target = json.loads((along / "run" / "results.json").read_text())["targets"][0]
     truth = np.isin(np.arange(300), range(150, 170))
+    assert truth[scores.argmax()], "the strangest step is one of the strange ones, not beside them"
     area = (scores[truth][:, None] > scores[~truth]).mean()
     assert area == pytest.approx(target["scores"]["auc"]["value"], abs=1e-3)
     alarms = np.array([answer["anomaly"] for answer in answers])

@@ -170,7 +170,7 @@ def test_the_report_draws_where_the_strangest_rows_are_strange() -> None:
         "wave": Scale("series", (20,)),
     }
     places = (("photo", (4, 4)), ("sound", (4,)), ("wave", (4, 2)))
-    arrays = {
+    arrays: dict[str, np.ndarray[Any, Any]] = {
         "photo": np.full((3, 16, 16, 3), 200, np.uint8),
         "sound": np.zeros((3, 40, 8), np.float16),
         "wave": RANDOM.normal(size=(3, 20, 2)).astype(np.float32),
@@ -333,7 +333,7 @@ def test_a_collapse_is_told_once_while_it_learns_and_stands_in_the_report(vector
     size = vectors.shape[1]
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     objective = Objective(torch.nn.Identity())  # type: ignore[arg-type]
-    objective.forward = lambda inputs: {"embedding": inputs["x"][:, None]}  # type: ignore[method-assign]
+    objective.forward = lambda inputs: {"embedding": inputs["x"][:, None]}
     batch = Batch(torch.arange(len(unit)), {"x": torch.from_numpy(unit)}, {}, None)
     loader: Any = SimpleNamespace(rows=np.arange(len(unit)), batch=lambda rows: batch, once=lambda: [batch])
     method: Any = SimpleNamespace(
