@@ -135,6 +135,48 @@ def test_what_is_wrong_with_masks_is_said(
     assert not (tmp_path / "run").exists()
 
 
+def specks(folder: Path, number: int = 12, height: int = 360, width: int = 420) -> Path:
+    """Large pictures of small things, which shrinking would lose."""
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    rows, columns = np.mgrid[:height, :width]
+    for row in range(number):
+        mask = np.zeros((height, width), np.uint8)
+        for _ in range(60):
+            y, x = random.integers(0, height), random.integers(0, width)
+            mask[(rows - y) ** 2 + (columns - x) ** 2 < 5] = 255
+        picture = np.clip(90 + 0.4 * mask + random.normal(0, 15, mask.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / "images" / f"{row:02d}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{row:02d}.png")
+    return folder
+
+
+def test_small_things_in_large_pictures_are_learned_from_in_parts(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = specks(tmp_path / "specks")
+    sets = [item for item in SETS if not item.startswith("training.epochs")]
+    line = ["train", str(data), "--target", "mask", "--out", str(tmp_path / "run"), "--seed", "1", "--set", *sets]
+    more = ["training.epochs=8", "training.evaluations=2", "optimizer.learning_rate=0.02"]
+    assert main([*line, *more, "schema.path.size=64", "task.mask.window=cut", "task.mask.parts=8"]) == 0
+    assert "96 parts of 64 x 64 pixels, 8 of each of 12 pictures" in capsys.readouterr().err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["seal"]["same_answers"] == 1
+    dice = results["targets"][0]["scores"]["dice"]["value"]
+    assert dice > 0.4
+    model = lamina.load(tmp_path / "run" / "model.lamina")
+    picture, mask = (np.asarray(Image.open(data / name / "03.png")) for name in ("images", "masks"))
+    answer = model.predict([{"path": picture}])[0]["mask"]
+    assert answer.shape == mask.shape
+    own = 2 * ((answer > 0) & (mask > 0)).sum() / ((answer > 0).sum() + (mask > 0).sum())
+    assert own == pytest.approx(dice, abs=0.1), "what is reported holds for what is answered"
+    assert main(["test", str(tmp_path / "run" / "model.lamina"), str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["errors"]) == (12, 0)
+    assert found["targets"]["mask"]["dice"]["value"] == pytest.approx(dice, abs=0.1)
+
+
 def test_answers_that_are_pictures_need_a_place(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(whole / "whole" / "model.lamina"), str(whole / "discs"), "--out", "-"]) != 0
     assert "--out answers/" in capsys.readouterr().err

@@ -16,7 +16,10 @@ from scipy import ndimage
 from torch.nn import functional
 
 from lamina import registry
+from lamina.data import pairs
+from lamina.data.recognise import recognise
 from lamina.data.schema import Field, Values
+from lamina.data.tables import Table, open_table
 from lamina.errors import InputError
 from lamina.evaluate.assess import assess
 from lamina.evaluate.slices import slices
@@ -24,6 +27,8 @@ from lamina.modalities import Encoder, polygons
 from lamina.modalities._files import Unreadable
 from lamina.modalities.image import Encoder as Pictures
 from lamina.modalities.image import describe
+from lamina.plan import Plan, TaskPlan
+from lamina.steps import tiling
 from lamina.tasks import Described, LaidOut, Mapped, Shown
 from lamina.tasks._map_losses import parts_of
 from lamina.tasks._masks import read_mask
@@ -530,3 +535,99 @@ def test_the_worst_rows_are_told_in_words() -> None:
     assert result.mistakes[0].row == 1
     assert result.mistakes[0].expected.startswith("2 ")
     assert result.mistakes[0].answered.startswith("1 ")
+
+
+def large(folder: Path, radius: float, number: int = 6, size: tuple[int, int] = (600, 800), **more: int) -> Path:
+    """`images` and `masks`: discs of a radius in large pictures."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for row in range(number):
+        mask = np.zeros(size, np.uint8)
+        for code in range(more.get("things", 5)):
+            y, x = random.uniform(radius, size[0] - radius), random.uniform(radius, size[1] - radius)
+            mask[(rows - y) ** 2 + (columns - x) ** 2 < radius**2] = code + 1 if "things" in more else 255
+        Image.fromarray(mask // 2).save(folder / "images" / f"{row}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{row}.png")
+    return folder
+
+
+def planned(data: Path, *sets: str) -> tuple[Plan, Table]:
+    table = open_table(str(data), data.parent / "cache")
+    schema = recognise(table, ("mask",))
+    plan = Plan(schema=schema.fields, task={"mask": TaskPlan("segment")}).with_set(sets)
+    return tiling.tiled(plan, table, None)
+
+
+def test_pictures_are_cut_where_shrinking_would_lose_what_the_masks_show(tmp_path: Path) -> None:
+    plan, table = planned(large(tmp_path / "large", 60.0))
+    assert (plan.task["mask"].options, len(table)) == ({"window": "whole"}, 6)
+    assert "keep a Dice of 0.9" in plan.reasons["task.mask.window"]
+    plan, table = planned(large(tmp_path / "small", 5.0))
+    assert plan.task["mask"].options == {"window": "cut", "parts": 3 * 3, "kind": "classes"}
+    assert "only" in plan.reasons["task.mask.window"]
+    assert plan.reasons["task.mask.parts"] == "9: 54 parts of 256 x 256 pixels, 9 of each of 6 pictures"
+    assert plan.schema[0].options["size"] == [256, 256]
+    assert plan.data.fingerprint == table.fingerprint == tiling.again(plan, open_small(tmp_path)).fingerprint
+    part = table.take([7])
+    assert part["path"][0].shape == (256, 256, 3)
+    assert np.array_equal(part["mask"][0] // 2, part["path"][0][:, :, 0]), "picture and mask at one place"
+    for sets in (["task.mask.window=whole"], ["schema.path.size=128"]):
+        changed = Plan(schema=recognise(open_small(tmp_path), ("mask",), sized(sets)).fields)
+        changed = replace(changed, task={"mask": TaskPlan("segment")}).with_set(
+            [item for item in sets if item.startswith("task")]
+        )
+        assert len(tiling.tiled(changed, open_small(tmp_path), None)[1]) == 6
+    for option, fix in {"window=tiles": "whole", "parts=0": "1 to 10,000"}.items():
+        with pytest.raises(InputError) as caught:
+            planned(tmp_path / "small", f"task.mask.{option}")
+        assert fix in str(caught.value.fix)
+    with pytest.raises(InputError, match="no parts"):
+        planned(tmp_path / "large", "task.mask.parts=4")
+
+
+def sized(sets: list[str]) -> dict[str, dict[str, Any]]:
+    return {"path": {"options": {"size": 128}}} if sets[0].startswith("schema") else {}
+
+
+def open_small(folder: Path) -> Table:
+    return open_table(str(folder / "small"), folder / "cache")
+
+
+def test_parts_of_masks_that_number_instances_are_instances_still(tmp_path: Path) -> None:
+    """A part holds few of them, which by themselves would look like classes."""
+    plan, _ = planned(large(tmp_path / "many", 6.0, things=40))
+    assert plan.task["mask"].options["kind"] == "instances"
+    assert plan.task["mask"].options["window"] == "cut"
+
+
+def test_parts_of_polygons_are_parts_of_the_masks_that_they_draw() -> None:
+    random = np.random.default_rng(0)
+    drawn = [
+        {"label": label, "points": [[x, y], [x + 30, y + 5], [x + 10, y + 25]]}
+        for label, (x, y) in zip("abab", random.uniform(0, 90, (4, 2)).tolist(), strict=True)
+    ]
+    whole = read_mask(drawn, None, (100, 120), ("", "a", "b"))
+    picture = (np.add.outer(np.arange(100), 100 * np.arange(120)) % 65_521 // 256).astype(np.uint8)
+    cutting = pairs.Cutting("photo", "mask", 40, 40, 1, 0, seed=3, parts=9)
+    for draw, (part, mask) in enumerate(cutting.pairs([picture, drawn], 0, range(9))):
+        top, left = pairs.place(picture.shape, (40, 40), (3, 0), draw)
+        assert np.array_equal(part, picture[top : top + 40, left : left + 40])
+        found = read_mask(mask, None, (40, 40), ("", "a", "b"))
+        # Pillow rounds corners left of 0 otherwise: some pixels of an edge move by one.
+        assert np.mean(found != whole[top : top + 40, left : left + 40]) < 0.01
+    assert read_mask(mask, None, (40, 40), ("", "a", "b")).any()
+
+
+def test_a_part_without_any_label_is_no_mistake_and_costs_nothing() -> None:
+    masks = [squares(1, 2), squares(1)]
+    task = fitted(masks, unlabelled=9, window="cut", parts=1)
+    assert task.unscaled
+    assert task.window == (SIDE, SIDE)
+    assert Task.restore(task.state()) == task
+    encoded = task.encode(column(np.full((SIDE, SIDE), 9, np.uint8)))
+    assert not encoded.errors
+    loss = task.loss(torch.zeros(1, 1, task.width), torch.from_numpy(encoded.array), {})
+    assert float(loss) == pytest.approx(0.0)
+    assert fitted(masks, unlabelled=9).encode(column(np.full((SIDE, SIDE), 9, np.uint8))).errors

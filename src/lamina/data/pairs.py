@@ -190,6 +190,15 @@ class Cutting:
             found.append((_flat(part), self._second(other, drawn, top, left, top - above, left - before)))
         return found
 
+    def needed(self, value: Any, root: Path | None = None) -> int:
+        """How many parts cover one of the first pictures, `parts` at most.
+
+        Raises:
+            Unreadable: it is no picture, and why.
+        """
+        size = image.header(value, root)
+        return min(self.parts, math.ceil(size.height / self.height) * math.ceil(size.width / self.width))
+
     @property
     def _sides(self) -> tuple[int, int]:
         return self.height, self.width

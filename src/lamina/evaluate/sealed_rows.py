@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.data.tables import read_chunks
+from lamina.data.pairs import Cutting
+from lamina.data.schema import Chunk
+from lamina.data.tables import RowChunk, read_chunks
 from lamina.data.target_values import lacks
 from lamina.errors import InputError
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
 from lamina.evaluate.scored import Scored, check_columns
 from lamina.evaluate.scores import interval
-from lamina.tasks import Task, encode_target
+from lamina.modalities._files import Unreadable, objects
+from lamina.tasks import Mapped, Task, encode_target
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
 
 Array = np.ndarray[Any, Any]
+PARTS = 32
+"""Of one picture at most, evenly drawn, where a model answers pictures in parts: their outputs are kept together."""
 
 
 def score(model: Model, data: Any, seed: int) -> Scored:
-    """Each target's own scores, with intervals over rows.
+    """Each target's own scores, with intervals over rows; of a model that answers pictures in parts, as in training,
+    of parts at the pictures' own size, with intervals over pictures.
 
     Raises:
         InputError: no column can hold the targets, one is missing, or no row could be scored.
@@ -31,15 +39,17 @@ def score(model: Model, data: Any, seed: int) -> Scored:
     check_columns((*model.columns, *tasks), reader.columns, reader.name)
     outputs: dict[str, list[Array]] = {name: [] for name in tasks}
     targets: dict[str, list[Array]] = {name: [] for name in tasks}
+    units: dict[str, list[Array]] = {name: [] for name in tasks}
+    cutting = _cutting(model)
     rows = bad = 0
-    for chunk in reader:
-        size = len(next(iter(chunk.values.values())))
-        encoded, errors = model.encode(chunk.values, reader.root)
+    for values, broken in (piece for chunk in reader for piece in _pieces(chunk, cutting, reader.root)):
+        size = len(next(iter(values.values())))
+        encoded, errors = model.encode(values, reader.root)
         answered = model.outputs(encoded)
         usable = np.ones(size, dtype=bool)
-        usable[[*errors, *chunk.errors]] = False
-        raw = {name: item.field.values(chunk.values) for name, item in model.inputs.items()}
-        found = {name: encode_target(task, chunk.values[name], raw, reader.root) for name, task in tasks.items()}
+        usable[[*errors, *broken]] = False
+        raw = {name: item.field.values(values) for name, item in model.inputs.items()}
+        found = {name: encode_target(task, values[name], raw, reader.root) for name, task in tasks.items()}
         scored, wrong = np.zeros(size, dtype=bool), ~usable
         for name, one in found.items():
             # A row without one of several targets counts for the others; one that cannot be read is an error as well.
@@ -47,12 +57,14 @@ def score(model: Model, data: Any, seed: int) -> Scored:
             told[list(one.errors)] = False
             outputs[name].append(answered[name][told])
             targets[name].append(one.array[told])
+            units[name].append((np.full(size, rows) if cutting else rows + np.arange(size))[told])
             scored |= told
             failed = np.array(list(one.errors), dtype=np.int64)
-            missing = lacks(chunk.values[name][failed], getattr(tasks[name], "decimal", None))
+            missing = lacks(values[name][failed], getattr(tasks[name], "decimal", None))
             wrong[failed[~missing]] = True
-        rows += size
-        bad += int((wrong | ~scored).sum())
+        missed = wrong | ~scored
+        rows += 1 if cutting else size
+        bad += int(missed.any() if cutting else missed.sum())
     for name in tasks:
         if not sum(map(len, targets[name])):
             raise InputError(
@@ -61,13 +73,43 @@ def score(model: Model, data: Any, seed: int) -> Scored:
                 fix="Check that the targets hold values the model knows.",
             )
     scores = {
-        name: _scores(tasks[name], np.concatenate(outputs[name]), np.concatenate(targets[name]), seed) for name in tasks
+        name: _scores(
+            task, np.concatenate(outputs[name]), np.concatenate(targets[name]), np.concatenate(units[name]), seed
+        )
+        for name, task in tasks.items()
     }
     return Scored(rows, bad, scores)
 
 
-def _scores(task: Task, output: Array, target: Array, seed: int) -> dict[str, Interval]:
-    drawn = bootstrap_scores({"": task.scorer(output, target)}, len(target), seed)[""]
+def _cutting(model: Model) -> Cutting | None:
+    """How parts are cut out of pictures and their truth, for a model that answers pictures in parts; else None."""
+    for name, task in model.labelled.items():
+        if isinstance(task, Mapped) and task.unscaled:
+            item: Any = model.inputs[task.source]
+            channels = 4 if item.encoder.transparent == "hole" else item.encoder.channels
+            times = task.layout.shape[1] // task.frame.height
+            others = 0 if task.task == "segment" else task.layout.shape[0]
+            return Cutting(item.field.columns[0], name, *task.window, channels, others, times, parts=PARTS)
+    return None
+
+
+def _pieces(chunk: RowChunk, cutting: Cutting | None, root: Path | None) -> Iterator[tuple[Chunk, set[int]]]:
+    """(Values, positions that could not be read): of a chunk, or of the parts of one picture after the other."""
+    if cutting is None:
+        yield chunk.values, set(chunk.errors)
+        return
+    for row in range(len(chunk)):
+        given = [chunk.values[name][row] for name in cutting.columns]
+        try:
+            pairs = cutting.pairs(given, 0, range(cutting.needed(given[0], root)), root)
+        except Unreadable:
+            yield {name: values[row : row + 1] for name, values in chunk.values.items()}, {0}
+            continue
+        yield {name: objects(part) for name, part in zip(cutting.makes, zip(*pairs, strict=True), strict=True)}, set()
+
+
+def _scores(task: Task, output: Array, target: Array, units: Array, seed: int) -> dict[str, Interval]:
+    drawn = bootstrap_scores({"": task.scorer(output, target)}, len(target), seed, units=units)[""]
     return {
         score: interval(score, value, drawn[score], len(target)) for score, value in task.scores(output, target).items()
     }

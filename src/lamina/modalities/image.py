@@ -7,7 +7,7 @@ where it is transparent, brought to one size, and kept in one channel if the tra
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -384,6 +384,12 @@ class Encoder:
             (place.left, place.top),
         )
         return canvas
+
+
+def framed(headers: Sequence[Header], size: Json = "auto", resize: str = "auto") -> Frame:
+    """How pictures of these sizes are encoded, by the options of the encoder."""
+    height, width = _size(size, list(headers))
+    return Frame(height, width, _resize(list(headers), height, width) if resize == "auto" else resize)
 
 
 def _headers(chunks: Chunks, total: int, root: Path | None) -> list[Header]:

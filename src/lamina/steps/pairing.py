@@ -17,6 +17,7 @@ from lamina.errors import InputError, nearest
 from lamina.modalities import image
 from lamina.modalities._files import Unreadable
 from lamina.plan import Plan, as_toml, from_text
+from lamina.steps import tiling
 from lamina.steps.cutting import LOOKED_AT, SMALL, Sizes, parts_of, sides_of, sizes_of, told
 from lamina.steps.request import Request
 from lamina.tasks.restore import GIVEN, MAKING
@@ -71,10 +72,10 @@ def reasoned(plan: Plan, table: Table) -> Plan:
 
 
 def again(plan: Plan, table: Table) -> Table:
-    """The table with the pairs that a plan was made for."""
+    """The table with the pairs, or the parts of pictures and masks, that a plan was made for."""
     target, part = next(((name, part) for name, part in plan.task.items() if part.name == TASK), ("", None))
     if part is None:
-        return table
+        return tiling.again(plan, table)
     options = part.options
     given = options.get("kind", GIVEN) == GIVEN
     if given and options.get("window") != "cut":

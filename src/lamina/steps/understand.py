@@ -22,7 +22,7 @@ from lamina.modalities._canonical import object_array
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
 from lamina.run import Run, check_same
-from lamina.steps import long, pairing
+from lamina.steps import long, pairing, tiling
 from lamina.steps.known import Question, question_of
 from lamina.steps.pairing import paired
 from lamina.steps.request import Request
@@ -117,7 +117,8 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     plan, summaries = _known(request, table, boundary) or _found(request, table, boundary)
     plan = replace(plan, name=request.name, seed=request.seed or 0, budget=request.budget)
     plan = plan.with_set(item for item in request.sets if item.split(".")[0] in ("data", "task", "seed"))
-    plan = pairing.reasoned(plan, table)
+    plan, table = tiling.tiled(pairing.reasoned(plan, table), table, boundary)
+    boundary = None if boundary is None else table.boundary
     if isinstance(table, WindowTable) and cut is not None:
         plan = long.planned(plan, table, why)
     if plan.data.column:

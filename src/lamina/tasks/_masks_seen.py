@@ -149,8 +149,20 @@ class _Outlines:
         return [float(share) for share in together[together > 0] / max(math.prod(self.extent), 1)]
 
 
-def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> Seen:
-    """Look at the training masks, at most MASKS of them."""
+def looked(
+    field: Field,
+    chunks: Chunks,
+    root: Path | None,
+    unlabelled: int,
+    most: int = MASKS,
+    size: tuple[int, int] | None = None,
+) -> Seen:
+    """Look at the training masks.
+
+    Args:
+        most: so many of them at most.
+        size: (height, width) of every mask, where that is known: polygons do not say it.
+    """
     counts: dict[int, int] = {}
     sizes: list[tuple[int, int]] = []
     areas: list[float] = []
@@ -158,11 +170,11 @@ def looked(field: Field, chunks: Chunks, root: Path | None, unlabelled: int) -> 
     parts: list[Array] = []
     outlines = _Outlines()
     reason = ""
-    for values in sample(chunks, present(chunks), MASKS, seed=2):
+    for values in sample(chunks, present(chunks), most, seed=2):
         for value in values:
             try:
                 drawn = polygons.read(value)
-                mask = read_mask(value, root, None, apart=drawn is not None)
+                mask = read_mask(value, root, size if drawn is not None else None, apart=drawn is not None)
             except Unreadable as error:
                 reason = reason or str(error)
                 continue

@@ -20,7 +20,7 @@ from lamina.tasks import Layout, Score, Sight
 from lamina.tasks import _pixels as pixels
 from lamina.tasks._agreement import Agreement
 from lamina.tasks._masks import laid, read_mask, size_of
-from lamina.tasks._masks_seen import Kind, looked, wrong
+from lamina.tasks._masks_seen import MASKS, Kind, looked, wrong
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._regions import bordered, components, instances
 from lamina.tasks._scores import Scorer, plain
@@ -78,10 +78,10 @@ class Task:
         head: options of the decoder.
         numbered: masks of one value above 0 show one instance, as they number them; else each connected part is one.
         drawn: how polygons of each class but the background are labelled, where `labels` are other names.
+        native: parts of pictures were learned from as they are, so that pictures are answered in such parts, too.
     """
 
     task: ClassVar[str] = "segment"
-    unscaled: ClassVar[bool] = False
 
     name: str
     kind: Kind
@@ -96,6 +96,12 @@ class Task:
     head: Mapping[str, Json] = part(default_factory=dict)
     numbered: bool = False
     drawn: tuple[str, ...] = ()
+    native: bool = False
+
+    @property
+    def unscaled(self) -> bool:
+        """Is no picture resized before it is answered?"""
+        return self.native
 
     @property
     def layout(self) -> Layout:
@@ -127,18 +133,21 @@ class Task:
         """Learn which values the masks have, and what they stand for.
 
         Options: "kind" (auto, classes, instances, foreground), "names" (the classes' names, the background's first),
-        "unlabelled" (the value of pixels that are not judged), and those of the decoder (HEAD).
+        "unlabelled" (the value of pixels that are not judged), those of the decoder (HEAD), and what was decided of
+        large pictures (`lamina.steps.tiling`): "window" (whole, cut) and "parts" of each.
 
         Raises:
             InputError: no mask can be read, one class only, too many, a wrong option, or no picture to lie on.
         """
-        check_names(options, ("kind", "names", "unlabelled", *HEAD), field.name)
+        check_names(options, ("kind", "names", "unlabelled", "window", "parts", *HEAD), field.name)
         asked = choice(options, "kind", ("auto", "classes", "instances", "foreground"), "auto", field.name)
         unlabelled = options.get("unlabelled", -1)
         if not isinstance(unlabelled, int) or isinstance(unlabelled, bool):
             raise wrong(field.name, "unlabelled", unlabelled, "Give the masks' value of pixels without a label: 255")
         source, frame = _picture(field.name, inputs or {})
-        seen = looked(field, chunks, root, unlabelled)
+        cut, parts = options.get("window") == "cut", int(options.get("parts", 1))
+        size = (frame.height, frame.width) if cut else None
+        seen = looked(field, chunks, root, unlabelled, MASKS * parts, size)
         kind: Kind = "instances" if asked == "instances" or (asked == "auto" and seen.many) else "classes"
         labels, values, counts = seen.classes(field.name, kind, asked == "foreground", options.get("names"))
         head = {name: options[name] for name in HEAD if name in options}
@@ -146,8 +155,8 @@ class Task:
         numbered = kind == "instances" and seen.numbered
         drawn = tuple(sorted(seen.labels)) if kind == "classes" and options.get("names") is not None else ()
         task = cls(
-            field.name, kind, labels, values, counts, source, frame, seen.window, smallest, unlabelled, head, numbered,
-            drawn,
+            field.name, kind, labels, values, counts, source, frame, size or seen.window, smallest, unlabelled, head,
+            numbered, drawn, cut,
         )  # fmt: skip
         if task.width > LARGEST_WIDTH:
             raise InputError(
@@ -187,7 +196,8 @@ class Task:
         drawn = polygons.read(value) is not None
         # The numbers of polygons are their places in the list: none stands for what has no label.
         judged = np.ones(mask.shape, dtype=bool) if drawn else mask != self.unlabelled
-        if not judged.any():
+        # A part of a picture may lie where nothing is labelled, and be no mistake.
+        if not judged.any() and not self.native:
             raise Unreadable("no pixel of the mask has a label")
         if instances:
             return _numbered(np.where(judged, mask, 0), judged, self.numbered or drawn)
