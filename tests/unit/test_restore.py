@@ -20,7 +20,7 @@ from lamina.data.tables import open_table
 from lamina.data.target_values import read_target
 from lamina.errors import InputError
 from lamina.modalities import image
-from lamina.networks import edsr
+from lamina.networks import edsr, resnet
 from lamina.networks.blocks.simple_picture import SimplePicture, colored, enlarging, scale_between
 from lamina.networks.heads import build_head
 from lamina.tasks import Layout
@@ -247,6 +247,20 @@ def test_the_head_gives_the_simple_answer_and_a_change_of_the_right_size(enlargi
     simple = SimplePicture((3, 8, 10), layout.shape, 2.0)(pictures.permute(0, 3, 1, 2) / 255)
     plain = head(network.pyramid({"photo": pictures})).reshape(2, *layout.shape)
     assert torch.allclose(plain, simple, atol=1e-4)
+
+
+def test_options_reach_the_decoder_and_are_refused_where_there_is_none() -> None:
+    pictures = {"photo": feature(16, 16, 3)}
+    asked = {"upsampling": "transposed", "decoder_width": 5, "decoder_dropout": 0.25}
+    layout = Layout("picture", (3, 16, 16), asked)
+    coarse = resnet.build(pictures, resnet.Options(width=8, stages=2, halvings=1))
+    head = build_head("restored", layout, coarse)
+    assert head.exit.in_channels == 5
+    assert any(isinstance(part, torch.nn.ConvTranspose2d) for part in head.decoder.modules())
+    assert head.decoder.dropout.p == 0.25
+    with pytest.raises(InputError, match="no decoder") as caught:
+        build_head("restored", layout, edsr.build(pictures, edsr.Options(width=8, depth=1)))
+    assert "task.upsampling" in str(caught.value.where)
 
 
 def test_a_hole_alone_is_changed() -> None:

@@ -147,6 +147,14 @@ def test_rivals_answer_in_the_form_of_the_network() -> None:
     assert np.array_equal(task.pictures(output)[2], np.asarray(by_pillow))
 
 
+def test_options_of_the_head_are_passed_on_and_what_enlarges_nothing_is_refused() -> None:
+    task = fitted(decoder_width=8, upsampling="transposed", enlarging="transposed")
+    assert task.layout.head == {"enlarging": "transposed", "hole": -1, "decoder_width": 8, "upsampling": "transposed"}
+    assert restore.Task.restore(task.state()) == task
+    with pytest.raises(InputError, match="nothing is enlarged"):
+        fitted(1, enlarging="transposed")
+
+
 def test_what_the_report_shows() -> None:
     task = fitted()
     small, truth = pictures(20, 8, 6), pictures(20, 16, 12)

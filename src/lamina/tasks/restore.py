@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import field as part
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -39,6 +40,7 @@ SHARES = np.array(LUMA, np.float32)
 SHOWN = 8
 """Test pictures in the report."""
 ENLARGING = ("subpixel", "transposed")
+HEAD = ("decoder_width", "decoder_widest", "upsampling", "decoder_dropout")
 
 
 def suits(field: Field, description: Mapping[str, Json]) -> Recognition | None:
@@ -62,6 +64,7 @@ class Task:
         loss_name: "charbonnier" or "l1".
         primary: "psnr" or "ssim".
         enlarging: how the network enlarges (`lamina.networks.heads.picture`).
+        head: options of the decoder.
     """
 
     task: ClassVar[str] = "restore"
@@ -80,11 +83,12 @@ class Task:
     loss_name: str = "charbonnier"
     primary: str = "psnr"
     enlarging: str = "subpixel"
+    head: Mapping[str, Json] = part(default_factory=dict)
 
     @property
     def layout(self) -> Layout:
         """Channel, height, width."""
-        head = {"enlarging": self.enlarging, "hole": self.hole}
+        head = {"enlarging": self.enlarging, "hole": self.hole, **self.head}
         return Layout("picture", (self.channels, self.height, self.width_), head)
 
     @property
@@ -129,19 +133,25 @@ class Task:
         root: Path | None = None,
     ) -> Self:
         """Check the sizes. Options: "loss" (charbonnier, l1), "primary" (psnr, ssim), "enlarging" (subpixel,
-        transposed), and how pairs are made (MAKING).
+        transposed), those of the decoder (HEAD), and how pairs are made (MAKING).
 
         Raises:
             InputError: there is no picture to start from, or more than one; the target is of a size or in colors that
                 cannot be made of it; a wrong option.
         """
-        check_names(options, (*MAKING, "loss", "primary", "enlarging"), field.name)
+        check_names(options, (*MAKING, *HEAD, "loss", "primary", "enlarging"), field.name)
         source, given = _only_picture(field, inputs or {})
         settings = {name: options[name] for name in ("resize", "channels") if name in options}
         if "height" in options and "width" in options:
             settings["size"] = [options["height"], options["width"]]
         fitted = _decided(settings) or image.Encoder.fit(chunks, {**field.options, **settings}, root)
         scale = _scale(field, (given.height, given.width), (fitted.height, fitted.width))
+        if "enlarging" in options and scale == 1:
+            raise InputError(
+                "The better pictures are as large as the worse ones: nothing is enlarged.",
+                where=f"task.{field.name}.enlarging",
+                fix=f"Leave it out; a decoder's maps grow as task.{field.name}.upsampling says.",
+            )
         _check_colors(field, given.channels, fitted.channels)
         return cls(
             field.name,
@@ -158,6 +168,7 @@ class Task:
             choice(options, "loss", LOSSES, "charbonnier", field.name),
             choice(options, "primary", SCORES, "psnr", field.name),
             choice(options, "enlarging", ENLARGING, "subpixel", field.name),
+            {name: options[name] for name in HEAD if name in options},
         )
 
     def encode(self, values: Values, root: Path | None = None, inputs: Mapping[str, Values] | None = None) -> Encoded:

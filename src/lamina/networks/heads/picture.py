@@ -15,15 +15,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lamina.errors import InputError
 from lamina.networks import Level, Pyramidal
 from lamina.networks.blocks.fields import Pixels
-from lamina.networks.blocks.options import whole
+from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.simple_picture import SimplePicture, colored
 from lamina.networks.heads.map import MapHead
 from lamina.networks.heads.map import Options as MapOptions
 from lamina.tasks import Layout
 
 READS = "pyramid"
+DECODER = ("decoder_width", "decoder_widest", "upsampling", "decoder_dropout")
+"""Options of the expanding half of a U-Net, which there is where maps are coarser than the picture."""
 QUIET = 0.1
 """Factor of the last convolution's first weights: training begins near the simple answer."""
 
@@ -37,12 +40,15 @@ class Options:
             "transposed" (a learned, transposed convolution, also called deconvolution).
         decoder_width: channels at the input's resolution where there are coarser maps to bring to it.
         decoder_widest: most channels of a coarser map.
+        upsampling, decoder_dropout: of coarser maps, as of the head "map".
         hole: the value of a missing pixel in every channel, from 0 to 255; -1 for none.
     """
 
     enlarging: Literal["subpixel", "transposed"] = "subpixel"
     decoder_width: int = whole(24)
     decoder_widest: int = whole(128)
+    upsampling: Literal["interpolate", "transposed"] = "interpolate"
+    decoder_dropout: float = share(0.0)
     hole: int = whole(-1, least=-1)
 
 
@@ -69,7 +75,7 @@ class PictureHead(nn.Module):
         width = maps[-1].channels
         if len(maps) > 1 or maps[0].stride > 1:
             width = options.decoder_width
-            inner = MapOptions(decoder_width=width, decoder_widest=options.decoder_widest)
+            inner = MapOptions(**{name: getattr(options, name) for name in DECODER})
             self.decoder = MapHead(levels, Layout("map", self.inner), inner)
         self.enlarge = nn.Sequential(*_enlarging(width, self.simple.scale, options.enlarging))
         self.exit = nn.Conv2d(width, 2 if self.simple.coloring else layout.shape[0], 3, padding=1)
@@ -121,6 +127,18 @@ def _factors(scale: int) -> list[int]:
 
 
 def build(layout: Layout, network: Pyramidal, options: Options) -> PictureHead:
-    """The head for a better picture on top of a network's pyramid."""
+    """The head for a better picture on top of a network's pyramid.
+
+    Raises:
+        InputError: options of a decoder, and the network needs none.
+    """
     reader: Any = network
-    return PictureHead(network.levels, reader.pixels, layout, options)
+    head = PictureHead(network.levels, reader.pixels, layout, options)
+    asked = [name for name in DECODER if name in layout.head]
+    if asked and head.decoder is None:
+        raise InputError(
+            "The network answers at the picture's own resolution: there is no decoder, so its options do nothing.",
+            where=", ".join(f"task.{name}" for name in asked),
+            fix="Leave them out, or choose a network with coarser maps: --set network.name=resnet",
+        )
+    return head
