@@ -22,6 +22,8 @@ def column(values: Any) -> np.ndarray[Any, Any]:
 
 
 class MemoryTable:
+    times = 1
+
     def __init__(
         self,
         columns: Mapping[str, Any],
@@ -50,6 +52,9 @@ class MemoryTable:
 
     def raw(self, column: str) -> tuple[MemoryTable, str]:
         return self, column
+
+    def some(self, rows: Any) -> Any:
+        return rows
 
     def place(self, row: int) -> str:
         return f"{self.name}, row {row}"
