@@ -95,6 +95,9 @@ def test_a_text_is_told_in_the_bits_that_the_network_itself_takes(
     figure = found["targets"]["answer"]["bits_per_byte"]
     assert figure["value"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
     assert figure["low"] < figure["value"] < figure["high"]
+    perplexity = found["targets"]["answer"]["perplexity"]
+    assert perplexity["value"] == pytest.approx(math.exp(nats / (len(tokens) - 1)), rel=1e-5)
+    assert perplexity["low"] < perplexity["value"] < perplexity["high"]
     assert (found["rows"], found["errors"]) == (size, 1)
     assert found["counted"] == {"rows": "bytes", "errors": "texts"}
     assert "given" not in found

@@ -22,6 +22,7 @@ from lamina.data.schema import Field, Values
 from lamina.data.tables import Table, open_table
 from lamina.errors import InputError
 from lamina.evaluate.assess import assess
+from lamina.evaluate.scores import title
 from lamina.evaluate.slices import slices
 from lamina.modalities import Encoder, polygons
 from lamina.modalities._files import Unreadable
@@ -108,6 +109,11 @@ def test_several_classes_are_averaged_over_those_that_occur() -> None:
     assert found["mean_iou"] == pytest.approx((1 / 3 + 2 / 3 + 1 / 2) / 3)
     assert found["mean_dice"] == pytest.approx((2 / 4 + 4 / 5 + 2 / 3) / 3)
     assert found["pixel_accuracy"] == pytest.approx(4 / 6)
+    # Each class by itself; the fourth does not occur.
+    own = [f"iou.{label}" for label in task.labels[:3]]
+    assert list(found) == ["mean_iou", "mean_dice", "pixel_accuracy", *own]
+    assert [found[name] for name in own] == pytest.approx([1 / 3, 2 / 3, 1 / 2])
+    assert title(own[1]) == f"IoU of {task.labels[1]}"
 
 
 @pytest.mark.parametrize("masks", [[squares(1), squares()], [squares(1, 2), squares(2, 1)]])

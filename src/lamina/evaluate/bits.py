@@ -13,7 +13,7 @@ from lamina.evaluate.results import Interval
 
 Array = np.ndarray[Any, Any]
 
-BITS = "bits_per_byte"
+BITS, PERPLEXITY = "bits_per_byte", "perplexity"
 BLOCK = 512
 """Tokens that are resampled together, for neighbours are alike; fewer where the text is short."""
 FEWEST_BLOCKS = 40
@@ -36,6 +36,11 @@ class Blocks:
         each = np.add.reduceat(nats, self.bounds) / math.log(2)
         return np.asarray(weights @ each / np.maximum(weights @ self.sizes, 1e-9))
 
+    def perplexity(self, nats: Array, weights: Array) -> Array:
+        """[replicate]: the perplexity of a token, likewise."""
+        tokens = np.diff(np.append(self.bounds, len(nats)))
+        return np.asarray(np.exp(weights @ np.add.reduceat(nats, self.bounds) / np.maximum(weights @ tokens, 1e-9)))
+
     def drawn(self, seed: int) -> Array:
         """[replicate, block]: how often each is drawn."""
         return np.concatenate(list(resampled(len(self), replicates(len(self)), seed)))
@@ -57,6 +62,12 @@ def bits_per_byte(blocks: Blocks, nats: Array, weights: Array) -> tuple[Interval
     """
     value, draws = float(blocks.bits(nats, np.ones((1, len(blocks))))[0]), blocks.bits(nats, weights)
     return figure(value, *percentile(value, draws)), draws
+
+
+def perplexity(blocks: Blocks, nats: Array, weights: Array) -> Interval:
+    """The perplexity of a token, with an interval from the same draws of blocks as that of bits per byte."""
+    value = float(blocks.perplexity(nats, np.ones((1, len(blocks))))[0])
+    return Interval(value, *percentile(value, blocks.perplexity(nats, weights)), False, "")
 
 
 def figure(value: float, low: float = math.nan, high: float = math.nan) -> Interval:

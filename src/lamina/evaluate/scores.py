@@ -81,8 +81,8 @@ ERRORS = frozenset(("word_error", "character_error"))
 """Shares of words or characters to be changed; they may be above 1."""
 BOXES = frozenset(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "recall", "boxes_found", "boxes_named"))
 """Average precision, recall and shares of boxes."""
-OF_CLASS = "ap."
-"""The average precision of one class: what follows is its name."""
+OF_CLASS = {"ap.": "AP", "iou.": "IoU"}
+"""The average precision, or the IoU, of one class: what follows is its name."""
 OF_INTERVAL = "coverage."
 """The share of the truth that a narrower interval holds: what follows is the share in percent that it is to hold."""
 AT = frozenset(f"{name}@{top}" for name in ("recall", "ndcg") for top in range(1, 101))
@@ -101,8 +101,9 @@ POINTS = (
 
 def title(score: str) -> str:
     """The score's name for a reader; an unknown one as it is, with spaces."""
-    if score.startswith(OF_CLASS):
-        return f"AP of {score.removeprefix(OF_CLASS)}"
+    for start, name in OF_CLASS.items():
+        if score.startswith(start):
+            return f"{name} of {score.removeprefix(start)}"
     if score.startswith(OF_INTERVAL):
         return f"coverage of the {score.removeprefix(OF_INTERVAL)}% interval"
     return TITLES.get(score, score.replace("_", " "))

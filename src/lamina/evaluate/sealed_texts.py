@@ -10,7 +10,7 @@ import numpy as np
 from lamina.data.tables import ChunkReader, read_chunks
 from lamina.data.texts import SAMPLE, content, decoded, of_value, sure_columns, text_files
 from lamina.errors import InputError, nearest
-from lamina.evaluate.bits import BITS, MOST_TOLD, bits_per_byte, blocks_of
+from lamina.evaluate.bits import BITS, MOST_TOLD, PERPLEXITY, bits_per_byte, blocks_of, perplexity
 from lamina.evaluate.scored import Scored
 from lamina.learn.asked import asked
 from lamina.model.write import task_of
@@ -26,7 +26,7 @@ BYTES, TEXTS = "bytes", "texts"
 
 
 def score(model: Model, data: Any, seed: int) -> Scored:
-    """Bits per byte with an interval over blocks, the same figure as the fifth step of training gives for the text.
+    """Bits per byte and perplexity with intervals over blocks: the figures of the fifth step of training for the text.
 
     Every token is told once, from windows of the model's context that begin with some that are only read; of a longer
     text the first `MOST_TOLD` tokens are. What is counted are bytes.
@@ -45,8 +45,9 @@ def score(model: Model, data: Any, seed: int) -> Scored:
     given, tokens = int(sizes[tokens].sum()), tokens[:MOST_TOLD]
     told = int(sizes[tokens].sum())
     blocks = blocks_of(sizes[tokens[1:]])
-    figure, _ = bits_per_byte(blocks, _nats(model.writer, tokens), blocks.drawn(seed))
-    return Scored(told, lacking, {task.name: {BITS: figure}}, BYTES, TEXTS, given if given > told else 0)
+    nats, weights = _nats(model.writer, tokens), blocks.drawn(seed)
+    scores = {BITS: bits_per_byte(blocks, nats, weights)[0], PERPLEXITY: perplexity(blocks, nats, weights)}
+    return Scored(told, lacking, {task.name: scores}, BYTES, TEXTS, given if given > told else 0)
 
 
 def _nats(writer: Writer, tokens: Array) -> Array:

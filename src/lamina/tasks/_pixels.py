@@ -74,24 +74,32 @@ def instance_counts(task: Separating, output: Array, target: Array) -> Array:
     return found
 
 
-def scorer(counts: Array, instances: Array | None, primary: str, only: str = "") -> Scorer:
-    """Scores of [row, class, class] pixels, and of [row, 4] instances, by how often each row counts."""
-    rows, classes = len(counts), counts.shape[1]
-    flat = counts.reshape(rows, -1).astype(np.float64)
+def scorer(counts: Array, instances: Array | None, primary: str, only: str = "", labels: Sequence[str] = ()) -> Scorer:
+    """Scores of [row, class, class] pixels, and of [row, 4] instances, by how often each row counts.
 
-    def total(weight: Array) -> Array:
-        return np.asarray(weight @ flat).reshape(-1, classes, classes)
+    Args:
+        labels: of the classes, each of which that occurs has a score of its own where there are more than two.
+    """
+    classes = counts.shape[1]
+    hits = np.diagonal(counts, axis1=1, axis2=2).astype(np.float64)
+    either = (counts.sum(axis=1) + counts.sum(axis=2)).astype(np.float64)
+    every = slice(None)
+
+    def dice(weight: Array, codes: slice = every) -> Array:
+        return _divided(2 * (weight @ hits[:, codes]), weight @ either[:, codes])
+
+    def iou(weight: Array, codes: slice = every) -> Array:
+        right = weight @ hits[:, codes]
+        return _divided(right, weight @ either[:, codes] - right)
 
     scores: dict[str, Weighted] = {}
     if classes == 2:
-        scores["dice"] = lambda weight: _dice(total(weight))[:, 1]
-        scores["iou"] = lambda weight: _iou(total(weight))[:, 1]
+        scores["dice"] = lambda weight: dice(weight, slice(1, 2))[:, 0]
+        scores["iou"] = lambda weight: iou(weight, slice(1, 2))[:, 0]
     else:
-        scores["mean_iou"] = lambda weight: _mean(_iou(total(weight)))
-        scores["mean_dice"] = lambda weight: _mean(_dice(total(weight)))
-    scores["pixel_accuracy"] = lambda weight: _divided(
-        np.trace(total(weight), axis1=1, axis2=2), total(weight).sum(axis=(1, 2))
-    )
+        scores["mean_iou"] = lambda weight: _mean(iou(weight))
+        scores["mean_dice"] = lambda weight: _mean(dice(weight))
+    scores["pixel_accuracy"] = lambda weight: _divided(weight @ hits.sum(axis=1), weight @ counts.sum(axis=(1, 2)))
     if instances is not None:
         found = instances
 
@@ -101,6 +109,9 @@ def scorer(counts: Array, instances: Array | None, primary: str, only: str = "")
 
         scores["instance_f1"] = f1
         scores["count_error"] = lambda weight: _divided(weight @ found[:, 3], weight.sum(axis=1))
+    for code, label in enumerate(labels if classes > 2 else ()):
+        if counts[:, code].any():
+            scores[f"iou.{label}"] = lambda weight, code=code: iou(weight, slice(code, code + 1))[:, 0]  # type: ignore[misc]
     return together(scores, primary, only)
 
 

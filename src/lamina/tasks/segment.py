@@ -283,7 +283,7 @@ class Task:
         # Instances take far longer to tell apart than pixels to count, which is all that training asks for.
         told = self.kind == "instances" and only in ("", *pixels.OF_INSTANCES)
         found = pixels.instance_counts(self, output, target) if told else None
-        return pixels.scorer(counts, found, self.primary, only)
+        return pixels.scorer(counts, found, self.primary, only, self.labels)
 
     def scores(self, output: Array, target: Array) -> dict[str, Score]:
         """Of one thing: Dice and IoU of its pixels; of several the means over the classes that occur, with the

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lamina.evaluate.bits import BITS, bits_per_byte, blocks_of, figure
+from lamina.evaluate.bits import BITS, PERPLEXITY, bits_per_byte, blocks_of, figure, perplexity
 from lamina.evaluate.intervals import percentile
 from lamina.evaluate.memorised import LENGTH, share_in
 from lamina.evaluate.results import BaselineResult, Exhibit, Interval, Results, TargetResult
@@ -110,7 +110,7 @@ def assessed(material: Material, nats: Array, seconds: float, seed: int) -> Targ
             difference = Interval(apart, low, high, True, "bits")
         baselines.append(BaselineResult(one.name, {BITS: score}, one.seconds, difference, one.note))
     scores = {BITS: own}
-    scores["perplexity"] = Interval(float(np.exp(nats.mean())), math.nan, math.nan, False, "")
+    scores[PERPLEXITY] = perplexity(blocks, nats, weights)
     kind, text = verdict(BITS, scores[BITS], seconds, baselines, len(nats))
     counted = material.bytes_in(TEST)
     if material.model is not None:
