@@ -142,6 +142,8 @@ def test_the_page_shows_histories_and_what_is_recommended(learned: Path) -> None
         (["--set", "task.usr=user"], "user"),
         (["--set", "task.k=0"], "from 1 to 100"),
         (["--set", "task.liked=4"], "task.rating"),
+        (["--set", "task.items=nowhere.csv"], "nowhere.csv"),
+        (["--set", "task.items=3"], "row for each item"),
         (["--set", "network.name=sequentail"], "sequential"),
         (["--set", "network.widht=3"], "width"),
         (["--set", "network.name=sequential", "network.width=7"], "heads"),
