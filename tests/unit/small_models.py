@@ -134,7 +134,7 @@ def writing_model(reads: bool, *, even: bool = False, **task: Any) -> tuple[Seal
     if reads:
         state = {"name": "answer", "tokenizer": json, "width": 12, "beams": 3, "penalty": 1.0, **task}
         network: nn.Module = encoder_decoder.build(vocabulary, 12, 16, encoder_decoder.Options(**size, candidates=3))
-        tokens = Text("exact", 16, json, unknown=2, cut="end")
+        tokens = Text("exact", 16, json, unknown=2, cut="nothing")
     else:
         state = {"name": "answer", "tokenizer": json, "context": 12, "width": 6, **task}
         network, tokens = (

@@ -16,10 +16,14 @@ from small_models import writing_model
 from test_hostile_models import Entries, external, foreign_domain, local_function, loop, nested, signed
 
 from lamina.errors import InputError
+from lamina.modalities.text import Encoder
 from lamina.model import format  # noqa: A004
 from lamina.model.format import DECODER, NETWORK
 from lamina.model.runtime import Model, load
+from lamina.model.sentences import sentences, translated
 from lamina.model.write import write
+from lamina.steps.written.tokens import trained
+from lamina.tasks.translate import Task as Translation
 
 KEPT = Path(__file__).parents[1] / "golden" / "formats"
 GRAPHS = (NETWORK, DECODER)
@@ -174,3 +178,50 @@ def test_what_cannot_be_written_is_told(wrong: dict[str, Any], said: str, writer
 def test_a_model_that_does_not_write_says_so() -> None:
     with pytest.raises(InputError, match="does not write"):
         write(load(KEPT / "v1-tiny.lamina"), "the cat")
+
+
+class Echo:
+    """Writes what it reads, as a writer of sealed models does."""
+
+    def __init__(self, tokenizer: str, width: int) -> None:
+        self.task, self.read = Translation("answer", tokenizer, width), list[int]()
+
+    def outputs(self, encoded: np.ndarray) -> np.ndarray:
+        self.read += (encoded > 0).sum(axis=1).tolist()
+        return encoded.astype(np.float32)
+
+
+def test_a_long_text_is_translated_in_parts_of_whole_sentences() -> None:
+    tokens = trained(["the cat sat on the mat and the dog ran to the cat " * 5], 300)
+    encoder, echo = Encoder("exact", 40, tokens, unknown=2, cut="nothing"), Echo(tokens, 40)
+    texts = ["the cat sat. the mat! And 3.10 dogs ran?\n\n“Cats,” he said... Why? " * 9, "好。行。" * 20, "a cat", ""]
+    answers, errors = translated(echo, encoder, texts)  # type: ignore[arg-type]
+    assert answers.tolist() == [texts[0].strip(), *texts[1:]]
+    assert not errors
+    assert max(echo.read) <= 40
+    assert len(echo.read) > 12
+
+
+def test_a_sentence_that_is_too_long_is_an_error_of_its_row() -> None:
+    model = Model(writing_model(True)[0], threads=1)
+    long = "the cat. " + "the dog and " * 20 + "the cat"
+    wrong, right, odd = model.predict([{"prompt": long}, {"prompt": "the cat"}, {"prompt": b"\xff"}])
+    assert wrong["answer"] is None
+    assert "a sentence of" in wrong["error"]
+    assert "at most 16 are read" in wrong["error"]
+    assert right["error"] is None
+    assert right["answer"] is not None
+    assert "UTF-8" in odd["error"]
+    (encoder,) = (item.encoder for item in model.inputs.values())
+    assert list(encoder.encode(np.array(["the cat", long], object)).errors) == [1]
+
+
+def test_sentences_end_where_they_do_in_many_languages() -> None:
+    text = 'He left, e.g. by train. "Why?" she asked... Nobody knew!  好。行。\nstill\n\nso'
+    found = sentences(text)
+    assert "".join(piece.text + piece.gap for piece in found) == text
+    assert [piece.text for piece in found] == [
+        "He left, e.g. by train.", '"Why?"', "she asked...", "Nobody knew!", "好。", "行。", "still", "so",
+    ]  # fmt: skip
+    assert sentences("") == []
+    assert [piece.text for piece in sentences("3.5 is a number")] == ["3.5 is a number"]

@@ -24,6 +24,7 @@ from lamina.narrate import Silent
 from lamina.networks.blocks.lexicon import FLOOR, Lexicon
 from lamina.networks.writers import SOURCE, decoder, encoder_decoder
 from lamina.plan import DataPlan
+from lamina.run import create
 from lamina.steps.request import Request
 from lamina.steps.written import pairs, texts
 from lamina.steps.written import tokens as tokenising
@@ -535,3 +536,21 @@ def test_test_pairs_that_are_learned_from_are_told(tmp_path: Path, monkeypatch: 
     (finding,) = pairs.findings(pairs.understand(request, Silent())[1])
     assert (finding.kind, finding.severity, finding.count) == ("duplicates", "warning", 1)
     assert "1 of 21 test texts" in finding.text
+
+
+def test_texts_that_are_longer_than_what_is_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
+    rows = [f"{one},Das ist {one},{'test' if place % 5 == 0 else 'train'}" for place, one in
+            enumerate(LINES.splitlines())]  # fmt: skip
+    long = "and so on and on " * 30
+    rows += [f"{long},Und so,train", f"Short and sweet. {long},Kurz,test", f"{'So it went. ' * 30},So ging es,test"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["en,de,split", *rows]) + "\n")
+    request = Request(
+        str(tmp_path / "pairs.csv"), targets=("de",), task="translate", sets=("task.length=32", "task.vocabulary=300")
+    )
+    decided, raw = pairs.understand(request, Silent())
+    run = create(str(tmp_path / "run"), "")
+    cut, read = pairs.longer_texts(pairs.prepare(decided, raw, run, Silent()))
+    assert (cut.kind, cut.count, read.kind, read.count) == ("cut texts", 1, "long texts", 2)
+    assert "only its beginning is learned from" in cut.text
+    assert "1 of them hold a sentence that is too long" in read.text

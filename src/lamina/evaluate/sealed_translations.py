@@ -10,6 +10,8 @@ from lamina.errors import InputError
 from lamina.evaluate.judged import compared
 from lamina.evaluate.scored import Scored, check_columns
 from lamina.evaluate.translation import judged
+from lamina.modalities.text import Encoder
+from lamina.model.sentences import translated
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -22,19 +24,23 @@ def score(model: Model, data: Any, seed: int) -> Scored:
 
     Args:
         data: a table with the column that is read and the one that is written. Texts that are read are written as
-            `lamina predict` does; a row without a text in either column counts as an error.
+            `lamina predict` does; a row without a text in either column counts as an error, and a text that
+            the model cannot read whole as one that it writes nothing for.
 
     Raises:
         InputError: a column is missing, or no row has both texts.
     """
     (target,), (source,), reader = model.tasks, model.columns, read_chunks(data, labelled=True)
+    (encoder,), writer = (item.encoder for item in model.inputs.values()), model.writer
+    assert isinstance(encoder, Encoder)
+    assert writer is not None
     check_columns((source, target), reader.columns, reader.name)
     found, wanted, rows = list[str](), list[str](), 0
     for chunk in reader:
         read, references = ([of_value(value)[0] for value in chunk.values[name]] for name in (source, target))
         both = [row for row, texts in enumerate(zip(read, references, strict=True)) if all(texts)]
-        encoded, _ = model.encode({source: chunk.values[source][both]}, reader.root)
-        found += model.decode(model.outputs(encoded))[target].tolist()
+        # What cannot be read whole is answered with nothing, and so it is scored.
+        found += translated(writer, encoder, chunk.values[source][both])[0].tolist()
         # As in training: what stands around a reference is not to be written.
         wanted += [references[row].strip() for row in both]
         rows += len(read)

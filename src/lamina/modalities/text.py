@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Json] = {
     "start": False,
 }
 
-KINDS, CUTS = ("bpe", "exact", "huggingface", "given"), ("middle", "start", "end")
+KINDS, CUTS = ("bpe", "exact", "huggingface", "given"), ("middle", "start", "end", "nothing")
 
 COUNTED = 2_000_000
 """Characters whose words are counted for a summary; more take seconds and tell no more."""
@@ -143,9 +143,10 @@ class Encoder:
         start: begin every text with token 2 (default false; the BPE only).
 
     For texts that are written rather than read (`lamina.steps.written`) the kind is "exact", whose tokens give back
-    every byte, and `cut` says what a longer text loses: its "middle", its "start" or, of a text to be translated, its
-    "end" (and with it the spaces around it, which are no part of what is said); or "given" with a given model's
-    tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the token that stands before a text.
+    every byte, or "given" with a given model's tokenizer (`lamina.modalities._given_tokens`), where "unknown" is the
+    token that stands before a text. `cut` says what a longer text loses: its "middle", its "start", its "end" (in
+    older models that translate) or, of a text to be translated, "nothing": one that is too long is an error, for it is
+    to be read in parts (`lamina.model.sentences`). Spaces around a text to be translated are no part of what is said.
 
     Own ids: 0 padding, 1 unknown, 2 start. A missing or empty text is one unknown token (with a Hugging Face
     tokenizer: what that makes of an empty text).
@@ -232,13 +233,26 @@ class Encoder:
             for row, value in enumerate(values[begin : begin + TEXTS_AT_ONCE], begin):
                 try:
                     text = as_text(value) or ""
-                    texts.append(self._shortened(text.strip() if self.cut == "end" else text))
+                    texts.append(self._shortened(text.strip() if self.cut in ("end", "nothing") else text))
                 except Unreadable as error:
                     texts.append("")
                     errors[row] = str(error)
             for row, ids in enumerate(self._ids(texts), begin):
+                if len(ids) > self.length:
+                    errors[row] = f"a text of {len(ids):,} tokens is too long, at most {self.length:,} are read"
+                    ids = ids[: self.length]
                 array[row, : len(ids)] = ids
         return Encoded(array, errors)
+
+    def counts(self, texts: list[str]) -> list[int]:
+        """How many tokens each text has, before any is cut."""
+        return [
+            len(encoding.ids) + self._room
+            for start in range(0, len(texts), TEXTS_AT_ONCE)
+            for encoding in self._tokenizer.encode_batch_fast(
+                texts[start : start + TEXTS_AT_ONCE], add_special_tokens=False
+            )
+        ]
 
     def decode(self, array: Array) -> Values:
         """The texts, normalised and without what was cut off or unknown."""
@@ -283,22 +297,22 @@ class Encoder:
         return len(self._frame[0]) + len(self._frame[1])
 
     def _ids(self, texts: list[str]) -> Iterator[list[int]]:
-        """At most `length` ids of each text, at least one."""
+        """At most `length` ids of each text, unless nothing is cut; at least one."""
         before, after = self._frame
         room = self.length - len(before) - len(after)
-        head = {"middle": ceil(room * HEAD_SHARE), "start": 0, "end": room}[self.cut]
+        head = {"middle": ceil(room * HEAD_SHARE), "start": 0}.get(self.cut, room)
         for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
             ids = encoding.ids
-            if len(ids) > room:
+            if len(ids) > room and self.cut != "nothing":
                 ids = ids[:head] + ids[len(ids) - (room - head) :]
             framed = [*before, *ids, *after]
             yield framed or [self.unknown]
 
     def _shortened(self, text: str) -> str:
         limit = max(LONG_TEXT, 32 * self.length)
-        if len(text) <= limit:
+        if len(text) <= limit or self.cut == "nothing":
             return text
-        head = {"middle": int(limit * HEAD_SHARE), "start": 0, "end": limit}[self.cut]
+        head = {"middle": int(limit * HEAD_SHARE), "start": 0}.get(self.cut, limit)
         return text[:head] + text[len(text) - (limit - head) :]
 
     def _usual_length(self, chunks: Chunks, total: int) -> int:

@@ -15,7 +15,7 @@ from lamina import cores, registry
 from lamina.data.schema import Chunk, Field, Json, Values
 from lamina.errors import InputError, LaminaError, nearest
 from lamina.modalities import Encoder
-from lamina.model import golden, graph, lengths, steps, stitch
+from lamina.model import golden, graph, lengths, sentences, steps, stitch
 from lamina.model.answers import Answers, Part
 from lamina.model.format import Sealed, read
 from lamina.model.rows import Rows
@@ -158,6 +158,9 @@ class Model:
         """Answer chunk after chunk; while the network runs on one, the next is being encoded."""
         if isinstance(rows, steps.Steps) and rows.cut is not None:
             yield from steps.answered(self, rows, rows.cut)
+            return
+        if self.writer is not None and self.writer.task.reads:
+            yield from sentences.answered(self, rows)
             return
         for chunk, arrays, errors in _one_ahead(rows, lambda chunk: self._encoded(chunk.values, chunk.errors, rows)):
             outputs = self.outputs(arrays, batch=max(len(chunk), 1))

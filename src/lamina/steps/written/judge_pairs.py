@@ -15,12 +15,13 @@ from lamina.evaluate.results import Exhibit, Results, TargetResult
 from lamina.evaluate.translation import BLEU, judged
 from lamina.evaluate.verdict import verdict
 from lamina.learn.stream import TEXT
+from lamina.model.sentences import translated
 from lamina.model.writer import Writer
 from lamina.networks.writers import SOURCE
 from lamina.steps.finish import Course, versions_of
 from lamina.steps.written.judge_texts import while_learning
 from lamina.steps.written.learner import TEST, VALIDATION, Learner, network_document
-from lamina.steps.written.pairs import Material, data_document, findings
+from lamina.steps.written.pairs import Material, data_document, findings, longer_texts
 from lamina.steps.written.sealing import KEPT_ROWS, prove, seal, sealed_parts, writer_of
 from lamina.steps.written.word_table import MOST_PAIRS, WordTable, commonest
 from lamina.tasks._written import BOUNDARY
@@ -54,15 +55,15 @@ def test(course: Course, material: Material, learner: Learner) -> Results:
         data=data,
         network=network_document(learner),
         versions=versions_of(plan, run),
-        audit=findings(material.raw),
+        audit=(*findings(material.raw), *longer_texts(material)),
         exhibits=(samples(material, found), *looks(learner, material), *while_learning(run)),
     )
 
 
 def translations(writer: Writer, material: Material, rows: Array) -> list[str]:
     """What the sealed model writes for some rows."""
-    found: list[str] = material.task.decode(writer.outputs(material.arrays[SOURCE][rows]))[""].tolist()
-    return found
+    found, _ = translated(writer, material.encoder, material.texts(material.raw.source, rows))
+    return [str(text) for text in found]
 
 
 def assessed(material: Material, found: Sequence[str], seconds: float, seed: int) -> TargetResult:

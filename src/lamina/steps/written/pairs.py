@@ -13,7 +13,7 @@ import torch
 from lamina.data.audit_rows import repeated_texts, unreadable_rows
 from lamina.data.column_roles import split_reason
 from lamina.data.examples import Examples
-from lamina.data.findings import SHOWN, AuditFinding
+from lamina.data.findings import SHOWN, AuditFinding, places
 from lamina.data.schema import Field, Json, Schema
 from lamina.data.split import Split, split
 from lamina.data.tables import Table
@@ -23,8 +23,10 @@ from lamina.learn.batch import Batch
 from lamina.learn.loader import Loader
 from lamina.learn.stream import NEXT, TEXT, batch_of
 from lamina.modalities import _tokens, text, token_lengths
+from lamina.modalities._files import Unreadable
 from lamina.modalities.text import Encoder
 from lamina.model.decoding import written
+from lamina.model.sentences import pieces
 from lamina.narrate import Narrator
 from lamina.networks.writers import SOURCE
 from lamina.plan import Plan, TaskPlan
@@ -95,6 +97,7 @@ class Material:
     Attributes:
         arrays: int32 [row, place] by name: "source"; "text", which begins with the boundary; and "next", what comes
             after each token of it, and the boundary at the end.
+        counts: int64 [row], tokens of each text, by column.
         rows: int64 rows of each part, by name.
         judged: test rows that are translated.
         sizes: int64 [token], bytes of each.
@@ -106,6 +109,7 @@ class Material:
     field: Field
     raw: Raw
     arrays: Mapping[str, Array]
+    counts: Mapping[str, Array]
     rows: Mapping[str, Array]
     judged: Array
     sizes: Array
@@ -148,6 +152,11 @@ class Material:
     def bytes_in(self, part: str) -> int:
         """Bytes of what is written in a part, as far as it is kept."""
         return int(self.sizes[self.arrays[NEXT][self.rows[part]]].sum())
+
+    def longer(self, rows: Array) -> tuple[Array, Array]:
+        """Those of some rows with more tokens than are read, and than are written."""
+        read, own = (self.counts[name][rows] for name in (self.raw.source, self.raw.target))
+        return rows[read > self.encoder.length], rows[own >= self.task.width]
 
     def fill(self, network: Any) -> None:
         """The network's lexicon, where it has one, from the training pairs."""
@@ -313,7 +322,7 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
     vocabulary = _tokens.load(json)
     ids = {name: _encoded(vocabulary, texts) for name, texts in raw.texts.items()}
     lengths = {name: int(options.get("length", _usual_length(ids[name], train))) for name in ids}
-    encoder = Encoder("exact", lengths[raw.source], json, unknown=BOUNDARY, cut="end")
+    encoder = Encoder("exact", lengths[raw.source], json, unknown=BOUNDARY, cut="nothing")
     width = lengths[raw.target] + 1
     task = Task(raw.target, json, width, int(options.get("beams", BEAMS)), float(options.get("penalty", PENALTY)))
     sizes = bytes_of_tokens(vocabulary)
@@ -337,17 +346,21 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         "findings": [],
     })  # fmt: skip
     judged = _spread(raw.parts.test, wanted)
-    return Material(
+    material = Material(
         task,
         encoder,
         Field(raw.source, "text"),
         raw,
         arrays,
+        {name: np.array([len(some) for some in found], np.int64) for name, found in ids.items()},
         rows,
         judged,
         sizes,
         max(FEWEST_CELLS, round(CELLS * share)),
     )
+    for finding in longer_texts(material):
+        narrator.say(finding.text)
+    return material
 
 
 def _encoded(vocabulary: Any, texts: tuple[str, ...]) -> list[list[int]]:
@@ -388,6 +401,39 @@ def findings(raw: Raw) -> tuple[AuditFinding, ...]:
             len(raw.dropped), tuple(raw.table.place(row) for row, _ in raw.dropped[:SHOWN]), "",
         ))  # fmt: skip
     return tuple(found)
+
+
+def longer_texts(material: Material) -> tuple[AuditFinding, ...]:
+    """How many texts are longer than what is read or written, and what became of them."""
+    raw, found = material.raw, list[AuditFinding]()
+    fix = "--set task.length=N reads and writes N tokens, up to 1024, in more time."
+    learned = np.concatenate([raw.parts.train, raw.parts.validation])
+    rows = np.unique(np.concatenate(material.longer(learned)))
+    if len(rows):
+        text = (
+            f"{len(rows):,} of {len(learned):,} pairs to train and validate have a text of more tokens than are read "
+            f"({material.encoder.length}) or written ({material.task.width - 1}): only its beginning is learned from."
+        )
+        found.append(_long("cut texts", text, raw, rows, fix))
+    (read, _), judged = material.longer(material.judged), len(material.judged)
+    if len(read):
+        refused = 0
+        for row in read.tolist():
+            try:
+                pieces(raw.texts[raw.source][row], material.encoder)
+            except Unreadable:
+                refused += 1
+        text = (
+            f"{len(read):,} of {judged:,} test texts that are translated have more than {material.encoder.length} "
+            f"tokens: they are read in parts that end with sentences; {refused:,} of them hold a sentence that is too "
+            "long, and are answered with an error and scored as an empty text."
+        )
+        found.append(_long("long texts", text, raw, read, fix))
+    return tuple(found)
+
+
+def _long(kind: str, text: str, raw: Raw, rows: Array, fix: str) -> AuditFinding:
+    return AuditFinding(kind, "note", text, len(rows), places(raw.table, rows.tolist()), fix)
 
 
 def data_document(plan: Plan, material: Material) -> dict[str, Json]:
