@@ -15,6 +15,7 @@ from lamina.errors import InputError
 from lamina.learn.augment import STRENGTHS, augment, augment_with_targets, blend, cutmix, defaults, mixup
 from lamina.learn.batch import Batch
 from lamina.modalities import Feature, items
+from lamina.modalities._mel import log_mel
 from lamina.tasks import Layout
 
 SIDE = 12
@@ -391,3 +392,61 @@ def test_a_mirrored_large_target_is_mirrored_exactly() -> None:
     target = torch.randint(0, 200, (4, 2 * SIDE, 2 * SIDE, 1), generator=chance(1)).to(torch.uint8)
     _, large = moved_together({"flip": 1.0}, target)
     assert torch.equal(large, target.flip(2))
+
+
+def test_speed_moves_pitch_and_pace_as_resampling_does() -> None:
+    rate, bands = 16_000, 64
+    time = np.arange(rate) / rate
+    details = {"mean": [-50.0] * bands, "std": [20.0] * bands, "rate": rate}
+    feature = Feature("spectrogram", (120, bands), "float16", details=details)
+
+    def encoded(samples: np.ndarray) -> Tensor:
+        mel = (log_mel(samples.astype(np.float32), rate, bands) + 50) / 20
+        return torch.nn.functional.pad(torch.from_numpy(mel), (0, 0, 0, 120 - len(mel))).to(torch.float16)[None]
+
+    tone = encoded(np.sin(2 * np.pi * 2000 * time))
+    for seed in range(6):
+        found = augment({"s": tone}, {"s": {"speed": 0.2}}, {"s": feature}, chance(seed))["s"][0].float()
+        pace = float((tone[0].abs().sum(dim=1) > 0).sum() / (found.abs().sum(dim=1) > 0).sum())
+        resampled = encoded(np.sin(2 * np.pi * 2000 * pace * time))[0].float()
+        assert abs(int(found[10].argmax()) - int(resampled[10].argmax())) <= 1
+    slow = augment({"s": tone}, {"s": {"tempo": 0.2}}, {"s": feature}, chance(0))["s"][0]
+    assert int(slow[10].argmax()) == int(tone[0, 10].argmax())
+
+
+def test_noise_is_as_much_quieter_than_the_sound_as_was_drawn() -> None:
+    rate, bands, rows = 16_000, 64, 200
+    random = np.random.default_rng(0)
+    feature = Feature("spectrogram", (50, bands), "float32", details={"rate": rate})
+    heard = log_mel(random.standard_normal(8000).astype(np.float32) * 1e-4, rate, bands)[:40] / 10
+    # One loud band, nothing else: what is in the others was added.
+    quiet = torch.full((rows, 50, bands), -9.9)
+    quiet[:, :, 5] = 0.0
+    quiet[:, 40:] = 0.0
+    after = augment({"s": quiet}, {"s": {"white_noise": 0.5}}, {"s": feature}, chance(1))["s"]
+    changed = (after != quiet).flatten(1).any(dim=1)
+    assert 60 < int(changed.sum()) < 140
+    assert torch.equal(after[:, 40:], quiet[:, 40:])
+    power = (10 ** after[changed, :40]).double()
+    noise = power.sum(dim=2).mean(dim=1) - power[:, :, 5].mean(dim=1)
+    ratio = -10 * torch.log10(noise)
+    assert 9 < float(ratio.min()) < 15
+    assert 35 < float(ratio.max()) < 42
+    # It has the shape of white noise that was recorded.
+    shape, wanted = 10 * torch.log10(power.mean(dim=(0, 1))[10:]), torch.from_numpy(10 * heard.mean(axis=0))[10:]
+    assert float(((shape - shape.mean()) - (wanted - wanted.mean())).abs().max()) < 2.5
+
+
+def test_what_is_behind_a_sound_is_another_sound_of_the_batch() -> None:
+    feature = Feature("spectrogram", (30, 8), "float32")
+    sounds = torch.full((2, 30, 8), -9.0)
+    sounds[0, :, 2], sounds[1, :, 6] = 0.5, 0.5
+    sounds[1, 20:] = 0.0
+    after = augment({"s": sounds}, {"s": {"background": 1.0}}, {"s": feature}, chance(0))["s"]
+    decibels = 10 * (after[0, :20, 6] - 0.5)
+    assert float(decibels.std()) < 0.01
+    assert -32 < float(decibels.mean()) < -8
+    assert torch.equal(after[0, 20:], sounds[0, 20:])
+    assert torch.equal(after[1, 20:], sounds[1, 20:])
+    alone = augment({"s": sounds[:1]}, {"s": {"background": 1.0}}, {"s": feature}, chance(0))["s"]
+    assert torch.equal(alone, sounds[:1])

@@ -8,6 +8,7 @@ from math import pi
 import torch
 from torch import Tensor
 
+from lamina.learn import _sounds
 from lamina.learn._pictures import uniform
 from lamina.modalities import Feature
 
@@ -17,24 +18,29 @@ STRETCHES = 2
 def change_spectrogram(
     sounds: Tensor, strengths: Mapping[str, float], feature: Feature, generator: torch.Generator | None
 ) -> Tensor:
-    """float16 [batch, time, band]: pace, shift, louder or softer, noise, masks; padding stays zero and at the end."""
+    """float16 [batch, time, band]: speed, pace, shift, loudness, noise, masks; padding stays zero and at the end."""
     batch, steps, bands = sounds.shape
     # As a product: a reduction over the short last axis is twenty times as slow on the CPU.
     used = sounds.float().abs() @ torch.ones(bands, device=sounds.device) > 0
     length = (used * torch.arange(1, steps + 1, device=sounds.device)).amax(dim=1)
     if "tempo" in strengths:
-        sounds, length = _paced(sounds, length, strengths["tempo"], generator)
+        sounds, length, _ = _paced(sounds, length, strengths["tempo"], generator)
+    if "speed" in strengths:
+        sounds, length, pace = _paced(sounds, length, strengths["speed"], generator)
+        sounds = _sounds.pitched(sounds, pace, feature)
     if "time_shift" in strengths:
         sounds, length = _shifted(sounds, length, strengths["time_shift"], generator)
     changed = sounds
     if "gain" in strengths:
-        spread = torch.tensor(feature.details.get("std") or [10.0] * bands, device=sounds.device)
+        _, spread = _sounds.spread(feature, bands, sounds)
         gain = uniform(batch, sounds, generator, -strengths["gain"], strengths["gain"])
         changed = changed + (gain[:, None, None] / spread).to(sounds.dtype)
     if "noise" in strengths:
         changed = changed + (strengths["noise"] * _normal(sounds, generator)).to(sounds.dtype)
-    # Products with 0 and 1 blank many times as fast as selection does.
     kept = torch.arange(steps, device=sounds.device)[None, :] < length[:, None]
+    if strengths.keys() & {"white_noise", "background"}:
+        changed = _sounds.noisy(changed, kept, strengths, feature, generator)
+    # Products with 0 and 1 blank many times as fast as selection does.
     if "time_mask" in strengths:
         kept &= ~_stretches(steps, length, strengths["time_mask"], sounds, generator)
     changed = changed * kept.to(sounds.dtype)[:, :, None]
@@ -44,11 +50,13 @@ def change_spectrogram(
     return changed
 
 
-def _paced(sounds: Tensor, length: Tensor, strength: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Faster or slower, by linear interpolation between frames, and the new lengths; nothing is lost at the end.
+def _paced(
+    sounds: Tensor, length: Tensor, strength: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Faster or slower, by linear interpolation between frames, the new lengths, and how many times as fast.
 
-    A sound is slowed down no further than the batch has steps for. What lies beyond its new length is left for the
-    caller to blank.
+    Nothing is lost at the end: a sound is slowed down no further than the batch has steps for. What lies beyond its
+    new length is left for the caller to blank.
     """
     steps = sounds.shape[1]
     pace = uniform(len(sounds), sounds, generator, 1 - strength, 1 + strength).maximum(length / steps)
@@ -61,7 +69,7 @@ def _paced(sounds: Tensor, length: Tensor, strength: float, generator: torch.Gen
     first = frames.index_select(0, (start + before).flatten()).view_as(sounds)
     second = frames.index_select(0, (start + (before + 1).minimum(last)).flatten()).view_as(sounds)
     mixed = torch.lerp(first.float(), second.float(), (place - before)[:, :, None]).to(sounds.dtype)
-    return mixed, (length / pace).round().long().clamp(1, steps).minimum(length * steps)
+    return mixed, (length / pace).round().long().clamp(1, steps).minimum(length * steps), pace
 
 
 def _shifted(

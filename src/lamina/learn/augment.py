@@ -40,12 +40,15 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
         "mosaic": (1, "share of a batch that is put together of four pictures; their boxes go along (true: 0.5)"),
     },
     "spectrogram": {
-        "tempo": (0.5, "largest change of the pace as a share"),
+        "tempo": (0.5, "largest change of the pace as a share, at the same pitch"),
+        "speed": (0.5, "largest change of pace and pitch together as a share, as of a tape that runs faster or slower"),
         "time_shift": (0.9, "largest shift as a share of the sound's length"),
         "time_mask": (0.9, "largest share of the time that is blanked, in two stretches"),
         "frequency_mask": (0.9, "largest share of the bands that is blanked, in two stretches"),
         "gain": (40, "largest change of loudness in dB"),
         "noise": (5, "standard deviation of added noise, in standard deviations of a band"),
+        "white_noise": (1, "chance of white noise, 10 to 40 dB below the sound (true: 0.5)"),
+        "background": (1, "chance of another sound of the batch behind it, 10 to 30 dB below (true: 0.5)"),
     },
     "tokens": {"drop": (0.9, "share of the tokens replaced by the unknown token, of items left out")},
     "series": {
@@ -59,7 +62,7 @@ STRENGTHS: dict[str, dict[str, tuple[float, str]]] = {
 }
 """By kind of feature: the augmentations, their largest strength, and what the strength means."""
 
-CHANCES = frozenset({"flip", "flip_vertical", "erase", "mosaic"})
+CHANCES = frozenset({"flip", "flip_vertical", "erase", "mosaic", "white_noise", "background"})
 CHANGES: dict[str, Callable[[Tensor, Mapping[str, float], Feature, torch.Generator | None], Tensor]] = {
     "image": _pictures.change,
     "spectrogram": _sequences.change_spectrogram,
@@ -91,7 +94,7 @@ def defaults(feature: Feature, rows: int, layouts: Collection[str] = ()) -> dict
 
     Where boxes are to be found, pictures are enlarged, but not shifted: what is reflected at a border would be
     things that no box is around. Where the answer is a sequence along a sound, it is not shifted, which would cut off
-    its beginning or end, but spoken faster or slower (Ko et al. 2015, of the tempo alone).
+    its beginning or end, but played faster or slower (Ko et al. 2015), with white noise behind half of them.
 
     Args:
         layouts: the kinds of layouts that the answers have.
@@ -114,7 +117,7 @@ def defaults(feature: Feature, rows: int, layouts: Collection[str] = ()) -> dict
     if feature.kind == "spectrogram":
         mask = 0.15 if few else 0.1
         if "steps" in layouts:
-            return {"tempo": 0.1, "time_mask": mask, "frequency_mask": 2 * mask, "gain": 4.0, "noise": 0.1}
+            return {"speed": 0.1, "time_mask": mask, "frequency_mask": 2 * mask, "gain": 4.0, "white_noise": 0.5}
         return {"time_shift": 0.1, "time_mask": mask, "frequency_mask": mask, "gain": 4.0}
     if feature.kind == "tokens":
         return {"drop": 0.1 if rows < 20_000 else 0.05}

@@ -106,7 +106,7 @@ def _filterbank(rate: int, bands: int) -> tuple[Array, Array, int]:
     """Bands [bin, band] and window [sample], float32, scaled so that a full-scale sine has power 1; the FFT's size."""
     window, _ = frame_sizes(rate)
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    edges = _hertz(np.linspace(0, _mel(np.array(rate / 2.0)), bands + 2))
+    edges = band_edges(rate, bands)
     size = 1 << (window - 1).bit_length()
     # A band narrower than a bin would hear nothing.
     while rate / size > np.diff(edges).min() and size < 16 * window:
@@ -117,6 +117,16 @@ def _filterbank(rate: int, bands: int) -> tuple[Array, Array, int]:
     filters = np.maximum(0, np.minimum(rising, falling))
     scaled = taper / (taper.sum() / 2)
     return filters.astype(np.float32), scaled.astype(np.float32), size
+
+
+def band_edges(rate: int, bands: int) -> Array:
+    """float64 [band + 2] in hertz: band b rises from edge b to b + 1 and falls to b + 2."""
+    return _hertz(np.linspace(0, _mel(np.array(rate / 2.0)), bands + 2))
+
+
+def places_of(hertz: Array, rate: int, bands: int) -> Array:
+    """The bands whose middles lie at some frequencies, with fractions between two; below 0 and above the last too."""
+    return np.asarray(_mel(hertz) / _mel(np.array(rate / 2.0)) * (bands + 1) - 1)
 
 
 def _mel(hertz: Array) -> Array:

@@ -147,8 +147,9 @@ class Encoder:
 
     @property
     def feature(self) -> Feature:
-        """`details`: mean and std of each band in dB, and the seconds from one time step to the next."""
+        """`details`: mean and std of each band in dB, seconds from one time step to the next, samples a second."""
         details = {"mean": list(self.mean), "std": list(self.std), "step": frame_sizes(self.rate)[1] / self.rate}
+        details["rate"] = self.rate
         return Feature("spectrogram", (self.frames, self.bands), "float16", details=details)
 
     @classmethod
