@@ -25,7 +25,14 @@ def _opened(model: Model | str | Path) -> Model:
 
 
 def score(
-    model: Model | str | Path, data: Any, *, target: str = "", normal: str = "", episodes: int = 100, seed: int = 0
+    model: Model | str | Path,
+    data: Any,
+    *,
+    target: str = "",
+    normal: str = "",
+    by: Sequence[str] = (),
+    episodes: int = 100,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Score a sealed model on data that holds the true answers, or a policy in fresh episodes of an environment.
 
@@ -33,6 +40,7 @@ def score(
         data: a path, rows, columns or a frame; or the name of an environment, e.g. "gym:CartPole-v1".
         target: of a model that learned without answers, the column that judges: labels, or what was taken next.
         normal: of a detector, the label of ordinary rows.
+        by: of classes and numbers, columns by whose groups answers are compared; the model need not know them.
         episodes: of an environment.
         seed: of the episodes, or of the intervals.
 
@@ -47,7 +55,7 @@ def score(
 
     if isinstance(data, str) and is_environment(data):
         return play_model(_opened(model), data, episodes, seed)
-    return score_model(_opened(model), data, seed, target, normal)
+    return score_model(_opened(model), data, seed, target, normal, (by,) if isinstance(by, str) else by)
 
 
 def search(

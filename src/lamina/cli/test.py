@@ -25,6 +25,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of a model that learned without answers: the column of labels, or of what was taken next",
     )  # fmt: skip
     parser.add_argument("--normal", metavar="VALUE", default="", help="of a detector: the label of ordinary rows")
+    parser.add_argument(
+        "--by", metavar="COLUMN", action="append", default=[],
+        help="compare answers by the groups of a column, which the model need not know (may be given several times)",
+    )  # fmt: skip
     parser.add_argument("--episodes", type=int, help=f"of an environment (default: {EPISODES})")
     parser.add_argument("--seed", type=int, help="of the episodes (default: 0)")
 
@@ -43,13 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--episodes is {episodes}.", fix=f"Give a number from 1 to {MOST_EPISODES:,}.")
     if not 0 <= seed <= LARGEST_SEED:
         raise InputError(f"--seed is {seed}.", fix=f"Give a whole number from 0 to {LARGEST_SEED}.")
-    if acting and (arguments.target or arguments.normal):
-        raise InputError("--target and --normal are for data, and DATA is an environment.", fix="Leave them out.")
+    if acting and (arguments.target or arguments.normal or arguments.by):
+        raise InputError("--target, --normal and --by are for data, and DATA is an environment.", fix="Leave them out.")
     model = load(model_file(arguments.model))
     if acting:
         document = play_model(model, arguments.data, episodes, seed)
     else:
-        document = score_model(model, arguments.data, target=arguments.target, normal=arguments.normal)
+        document = score_model(model, arguments.data, target=arguments.target, normal=arguments.normal, by=arguments.by)
     if arguments.json:
         _options.print_json(document)
         return 0
@@ -59,7 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
     for target, scores in document["targets"].items():
         for name, score in scores.items():
             print(f"{target}  {name} {_said(score)}")
+    for target, audits in document.get("fairness", {}).items():
+        for audit in audits:
+            _tell_groups(target, audit)
     return 0
+
+
+def _tell_groups(target: str, audit: Mapping[str, Any]) -> None:
+    """The figures of each group of one column, and what they come to."""
+    print(f"{target}  by {audit['column']}: {audit['text']}")
+    for group in audit["groups"]:
+        figures = ", ".join(f"{name} {score['value']:.4g}" for name, score in group["figures"].items())
+        print(f"  {group['value']}: {group['rows']:,} rows; {figures or 'too few to be judged'}")
 
 
 def _said(score: Mapping[str, Any]) -> str:

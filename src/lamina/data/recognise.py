@@ -47,6 +47,8 @@ FEW_NUMBERS = 10
 """Whole numbers of a target that are still taken for classes."""
 _USUAL_TARGETS = ("target", "label", "labels", "class", "y", "outcome")
 _SETTINGS = ("modality", "role", "options")
+AUDITED = ("category", "number", "time")
+"""Modalities that give the groups which fairness is measured by."""
 _MEDIA = ("image", "audio", "video")
 
 Overrides = Mapping[str, Mapping[str, Json]]
@@ -104,12 +106,29 @@ def recognise(
             fields.append(_field(table, column, sample, column in wanted, overrides.get(column, {})))
         elif column == group.columns[0]:
             fields.append(_series(group, overrides.get(group.name, {})))
+    _check_audited(fields, judged)
     if judged:
         fields = [replace(field, role="label") if field.role == "target" else field for field in fields]
     schema = Schema(tuple(fields))
     if not schema.inputs:
         raise _no_inputs(schema, table)
     return schema
+
+
+def _check_audited(fields: Sequence[Field], judged: bool) -> None:
+    for field in fields:
+        if field.role == "audit" and judged:
+            raise InputError(
+                f"{field.name!r} has the role audit, and nothing is answered that groups could be compared by.",
+                where=f"schema.{field.name}.role",
+                fix=f"Leave it out (--set schema.{field.name}.role=ignore), or name a --target.",
+            )
+        if field.role == "audit" and field.modality not in AUDITED:
+            raise InputError(
+                f"{field.name!r} holds {field.modality}: that gives no groups to measure fairness by.",
+                where=f"schema.{field.name}.modality",
+                fix=f"Make a column that names the group of each row, or: --set schema.{field.name}.modality=category",
+            )
 
 
 def _sample(table: Table, among: Array, overrides: Overrides) -> _Sample:
@@ -125,7 +144,8 @@ def _sample(table: Table, among: Array, overrides: Overrides) -> _Sample:
             chosen = _choose(among, most)
             values = table.take(chosen, list(table.columns))
             break
-    return _Sample(chosen, values, among, reasons, parties(values))
+    seen = {name: part for name, part in values.items() if overrides.get(name, {}).get("role") != "audit"}
+    return _Sample(chosen, values, among, reasons, parties(seen))
 
 
 def _choose(among: Array, most: int) -> Array:
@@ -249,6 +269,8 @@ def _field(table: Table, column: str, sample: _Sample, is_target: bool, asked: M
     modality, reason = _modality(column, values, texts, is_target)
     if modality == "number" and not is_target and column in sample.parties:
         modality, reason = "category", sample.parties[column]
+    if asked.get("role") == "audit" and modality in ("text", "set"):
+        modality, reason = "category", "its values name groups"
     field = Field(column, asked.get("modality", modality), reason=reason, options=dict(asked.get("options", {})))
     role, why = _role(table, field, texts, sample, is_target, "modality" in asked)
     if asked.get("role") == "input" and hasattr(registry.module("modalities", field.modality), "TARGET_ONLY"):

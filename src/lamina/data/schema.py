@@ -21,8 +21,9 @@ Chunk = Mapping[str, Values]
 Json = Any
 """What JSON can hold."""
 
-Role = Literal["input", "target", "label", "group", "time", "weight", "split", "ignore"]
-"""A label is a known answer that nothing learns from: it is only judged by."""
+Role = Literal["input", "target", "label", "group", "time", "weight", "split", "audit", "ignore"]
+"""A label is a known answer that nothing learns from: it is only judged by. By groups of an audit column, which nothing
+learns from either, fairness is measured."""
 ROLES: tuple[str, ...] = get_args(Role)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from lamina.baselines import BaselineAnswers
-from lamina.data.schema import Json
+from lamina.data.schema import Field, Json, Values
 from lamina.evaluate.calibration import class_calibration, label_calibration
 from lamina.evaluate.conformal import interval_coverage, level_points, set_coverage
+from lamina.evaluate.fairness import fairness
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import BaselineResult, Interval, Mistake, TargetResult
 from lamina.evaluate.scores import better_by, digits, interval
@@ -41,6 +43,7 @@ def assess(
     worst: int = 12,
     seed: int = 0,
     units: Array | None = None,
+    judged: Mapping[str, tuple[Field, Values]] = MappingProxyType({}),
 ) -> TargetResult:
     """Put everything about one target together.
 
@@ -55,6 +58,7 @@ def assess(
         suspects: positions whose label is suspect.
         worst: how many of the worst rows to keep.
         units: [row], equal for rows that are parts of one picture; None where all are independent.
+        judged: name to (field, raw values of these rows) of the columns by which fairness is measured.
     """
     tasks: dict[str, Task] = {"": task, **{item.name: item.task or task.uncalibrated() for item in baselines}}
     outputs = {"": output, **{item.name: item.output for item in baselines}}
@@ -90,6 +94,7 @@ def assess(
         verdict_kind=kind,
         baselines=compared,
         slices=subgroup_scores(task, output, target, slices, seed) if slices else (),
+        fairness=fairness(task, output, target, judged, seed),
         mistakes=_mistakes(task, output, target, rows, mistake, suspects, worst),
         **_details(task, output, target, seed),
     )

@@ -63,6 +63,54 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Test rows that share a value of a column which is only judged by.
+
+    Attributes:
+        figures: by measure; what too few rows would tell is not there.
+    """
+
+    value: str
+    rows: int
+    figures: Mapping[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Disparity:
+    """How far groups are apart in one measure.
+
+    Attributes:
+        lowest, highest: the groups with the smallest and the largest figure.
+        gap: the largest minus the smallest figure.
+        ratio: of selection rates, the smallest over the largest.
+        notable: that groups differ is more than chance explains, corrected for all gaps of the target.
+    """
+
+    measure: str
+    lowest: str
+    highest: str
+    gap: Interval
+    ratio: Interval | None = None
+    notable: bool = False
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """One target's answers by the groups of one column.
+
+    Attributes:
+        answer: the class that counts as positive; "" where the target is a number.
+        text: a plain sentence.
+    """
+
+    column: str
+    answer: str
+    groups: tuple[Group, ...]
+    disparities: tuple[Disparity, ...]
+    text: str
+
+
+@dataclass(frozen=True)
 class Mistake:
     """One of the worst test rows.
 
@@ -101,6 +149,7 @@ class TargetResult:
         coverage: {"wanted": 0.9, "measured": Interval-like dict, "mean_size": float} of conformal sets/intervals.
         scatter: {"expected": [...], "answered": [...]} at most 1,000 points, for numbers.
         curves: {"roc": [[fpr, tpr], ...], "pr": [[recall, precision], ...]} for two classes.
+        fairness: by the columns of role audit.
     """
 
     target: str
@@ -116,6 +165,7 @@ class TargetResult:
     curves: Mapping[str, Json] | None = None
     slices: tuple[Slice, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    fairness: tuple[Fairness, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lamina.errors import InputError, nearest
-from lamina.evaluate.results import Interval
+from lamina.evaluate.results import Fairness, Interval, to_json
 
 ROWS = "rows"
 
@@ -23,6 +23,7 @@ class Scored:
         unit, error_unit: what is counted.
         given: how many `unit` there were, where only the first ones were scored; else 0.
         notes: sentences on what the scores mean.
+        fairness: by target, the figures by groups of columns that were asked for.
     """
 
     rows: int
@@ -32,6 +33,7 @@ class Scored:
     error_unit: str = ROWS
     given: int = 0
     notes: tuple[str, ...] = ()
+    fairness: Mapping[str, tuple[Fairness, ...]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """{"rows", "errors", "counted": {"rows", "errors"}, "targets": {target: {score: {"value", "low", ...}}}}."""
@@ -40,6 +42,7 @@ class Scored:
             "errors": self.errors,
             "counted": {"rows": self.unit, "errors": self.error_unit},
             **({"given": self.given} if self.given else {}),
+            **({"fairness": to_json(self.fairness)} if self.fairness else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             "targets": {
                 target: {name: asdict(score) for name, score in scores.items()}

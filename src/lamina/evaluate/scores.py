@@ -69,6 +69,13 @@ TITLES: Mapping[str, str] = {
     "memorised": "strings learned by heart",
     "mase": "mean absolute scaled error",
     "pinball": "scaled pinball loss",
+    "selection_rate": "selection rate",
+    "true_positive_rate": "true positive rate",
+    "false_positive_rate": "false positive rate",
+    "positive_predictive_value": "precision",
+    "calibration_error": "mean probability minus true share",
+    "mean_error": "mean absolute error",
+    "signed_error": "mean signed error",
 }
 COUNTED = frozenset(("accuracy", "exact_match"))
 """Shares of rows that are right or wrong (`tasks.Counted`), with Wilson's interval; differences, with Tango's."""
@@ -79,6 +86,10 @@ RATES = frozenset(("knn_accuracy", "probe_accuracy", "found", "stretches_found",
 """Shares of rows that methods without answers are judged by."""
 ERRORS = frozenset(("word_error", "character_error"))
 """Shares of words or characters to be changed; they may be above 1."""
+BY_GROUP = frozenset(
+    ("selection_rate", "true_positive_rate", "false_positive_rate", "positive_predictive_value", "calibration_error")
+)
+"""Shares by which groups of people are compared."""
 BOXES = frozenset(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "recall", "boxes_found", "boxes_named"))
 """Average precision, recall and shares of boxes."""
 OF_CLASS = {"ap.": "AP", "iou.": "IoU"}
@@ -93,6 +104,7 @@ POINTS = (
     | ERRORS
     | AT
     | BOXES
+    | BY_GROUP
     | frozenset(("auc", "balanced_accuracy", "macro_f1", "micro_f1", "f1", "average_precision", "mean_ap", "mape"))
     | frozenset(("dice", "iou", "mean_iou", "mean_dice", "pixel_accuracy", "instance_f1"))
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,9 @@ UNLABELLED: Mapping[str, Callable[[Model, Any, int, str, str], Scored]] = {
 """By task, where nothing that is asked for has a name: also of a column that judges, and the label of ordinary rows."""
 
 
-def score_model(model: Model, data: Any, seed: int = 0, target: str = "", normal: str = "") -> dict[str, Any]:
+def score_model(
+    model: Model, data: Any, seed: int = 0, target: str = "", normal: str = "", by: Sequence[str] = ()
+) -> dict[str, Any]:
     """Answer data that holds the true answers, and score what was answered.
 
     Args:
@@ -47,16 +49,24 @@ def score_model(model: Model, data: Any, seed: int = 0, target: str = "", normal
             series have values to be forecast; for a model that writes, texts.
         target: of a model that learned without answers, the column that judges: labels, or what was taken next.
         normal: of a detector, the label of ordinary rows.
+        by: of classes and numbers, columns by whose groups answers are compared.
 
     Returns:
         {"rows", "errors", "counted": {"rows", "errors"}, "targets": {target: {score: {"value", "low", "high", ...}}}};
         "counted" says what the first two count. A row that cannot be answered, or whose target is missing or unknown to
-        the model, counts as an error. "notes" are sentences on what the scores mean, where that needs any.
+        the model, counts as an error. "notes" are sentences on what the scores mean, where that needs any; "fairness"
+        is what `by` asked for, by target.
 
     Raises:
         InputError: a column is missing, nothing could be scored, or no data can hold the true answers.
     """
     task = next(iter(model.tasks.values())).task
+    if by and not any(item.task in ("classify", "regress") for item in model.tasks.values()):
+        raise InputError(
+            f"This model's task is {task}: groups are compared where the answer is a class or a number.",
+            where=model.where,
+            fix="Leave --by out.",
+        )
     if task in UNLABELLED:
         return UNLABELLED[task](model, data, seed, target, normal).document()
     if target or normal:
@@ -65,6 +75,8 @@ def score_model(model: Model, data: Any, seed: int = 0, target: str = "", normal
             where=model.where,
             fix="Leave --target and --normal out.",
         )
+    if by:
+        return sealed_rows.score(model, data, seed, tuple(dict.fromkeys(by))).document()
     return SCORERS.get(task, sealed_rows.score)(model, data, seed).document()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from lamina.data.schema import Chunk
 from lamina.data.tables import RowChunk, read_chunks
 from lamina.data.target_values import lacks
 from lamina.errors import InputError
+from lamina.evaluate.fairness import fairness, guessed
 from lamina.evaluate.intervals import bootstrap_scores
 from lamina.evaluate.results import Interval
 from lamina.evaluate.scored import Scored, check_columns
@@ -28,19 +29,25 @@ PARTS = 32
 """Of one picture at most, evenly drawn, where a model answers pictures in parts: their outputs are kept together."""
 
 
-def score(model: Model, data: Any, seed: int) -> Scored:
+def score(model: Model, data: Any, seed: int, by: Sequence[str] = ()) -> Scored:
     """Each target's own scores, with intervals over rows; of a model that answers pictures in parts, as in training,
     of parts at the pictures' own size, with intervals over pictures.
+
+    Args:
+        by: columns by whose groups answers are compared; the model needs none of them to answer.
 
     Raises:
         InputError: no column can hold the targets, one is missing, or no row could be scored.
     """
     tasks, reader = model.labelled, read_chunks(data, labelled=True)
-    check_columns((*model.columns, *tasks), reader.columns, reader.name)
+    check_columns((*model.columns, *tasks, *by), reader.columns, reader.name)
     outputs: dict[str, list[Array]] = {name: [] for name in tasks}
     targets: dict[str, list[Array]] = {name: [] for name in tasks}
     units: dict[str, list[Array]] = {name: [] for name in tasks}
     cutting = _cutting(model)
+    beside: dict[str, dict[str, list[Array]]] = {
+        name: {} if cutting else {column: [] for column in by} for name in tasks
+    }
     rows = bad = 0
     for values, broken in (piece for chunk in reader for piece in _pieces(chunk, cutting, reader.root)):
         size = len(next(iter(values.values())))
@@ -58,6 +65,8 @@ def score(model: Model, data: Any, seed: int) -> Scored:
             outputs[name].append(answered[name][told])
             targets[name].append(one.array[told])
             units[name].append((np.full(size, rows) if cutting else rows + np.arange(size))[told])
+            for column, parts in beside[name].items():
+                parts.append(values[column][told])
             scored |= told
             failed = np.array(list(one.errors), dtype=np.int64)
             missing = lacks(values[name][failed], getattr(tasks[name], "decimal", None))
@@ -72,13 +81,15 @@ def score(model: Model, data: Any, seed: int) -> Scored:
                 where=reader.name,
                 fix="Check that the targets hold values the model knows.",
             )
-    scores = {
-        name: _scores(
-            task, np.concatenate(outputs[name]), np.concatenate(targets[name]), np.concatenate(units[name]), seed
+    scores, fair = {}, {}
+    for name, task in tasks.items():
+        output, target = np.concatenate(outputs[name]), np.concatenate(targets[name])
+        scores[name] = _scores(task, output, target, np.concatenate(units[name]), seed)
+        columns = {column: np.concatenate(parts) for column, parts in beside[name].items()}
+        fair[name] = fairness(
+            task, output, target, {column: (guessed(column, raw), raw) for column, raw in columns.items()}, seed
         )
-        for name, task in tasks.items()
-    }
-    return Scored(rows, bad, scores)
+    return Scored(rows, bad, scores, fairness={name: found for name, found in fair.items() if found})
 
 
 def _cutting(model: Model) -> Cutting | None:

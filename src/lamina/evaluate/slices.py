@@ -90,7 +90,7 @@ def subgroups(field: Field, values: Values) -> Iterator[tuple[str, Array]]:
     """(name, bool [row]) for every subgroup that the values of one field give, read as its options say."""
     modality, options = field.modality, field.options
     if modality == "category":
-        yield from _levels(values)
+        yield from levels_of(values, LEVELS)
     elif modality == "number":
         yield from _quarters(parse(values, decimal_in(options, [values])))
     elif modality == "time":
@@ -99,10 +99,11 @@ def subgroups(field: Field, values: Values) -> Iterator[tuple[str, Array]]:
         yield from _lengths(values)
 
 
-def _levels(values: Values) -> Iterator[tuple[str, Array]]:
+def levels_of(values: Values, most: int) -> Iterator[tuple[str, Array]]:
+    """The `most` frequent values, and the rows without any."""
     texts = canonical(values)
     counts = Counter(text for text in texts if text is not None)
-    for text, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:LEVELS]:
+    for text, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]:
         yield text, np.asarray(texts == text)
     nothing = "missing"
     while nothing in counts:  # so a level may be called

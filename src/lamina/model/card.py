@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from lamina.data.schema import Json
-from lamina.evaluate.results import TargetResult
+from lamina.evaluate.fairness import TRADE_OFF
+from lamina.evaluate.results import Fairness, TargetResult, to_json
 from lamina.plan import Plan
 
 FEW_ROWS = 200
@@ -63,6 +64,13 @@ def limits(plan: Plan, data: Mapping[str, Json], targets: Sequence[TargetResult]
             for part in result.slices
             if part.notable
         ]
+        found += [
+            f"{result.target}, by {item.column}: {item.text}"
+            for item in result.fairness
+            if any(part.notable for part in item.disparities)
+        ]
+    if any(item.answer for result in targets for item in result.fairness):
+        found.append(TRADE_OFF)
     rows = data.get("test")
     if isinstance(rows, int) and rows < FEW_ROWS:
         found.append(f"Only {rows} test row{'' if rows == 1 else 's'}: the scores are uncertain, see their intervals.")
@@ -124,7 +132,13 @@ def _target(result: TargetResult) -> dict[str, Json]:
         "baselines": {
             item.name: {name: interval.value for name, interval in item.scores.items()} for item in result.baselines
         },
+        **({"fairness": to_json([_without_few(item) for item in result.fairness])} if result.fairness else {}),
     }
+
+
+def _without_few(found: Fairness) -> Fairness:
+    """Without the groups of few rows: who has the model need not know the names of a few people."""
+    return replace(found, groups=tuple(group for group in found.groups if group.figures))
 
 
 def _summary(plan: Plan) -> dict[str, Json]:

@@ -83,6 +83,8 @@ def _about(target: TargetResult, several: bool) -> list[View]:
             f"{amount} {'better' if better else 'worse'} than in all other rows."
         )
         found.append(_finding("note" if better else "warning", "subgroup", text))
+    unlike = [item for item in target.fairness if any(part.notable for part in item.disparities)]
+    found += [_finding("warning", "fairness", item.text) for item in unlike[:4]]
     measured = (target.coverage or {}).get("measured")
     coverage = measured if isinstance(measured, Mapping) else {}
     wanted = (target.coverage or {}).get("wanted")

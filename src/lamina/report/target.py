@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from lamina.data.schema import Json
-from lamina.evaluate.results import Explanation, Interval, Slice, TargetResult
+from lamina.evaluate.fairness import TRADE_OFF
+from lamina.evaluate.results import Explanation, Fairness, Interval, Slice, TargetResult
 from lamina.evaluate.scores import POINTS, title
 from lamina.report import charts, inputs, wording
 from lamina.report.axes import finite, is_finite
@@ -59,6 +60,8 @@ def view(result: TargetResult, explanation: Explanation | None) -> View:
         "slices": _slices(result.slices, primary),
         "more_slices": max(0, len(result.slices) - SLICES),
         "slice_chart": _slice_chart(result, primary),
+        "fairness": [_fairness(item) for item in result.fairness],
+        "trade_off": TRADE_OFF if any(item.answer for item in result.fairness) else "",
         "mistakes": [_mistake(item, result.task) for item in result.mistakes],
         "importance": _importance(explanation, primary),
         "examples": [example(item) for item in explanation.examples] if explanation else [],
@@ -261,6 +264,47 @@ def _slices(found: Sequence[Slice], primary: str) -> list[View]:
         }
         for item in found[:SLICES]
     ]
+
+
+def _fairness(item: Fairness) -> View:
+    measures = list(dict.fromkeys(name for group in item.groups for name in group.figures))
+    apart = {part.measure: part for part in item.disparities}
+    told = [group for group in item.groups if group.figures]
+    few = [f"{group.value} ({wording.number(group.rows)})" for group in item.groups if not group.figures]
+    ratio = next((part.ratio for part in item.disparities if part.ratio), None)
+    return {
+        "title": f"By {item.column}" + (f": the answer {item.answer}" if item.answer else ""),
+        "text": item.text,
+        "measures": [wording.score_name(name) for name in measures],
+        "groups": [
+            {
+                "name": group.value,
+                "rows": wording.number(group.rows),
+                "cells": [_cell(name, group.figures.get(name)) for name in measures],
+            }
+            for group in told
+        ],
+        "gaps": [
+            {
+                "value": wording.difference(name, apart[name].gap) if name in apart else wording.UNKNOWN,
+                "notable": name in apart and apart[name].notable,
+            }
+            for name in measures
+        ],
+        "ratio": f"{ratio.value:.2f}" + _ratio_span(ratio) if ratio else "",
+        "few": ", ".join(few[:SLICES]) + (f" and {len(few) - SLICES} more" if len(few) > SLICES else ""),
+    }
+
+
+def _cell(name: str, figure: Interval | None) -> View:
+    if figure is None:
+        return {"value": wording.UNKNOWN, "span": "too few rows"}
+    return {"value": wording.score(name, figure.value, figure.unit), "span": wording.span(name, figure)}
+
+
+def _ratio_span(ratio: Interval) -> str:
+    ends = finite([ratio.low, ratio.high])
+    return f" ({ends[0]:.2f} to {ends[1]:.2f})" if len(ends) == 2 else ""
 
 
 def _slice_chart(result: TargetResult, primary: str) -> Markup:

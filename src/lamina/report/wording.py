@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamina.evaluate.results import Interval
-from lamina.evaluate.scores import ERRORS, POINTS, RATES, digits, title
+from lamina.evaluate.scores import BY_GROUP, ERRORS, POINTS, RATES, digits, title
 from lamina.report.axes import is_finite
 
 UNKNOWN = "–"
-PERCENT = RATES | ERRORS | frozenset(("accuracy", "balanced_accuracy", "exact_match", "mape"))
+PERCENT = RATES | ERRORS | BY_GROUP | frozenset(("accuracy", "balanced_accuracy", "exact_match", "mape"))
 """Scores said in percent; the others that lie between 0 and 1 keep their three decimals."""
 
 

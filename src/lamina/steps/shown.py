@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,11 +178,20 @@ def picture_uri(pixels: Array) -> str:
 
 
 def slice_inputs(prepared: Prepared, rows: Array) -> dict[str, tuple[Field, Values]]:
-    """Name to (field, raw values at `rows`), of the fields that make subgroups."""
+    """Name to (field, raw values at `rows`), of the fields that make subgroups; what is audited comes first."""
     kinds = ("number", "category", "set", "time", "text")
     fields = [
         field for field in prepared.schema if field.modality in kinds and field.role in ("input", "group", "time")
     ]
+    return _raw_of(prepared, [*prepared.schema.with_role("audit"), *fields], rows)
+
+
+def audited(prepared: Prepared, rows: Array) -> dict[str, tuple[Field, Values]]:
+    """Name to (field, raw values at `rows`), of the columns that fairness is measured by."""
+    return _raw_of(prepared, prepared.schema.with_role("audit"), rows)
+
+
+def _raw_of(prepared: Prepared, fields: Sequence[Field], rows: Array) -> dict[str, tuple[Field, Values]]:
     raw = prepared.table.take(rows, [field.columns[0] for field in fields]) if fields else {}
     return {field.name: (field, raw[field.columns[0]]) for field in fields}
 

@@ -140,6 +140,7 @@ def _assessed(
                 suspects,
                 seed=plan.seed,
                 units=rows[known] // prepared.table.times if prepared.table.times > 1 else None,
+                judged=shown.audited(prepared, rows[known]),
             )
         )
     return tuple(found)
