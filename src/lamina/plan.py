@@ -244,7 +244,9 @@ def _assign(document: dict[str, Any], key: str, value: Any) -> None:
     path = key.split(".")
     if path[0] in ("network", "task") and len(path) >= 2:
         parts = document[path[0]]
-        if path[1] not in parts and len(parts) == 1:
+        # An option may be called as the only target is: no part of a plan is a plain value.
+        plain = len(path) == 2 and not isinstance(value, dict)
+        if len(parts) == 1 and (plain or path[1] not in parts):
             path.insert(1, next(iter(parts)))
         if path[1] not in parts:
             known = "network inputs" if path[0] == "network" else "targets"

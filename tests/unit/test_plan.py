@@ -93,3 +93,8 @@ def test_reading_names_the_file(tmp_path: Path) -> None:
         plans.read(file)
     file.write_text(plans.to_toml(sample()))
     assert plans.read(file) == sample()
+
+
+def test_an_option_may_be_called_as_the_only_target_is() -> None:
+    plan = Plan(task={"text": TaskPlan("transcribe")}).with_set(["task.text=lines.txt", "task.text.case=keep"])
+    assert plan.task["text"].options == {"text": "lines.txt", "case": "keep"}

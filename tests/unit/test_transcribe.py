@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from lamina.errors import InputError
 from lamina.modalities.audio import Encoder
 from lamina.networks import Steps
 from lamina.networks.heads.steps import Options, build
-from lamina.tasks import Layout
+from lamina.tasks import Layout, _ngrams
 from lamina.tasks._ctc import BLANK, PADDING, Weights, align, beam_search, certain_of, greedy, lengths, needed
 from lamina.tasks._edits import edit_distances, edits
 from lamina.tasks._language import best_weights, texts_of
@@ -378,3 +379,37 @@ def test_the_head_gives_chances_that_sum_to_one_and_certain_blanks_at_padding() 
     with pytest.raises(InputError, match="gives 5 steps") as error:
         build(layout, Sequenced(Steps(8, 5, 4)), Options())
     assert "halvings" in error.value.fix
+
+
+def test_a_file_of_texts_is_counted_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "domain.txt"
+    file.write_text("One TWO press; stop!\n\n  press press\nžluťoučký kůň\n", encoding="utf-8")
+    plain, more = fitted(TEXTS), fitted(TEXTS, text=str(file))
+    assert plain.ngrams is not None
+    assert more.ngrams is not None
+    assert more.lines == (2, 1)
+    assert more.characters == plain.characters
+    assert more.ngrams == Ngrams.fit([*TEXTS, "one two press stop", "press press"], plain.characters, 5)
+    assert more.ngrams.log_chance("press press") > plain.ngrams.log_chance("press press")
+    assert "2 lines" in more.stated()[0]
+    assert Task.restore(json.loads(json.dumps(more.state()))) == more
+    old = {name: value for name, value in plain.state().items() if name != "lines"}
+    assert Task.restore(old) == plain
+    file.write_text("žluťoučký kůň\n", encoding="utf-8")
+    for wrong in ({"text": str(file)}, {"text": str(tmp_path / "no.txt")}, {"text": 3}, {"text": str(file), "beam": 1}):
+        with pytest.raises(InputError) as error:
+            fitted(TEXTS, **wrong)
+        assert error.value.fix
+
+
+def test_of_too_many_ngrams_the_rarest_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, characters = ["abab"] * 3 + ["baba"] * 2 + ["bbaa"], "ab"
+    whole = Ngrams.fit(texts, characters, 3)
+    monkeypatch.setattr(_ngrams, "MOST_GRAMS", len(whole.counts) - 1)
+    some = Ngrams.fit(texts, characters, 3)
+    assert some.order == 3
+    assert some.counts == tuple(count for count in whole.counts if count >= 2)
+    for context in ("", "a", "ab", "bb"):
+        assert np.exp(some.after(some.context(context))).sum() == pytest.approx(1.0)
+    monkeypatch.setattr(_ngrams, "MOST_GRAMS", 2)
+    assert Ngrams.fit(texts, characters, 3).order == 1

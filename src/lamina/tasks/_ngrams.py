@@ -17,7 +17,9 @@ Array = np.ndarray[Any, Any]
 BEGIN, END = "\x02", "\x03"
 """Before the first character and after the last: control characters, which no normalised text holds."""
 MOST_GRAMS = 200_000
-"""Different n-grams that are kept; of more, a shorter n is taken, for the sealed file stays small."""
+"""Different n-grams that are kept, for the sealed file stays small: of more the rarest are left out."""
+RAREST = 3
+"""N-grams that occurred so often are not left out; where there are too many even so, a shorter n is taken."""
 LONGEST = 8
 """Characters of the longest n-grams that a file may hold."""
 
@@ -51,9 +53,11 @@ class Ngrams:
             for text in kept:
                 padded = BEGIN * (length - 1) + text + END
                 counts.update(padded[at : at + length] for at in range(len(padded) - length + 1))
-            if len(counts) <= MOST_GRAMS or length == 1:
-                ordered = sorted(counts)
-                return cls(length, characters, "".join(ordered), tuple(counts[gram] for gram in ordered))
+            for least in range(1, RAREST + 1):
+                # Of single characters none is left out.
+                ordered = sorted(gram for gram, count in counts.items() if count >= least or length == 1)
+                if len(ordered) <= MOST_GRAMS or length == 1:
+                    return cls(length, characters, "".join(ordered), tuple(counts[gram] for gram in ordered))
         raise ValueError("an n-gram has at least one character")
 
     @property

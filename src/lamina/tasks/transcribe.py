@@ -46,6 +46,8 @@ WIDTH = 12
 TIE = 1e-4
 """Two networks whose chances of every symbol are so near may still be decoded to different texts."""
 MOST_CHARACTERS = 10_000
+MOST_BYTES = 20_000_000
+"""Of a file of texts: counting them takes some seconds for every million."""
 SIGHTS = 8
 """Sounds that the report plays besides the worst answers."""
 SHOWN_CHARACTERS = 80
@@ -72,8 +74,9 @@ class Task:
         case, punctuation: what `normalised` does to texts.
         primary: the score to report and to stop on.
         beam: beginnings of texts that the search keeps; 1 takes the most likely path.
-        ngrams: of the training texts, or None.
+        ngrams: of the training texts, and of more where a file of them was given; or None.
         weights: of the language model, from the validation part; None where the most likely path is as good.
+        lines: of the file of texts, those that are among the n-grams, and those left out for their characters.
     """
 
     task: ClassVar[str] = "transcribe"
@@ -92,6 +95,7 @@ class Task:
     beam: int = WIDTH
     ngrams: Ngrams | None = None
     weights: Weights | None = None
+    lines: tuple[int, int] = (0, 0)
 
     @property
     def layout(self) -> Layout:
@@ -115,12 +119,13 @@ class Task:
 
         Options: "case" ("lower" or "keep"), "punctuation" ("drop" or "keep"), "primary" (a score's name), "stride"
         (frames of the sound in a step of the answer, 4), "language" (characters of the language model's n-grams, 5; 0
-        for none) and "beam" (beginnings of texts that the search keeps, 12; 1 for none but the most likely path).
+        for none), "text" (a file of lines that the n-grams are of as well) and "beam" (beginnings of texts that the
+        search keeps, 12; 1 for none but the most likely path).
 
         Raises:
             InputError: no sound to listen to, no text, numbers in place of texts, or a wrong option.
         """
-        check_names(options, ("case", "punctuation", "primary", "stride", "language", "beam"), field.name)
+        check_names(options, ("case", "punctuation", "primary", "stride", "language", "beam", "text"), field.name)
         case = choice(options, "case", ("lower", "keep"), "lower", field.name)
         punctuation = choice(options, "punctuation", ("drop", "keep"), "drop", field.name)
         primary = choice(options, "primary", SCORES, SCORES[0], field.name)
@@ -152,13 +157,17 @@ class Task:
                 where=f"column {field.name}",
                 fix="Check that the column holds what is said; every character is a class at every step.",
             )
-        ngrams = Ngrams.fit(texts, characters, order) if order and beam > 1 else None
+        uses = order > 0 and beam > 1
+        more, left = list[str](), 0
+        if "text" in options:
+            more, left = _lines(options["text"], characters, case, punctuation, field.name, uses)
+        ngrams = Ngrams.fit([*texts, *more], characters, order) if uses else None
         steps = -(-feature.shape[0] // stride)
         seconds = float(feature.details.get("step", 0.01)) * stride
         rate = int(getattr(inputs[name], "rate", DEFAULT_RATE))
         return cls(
             field.name, characters, steps, seconds, name, stride, rate, len(texts), case, punctuation, primary, beam,
-            ngrams,
+            ngrams, lines=(len(more), left),
         )  # fmt: skip
 
     def normalised(self, values: Values) -> list[str]:
@@ -319,7 +328,12 @@ class Task:
         shown = letters if len(letters) <= SHOWN_CHARACTERS else letters[:SHOWN_CHARACTERS] + " ..."
         case = "as they are written" if self.case == "keep" else "in lower case"
         marks = "with punctuation" if self.punctuation == "keep" else "without punctuation"
+        used, left = self.lines
+        more = (
+            f"{self.name}: n-grams also of {used:,} lines of text; {left:,} hold characters that no training text has"
+        )
         return (
+            *([more] if used else []),
             f"{self.name}: texts {case}, {marks}, digits as they are written; {len(letters)} characters: {shown}",
             f"{self.name}: one step every {self.seconds * 1000:.0f} ms, sounds up to {self.steps * self.seconds:.1f} s",
         )
@@ -358,15 +372,18 @@ class Task:
             **{item: getattr(self, item) for item in _PLAIN},
             "ngrams": None if ngrams is None else ngrams.state(),
             "weights": None if weights is None else [weights.language, weights.symbol],
+            "lines": list(self.lines),
         }
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
-        ngrams, weights = state["ngrams"], state["weights"]
+        ngrams, weights, lines = state["ngrams"], state["weights"], state.get("lines", (0, 0))
         return cls(
             **{item: state[item] for item in _PLAIN},
             ngrams=None if ngrams is None else Ngrams.restore(ngrams),
             weights=None if weights is None else Weights(*map(float, weights)),
+            # Older files have none.
+            lines=(int(lines[0]), int(lines[1])),
         )
 
 
@@ -389,6 +406,42 @@ def _listened_to(target: str, inputs: Mapping[str, Encoder]) -> tuple[str, Featu
             else "Leave out all but one: --set schema.COLUMN.role=ignore",
         )
     return next(iter(sounds.items()))
+
+
+def _lines(given: Json, characters: str, case: str, punctuation: str, target: str, uses: bool) -> tuple[list[str], int]:
+    """The lines of a file of texts that hold nothing but known characters, normalised, and how many others there are.
+
+    Raises:
+        InputError: it is no file of texts, is too large, has no such line, or there is no language model.
+    """
+    # The sealed model reads no such file.
+    from lamina.data.texts import content, decoded
+
+    where = f"task.{target}.options.text"
+    if not isinstance(given, str) or not given:
+        raise InputError(f"Option 'text' of target {target!r} is {given!r}.", where=where, fix="Name a file of texts.")
+    if not uses:
+        raise InputError(
+            "A file of texts is for the language model, and there is none.",
+            where=where,
+            fix="Leave out task.language=0 and task.beam=1, or task.text.",
+        )
+    file = Path(given).expanduser()
+    raw = content(file)
+    if len(raw) > MOST_BYTES:
+        raise InputError(
+            f"{file} has {len(raw):,} bytes.", where=where, fix=f"Give at most {MOST_BYTES:,}: what is said most."
+        )
+    known = set(characters)
+    texts = [text for line in decoded(raw, file).splitlines() if (text := normalised(line, case, punctuation))]
+    kept = [text for text in texts if set(text) <= known]
+    if not kept:
+        raise InputError(
+            f"No line of {file} consists of characters of the training texts.",
+            where=where,
+            fix="Give a file in UTF-8 with one text a line, in the language of the transcripts.",
+        )
+    return kept, len(texts) - len(kept)
 
 
 def _whole(options: Mapping[str, Json], name: str, default: int, least: int, most: int, target: str) -> int:
