@@ -437,7 +437,7 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     from lamina.data.schema import Schema
     from lamina.environments import is_environment
     from lamina.networks.assembly import build_assembly
-    from lamina.networks.transfer.freezing import apply_freezing
+    from lamina.networks.transfer.freezing import adapters, apply_freezing
     from lamina.steps import prepare
     from lamina.steps.understand import later
 
@@ -463,7 +463,7 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     widths = {name: task.width for name, task in tasks.items()}
     found = build_assembly(plan.network, features, widths, base=Path(run.status().get("base", ".")))
     for name, part in plan.network.items():
-        apply_freezing(found, name, part.frozen)
+        apply_freezing(found, name, part.frozen, **adapters(name, part))
     found.load_state_dict(dict(_final_weights(run)))
     return found.eval()
 

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 from lamina.data.schema import Field
@@ -89,6 +90,7 @@ class NetworkPlan:
         options: the family's options.
         weights: where its first weights come from: "" (random), a Lamina run, a Hugging Face folder or a state dict.
         frozen: "none", "all", "gradual" (unfreeze from the top) or "lora".
+        rank, strength: of the low-rank adapters of "lora"; None for the usual ones (`lamina.networks.transfer`).
         rate: factor of the optimizer's learning rate for this network.
         fingerprint: hash of the content of `weights`, where a run needs them again; None where it does not.
     """
@@ -98,6 +100,8 @@ class NetworkPlan:
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     frozen: Literal["none", "all", "gradual", "lora"] = "none"
+    rank: int | None = None
+    strength: float | None = None
     rate: float = 1.0
     fingerprint: str | None = None
 
@@ -325,6 +329,9 @@ def _build(kind: Any, value: Any, where: str, key: str) -> Any:
             name: _build(hints[name], part, where, f"{key}.{name}" if key else name) for name, part in value.items()
         }
         return kind(**parts)
+    if origin is UnionType:
+        # What is None stands in no document.
+        return _build(arguments[0], value, where, key)
     if origin is Literal:
         if value not in arguments:
             raise wrong("one of " + ", ".join(map(str, arguments)))

@@ -25,9 +25,9 @@ from lamina.modalities.text import Encoder
 from lamina.model.decoding import written
 from lamina.networks.blocks.options import read_options
 from lamina.networks.transfer import causal
-from lamina.networks.transfer.freezing import freeze_stages
-from lamina.networks.transfer.lora import merge_adapters
-from lamina.plan import OptimizerPlan
+from lamina.networks.transfer.freezing import adapters, freeze_stages
+from lamina.networks.transfer.lora import add_adapters, merge_adapters
+from lamina.plan import NetworkPlan, OptimizerPlan, Plan
 from lamina.steps.written import given_model
 from lamina.steps.written.learner import TorchSteps
 from lamina.tasks import _streams
@@ -419,3 +419,20 @@ def test_held_out_parts_are_as_long_as_there_is_time_for(tmp_path: Path) -> None
 )
 def test_it_is_told_where_a_text_and_what_comes_back_part(back: str, shown: str) -> None:
     assert shown in _given_tokens._difference("ABCDEFGHIJ" + "k" * 99, back.encode())
+
+
+def test_a_plan_says_rank_and_strength_of_adapters() -> None:
+    asked = Plan(network={"writer": NetworkPlan(frozen="lora")})
+    assert adapters("writer", asked.network["writer"]) == {"rank": 8, "strength": 16.0}
+    part = asked.with_set(["network.rank=2", "network.strength=4"]).network["writer"]
+    assert adapters("writer", part) == {"rank": 2, "strength": 4.0}
+    own = torch.nn.Sequential(torch.nn.Linear(8, 8))
+    add_adapters(own, part.rank or 0, part.strength or 0.0)
+    assert [tuple(value.shape) for name, value in own.named_parameters() if ".down." in name] == [(2, 8)]
+    for wrong in ("rank=0", "strength=0", "strength=-1", "frozen=all"):
+        bad = asked.with_set(["network.rank=2", f"network.{wrong}"]).network["writer"]
+        with pytest.raises(InputError) as error:
+            adapters("writer", bad)
+        assert error.value.fix
+    with pytest.raises(InputError, match="whole number"):
+        asked.with_set(["network.rank=two"])

@@ -180,8 +180,8 @@ def _digest(content: bytes) -> str:
 def _files_in_options(plan: Plan) -> list[tuple[str, int, int]]:
     """Size and time of every file that an option names, such as a tokenizer."""
     found = []
-    for part in (*plan.schema, *plan.task.values()):
-        for value in part.options.values():
+    for options in [item.options for item in plan.schema] + [part.options for part in plan.task.values()]:
+        for value in options.values():
             if isinstance(value, str):
                 with suppress(OSError, ValueError):
                     stat = Path(value).stat()

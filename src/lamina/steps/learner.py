@@ -23,7 +23,7 @@ from lamina.learn.loader import Loader
 from lamina.methods.supervised import Supervised
 from lamina.modalities import Feature, token_lengths
 from lamina.networks.assembly import Assembly, build_assembly
-from lamina.networks.transfer.freezing import apply_freezing, parameter_groups, unfreeze
+from lamina.networks.transfer.freezing import adapters, apply_freezing, parameter_groups, unfreeze
 from lamina.networks.transfer.weights import load_weights
 from lamina.plan import Plan
 from lamina.steps.prepare import Prepared
@@ -65,7 +65,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
     notes = load_weights(network, plan.network, base, prepared.encoders)
     network = network.to(device)
     for name, part in plan.network.items():
-        apply_freezing(network, name, part.frozen)
+        apply_freezing(network, name, part.frozen, **adapters(name, part))
     groups = parameter_groups(
         network,
         rates={name: part.rate for name, part in plan.network.items()},

@@ -30,7 +30,7 @@ USED: dict[str, frozenset[str]] = {
     "data.bad_rows": PASSES - {"written"},
     **dict.fromkeys(("network.name", "network.options"), ALL - {"generate"}),
     "network.weights": frozenset(("answered", "unlabelled", "written")),
-    "network.frozen": frozenset(("answered", "written")),
+    **dict.fromkeys(("network.frozen", "network.rank", "network.strength"), frozenset(("answered", "written"))),
     "network.rate": ANSWERED,
     **dict.fromkeys(("optimizer.name", "optimizer.learning_rate", "optimizer.momentum", "optimizer.beta2"), ALL),
     "optimizer.weight_decay": ALL - {"generate", "control"},

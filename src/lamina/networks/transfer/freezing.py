@@ -13,6 +13,7 @@ from lamina.networks.assembly import Assembly
 from lamina.networks.blocks.table import ColumnLinear, PiecewiseLinear
 from lamina.networks.heads.vector import MemberLinear
 from lamina.networks.transfer.lora import Adapted, add_adapters, merge_adapters
+from lamina.plan import NetworkPlan
 
 Freezing = Literal["none", "all", "gradual", "lora"]
 
@@ -22,8 +23,43 @@ THAWED_AT = 0.5
 """Share of the training after which gradual unfreezing has reached the first stage."""
 
 
+RANK, STRENGTH = 8, 16.0
+"""Of adapters: the width that they go through, and the factor of what they add, divided by the width."""
+WIDEST, STRONGEST = 1024, 10_000.0
+
+
+def adapters(network: str, part: NetworkPlan) -> dict[str, Any]:
+    """{"rank", "strength"} that a plan asks for, for `apply_freezing` or `freeze_stages`.
+
+    Raises:
+        InputError: one is out of range, or there are no adapters.
+    """
+    asked = {"rank": part.rank, "strength": part.strength}
+    for name, value in asked.items():
+        if value is not None and part.frozen != "lora":
+            raise InputError(
+                f"The setting {name!r} is for low-rank adapters, and there are none.",
+                where=f"network.{network}.{name}",
+                fix=f"Set network.{network}.frozen=lora too, which needs given weights, or leave it out.",
+            )
+    rank, strength = (RANK if part.rank is None else part.rank), (STRENGTH if part.strength is None else part.strength)
+    if not 1 <= rank <= WIDEST:
+        raise InputError(
+            f"Adapters cannot be of rank {rank}.",
+            where=f"network.{network}.rank",
+            fix=f"Give a whole number from 1 to {WIDEST}.",
+        )
+    if not 0 < strength <= STRONGEST:
+        raise InputError(
+            f"Adapters cannot be of strength {strength:g}.",
+            where=f"network.{network}.strength",
+            fix=f"Give a number above 0, up to {STRONGEST:g}.",
+        )
+    return {"rank": rank, "strength": strength}
+
+
 def apply_freezing(
-    assembly: Assembly, network: str, how: str = "none", *, rank: int = 8, strength: float = 16.0
+    assembly: Assembly, network: str, how: str = "none", *, rank: int = RANK, strength: float = STRENGTH
 ) -> None:
     """Freeze one network of an assembly; fusion and heads always learn.
 
@@ -71,7 +107,7 @@ def unfreeze(assembly: Assembly, network: str, share_of_training: float) -> None
 
 
 def freeze_stages(
-    network: nn.Module, how: str = "none", *, rank: int = 8, strength: float = 16.0
+    network: nn.Module, how: str = "none", *, rank: int = RANK, strength: float = STRENGTH
 ) -> Callable[[float], None] | None:
     """Freeze a network that is no assembly, but has `stages()`; the last of them, with its head, always learns.
 

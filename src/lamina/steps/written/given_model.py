@@ -172,7 +172,7 @@ def check_network(model: Given | None, plan: Plan) -> None:
     """Raises InputError where a plan asks for another network than the model is, or for weights that were not given."""
     part = plan.network[WRITER]
     if model is None:
-        if part.weights or part.frozen != "none":
+        if part.weights or part.frozen != "none" or part.rank is not None or part.strength is not None:
             raise InputError(
                 "There are no weights to learn on from.", where=f"network.{WRITER}",
                 fix="Give them: --weights FOLDER, of a causal model in the Hugging Face format.",

@@ -25,7 +25,7 @@ from lamina.modalities.text import Encoder
 from lamina.networks.blocks.options import read_options
 from lamina.networks.transfer import causal
 from lamina.networks.transfer.causal import Given
-from lamina.networks.transfer.freezing import freeze_stages
+from lamina.networks.transfer.freezing import adapters, freeze_stages
 from lamina.networks.transfer.lora import merge_adapters
 from lamina.plan import NetworkPlan, Plan
 from lamina.run import Run
@@ -205,7 +205,8 @@ def build(plan: Plan, material: Material, device: torch.device) -> Learner:
     network, thaw = writer(plan, material.task, encoder.length), None
     material.fill(network)
     if material.model is not None:
-        thaw = freeze_stages(network, plan.network[WRITER].frozen)
+        part = plan.network[WRITER]
+        thaw = freeze_stages(network, part.frozen, **adapters(WRITER, part))
     method = next_token.build(
         network.to(device), options, plan.optimizer, training.ema, padding=material.task.padding, thaw=thaw
     )
@@ -251,7 +252,7 @@ def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
     network, part = writer(plan, task, int(encoder["length"])), plan.network[WRITER]
     if part.weights:
         causal.fill(network, same_model(part))
-        freeze_stages(network, part.frozen)
+        freeze_stages(network, part.frozen, **adapters(WRITER, part))
     found = {**network.state_dict(), **weights}
     network.load_state_dict(found)
     merge_adapters(network)
