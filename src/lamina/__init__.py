@@ -18,6 +18,7 @@ __all__ = [
     "LaminaError",
     "Policy",
     "compare",
+    "counterfactuals",
     "few_shot",
     "generate",
     "inspect",
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from lamina.api import few_shot, inspect, load, quantize, resume, train
     from lamina.errors import InputError, LaminaError
     from lamina.model.policy import Policy
-    from lamina.using import compare, generate, score, search, verify
+    from lamina.using import compare, counterfactuals, generate, score, search, verify
 
 _OFFERED = {
     "lamina.api": ("few_shot", "inspect", "load", "quantize", "resume", "train"),
     "lamina.errors": ("InputError", "LaminaError"),
     "lamina.model.policy": ("Policy",),
-    "lamina.using": ("compare", "generate", "score", "search", "verify"),
+    "lamina.using": ("compare", "counterfactuals", "generate", "score", "search", "verify"),
 }
 
 

@@ -1,4 +1,5 @@
-"""What `import lamina` offers for models at work: score, search, compare, verify, generate; needs no PyTorch.
+"""What `import lamina` offers for models at work: score, search, compare, verify, counterfactuals,
+generate; needs no PyTorch.
 
 A model is given as `lamina.load` gives it, or as its file or run folder.
 """
@@ -56,6 +57,41 @@ def score(
     if isinstance(data, str) and is_environment(data):
         return play_model(_opened(model), data, episodes, seed)
     return score_model(_opened(model), data, seed, target, normal, (by,) if isinstance(by, str) else by)
+
+
+def counterfactuals(
+    model: Model | str | Path,
+    data: Any,
+    row: int = 0,
+    *,
+    target: str = "",
+    to: Any = None,
+    keep: str | Sequence[str] = (),
+    among: Any = None,
+) -> dict[str, Any]:
+    """What would have to change in one row of a table for another answer (Wachter et al. 2018).
+
+    It tells what the model would answer, not what would happen: what a model goes by need not be a cause.
+
+    Args:
+        data: a path, rows, columns or a frame; or one row as a dict or JSON.
+        row: which row, counted from 0.
+        target: which answer, if there are several.
+        to: the class wished for (by default the likeliest other one), or ">= NUMBER" or "<= NUMBER".
+        keep: columns that cannot change.
+        among: data whose values are tried, instead of those that the model knows.
+
+    Returns:
+        What `lamina explain --change --json` prints: {"before", "changes": [{"columns": [{"field", "from", "to"}],
+        "answer", "value", "distance"}], ...}, the fewest columns first.
+
+    Raises:
+        InputError: the row cannot be answered, or the wish is none or is fulfilled already.
+    """
+    from lamina.explain import counterfactual
+
+    kept = (keep,) if isinstance(keep, str) else keep
+    return counterfactual.counterfactuals(_opened(model), data, row, target=target, to=to, keep=kept, among=among)
 
 
 def search(

@@ -27,6 +27,7 @@ WITHOUT_TORCH = [
     "lamina.model.runtime",
     "lamina.model.predict",
     "lamina.explain.explain",
+    "lamina.explain.counterfactual",
     "lamina.evaluate.sealed",
     "lamina.cli.predict",
     "lamina.cli.search",

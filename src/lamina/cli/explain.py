@@ -18,6 +18,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="a table, a picture, a sound, or a JSON object of one row")
     parser.add_argument("--row", type=int, default=0, help="which row of a table, counted from 0 (default: 0)")
     parser.add_argument("--out", metavar="FILE.html", help="write a page with the explanation drawn")
+    parser.add_argument("--change", action="store_true", help="what would have to change for another answer?")
+    parser.add_argument(
+        "--to",
+        metavar="ANSWER",
+        help='of --change: the class, ">= NUMBER" or "<= NUMBER" (default: the next likeliest)',
+    )
+    parser.add_argument("--target", metavar="NAME", default="", help="of --change: which answer, if there are several")
+    parser.add_argument(
+        "--keep", metavar="COLUMN", nargs="+", action="extend", default=[], help="of --change: what cannot change"
+    )
+    parser.add_argument(
+        "--among", metavar="DATA", help="of --change: try the values of these rows (default: those the model knows)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,6 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from lamina.files import write_text
     from lamina.model.runtime import load
 
+    _check_change(arguments)
+    if arguments.change:
+        return _changes(arguments)
     if arguments.out:
         _check_out(Path(arguments.out), arguments.input)
     model = load(model_file(arguments.model))
@@ -35,6 +51,37 @@ def run(arguments: argparse.Namespace) -> int:
         _options.print_json(explanation)
     else:
         _print(explanation)
+    return 0
+
+
+def _check_change(arguments: argparse.Namespace) -> None:
+    """Raise InputError where options do not go together."""
+    if arguments.change and arguments.out:
+        raise InputError("--change draws no page.", where="--out", fix="Leave --out out; --json gives all of it.")
+    for name in ("to", "target", "keep", "among"):
+        if getattr(arguments, name) and not arguments.change:
+            raise InputError(
+                f"--{name} says which change is looked for, but no change is.", where=f"--{name}", fix="Add --change."
+            )
+
+
+def _changes(arguments: argparse.Namespace) -> int:
+    from lamina.explain.counterfactual import as_text, counterfactuals
+    from lamina.model.runtime import load
+
+    found = counterfactuals(
+        load(model_file(arguments.model)),
+        arguments.input,
+        arguments.row,
+        target=arguments.target,
+        to=arguments.to,
+        keep=arguments.keep,
+        among=arguments.among,
+    )
+    if arguments.json:
+        _options.print_json(found)
+    else:
+        print(as_text(found))
     return 0
 
 

@@ -18,7 +18,7 @@ from lamina.explain.contributions import contributions
 from lamina.explain.question import Question, question
 from lamina.modalities._files import is_missing
 from lamina.model import golden
-from lamina.model.rows import RawChunk, open_rows
+from lamina.model.rows import RawChunk, Rows, open_rows
 from lamina.model.runtime import Model
 from lamina.model.steps import Steps, opened, window_around
 
@@ -50,13 +50,24 @@ def explain_input(model: Model, source: Any, row: int = 0) -> Explained:
         # Its steps are rows of the series.
         found["fields"][WINDOW] |= {"first": first, "value": f"rows {first} to {first + rows.cut.length - 1}"}
         return found
+    return explain(model, raw_row(model, rows, row), rows.root)
+
+
+def raw_row(model: Model, rows: Rows, row: int) -> dict[str, Any]:
+    """One row's raw values by column.
+
+    Raises:
+        InputError: there is no such row, or it cannot be read.
+    """
+    if row < 0:
+        raise InputError(f"There is no row {row}.", fix="Rows are counted from 0.")
     before = 0
     for chunk in rows:
         if row < before + len(chunk):
             at = row - before
             if at in chunk.errors:
                 raise InputError(f"Row {row} cannot be read: {chunk.errors[at]}.", fix="Correct it or choose another.")
-            return explain(model, {name: chunk.values[name][at] for name in model.columns}, rows.root)
+            return {name: chunk.values[name][at] for name in model.columns}
         before += len(chunk)
     raise InputError(f"There is no row {row}: the data has {before} rows.", fix="Rows are counted from 0.")
 
