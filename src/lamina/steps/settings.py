@@ -46,6 +46,7 @@ USED: dict[str, frozenset[str]] = {
         ("training.epochs", "training.most_epochs", "training.batch_size", "training.ema", "training.find_rate"), PASSES
     ),
     "training.steps": frozenset(("control",)),
+    "training.shuffle": ROWS,
     "training.augment": frozenset(("answered", "unlabelled")),
     **dict.fromkeys(
         (
