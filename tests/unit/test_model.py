@@ -19,7 +19,7 @@ from small_models import forecasting_model, objects, seal, table, table_model
 
 from lamina.errors import InputError
 from lamina.evaluate.results import Interval, TargetResult
-from lamina.model import card, few_shot, format, golden  # noqa: A004
+from lamina.model import card, format, golden, inner  # noqa: A004
 from lamina.model.format import Sealed
 from lamina.model.predict import predict_to_file, text_of
 from lamina.model.rows import open_rows
@@ -289,7 +289,7 @@ def test_vectors_in_parquet_are_numbers(model: Model, tmp_path: Path) -> None:
     import pyarrow.parquet
 
     rows = [{"age": 30, "color": "red"}, {"age": "thirty", "color": "red"}]
-    embedding = few_shot.encoder(model)
+    embedding = inner.encoder(model)
     predict_to_file(embedding, rows, tmp_path / "vectors.parquet")
     column = pyarrow.parquet.read_table(tmp_path / "vectors.parquet")["embedding"]
     assert column.type == pyarrow.list_(pyarrow.float64())

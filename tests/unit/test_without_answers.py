@@ -24,6 +24,7 @@ from lamina.data.split import Split
 from lamina.errors import InputError
 from lamina.evaluate import judge
 from lamina.learn.batch import Batch
+from lamina.learn.engine import Engine
 from lamina.methods import one_class
 from lamina.methods._unlabelled_learner import Objective
 from lamina.modalities import Feature
@@ -339,7 +340,7 @@ def test_a_collapse_is_told_once_while_it_learns_and_stands_in_the_report(vector
     method: Any = SimpleNamespace(
         sealed=objective, evaluating=lambda: nullcontext(objective), judge=lambda batch: torch.zeros(len(unit))
     )
-    engine: Any = SimpleNamespace(device=torch.device("cpu"))
+    engine = Engine(torch.device("cpu"))
     said: list[str] = []
     learner = Learner(method, engine, loader, loader, describes=True, say=said.append)
     for _ in range(4):

@@ -39,7 +39,7 @@ def agrees(task: Answering, before: Array, after: Array, seed: int = 0) -> tuple
         same = [left == right for left, right in zip(first, second, strict=True)]
         return CLUSTERS, _mean(CLUSTERS, np.array(same, np.float64), seed)
     if isinstance(task, anomaly.Task):
-        ranks = [_ranks(outputs[:, 0]) for outputs in (one, other)]
+        ranks = [_ranks(task.strangeness(outputs)) for outputs in (one, other)]
         scores, _ = compared(Judged("", {RANKS: _correlation(*ranks)}), (), len(one), seed)
         return RANKS, scores[RANKS]
     return None

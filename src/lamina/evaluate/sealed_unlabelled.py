@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,9 @@ def score_anomaly(model: Model, data: Any, seed: int, target: str = "", normal: 
     assert isinstance(task, anomaly.Task)
     labelled = _open(model, data, target)
     cut = task.cut if task.cut is not None and WINDOW not in labelled.reader.columns else None
-    outputs, errors = _of_rows(model, name, labelled) if cut is None else _of_steps(model, name, labelled, cut)
+    outputs, errors = (
+        _of_rows(model, name, labelled, task.strangeness) if cut is None else _of_steps(model, name, labelled, cut)
+    )
     values = labelled.values()
     kept = labelled.kept(values, errors)
     ordinary, why = _ordinary(model, labelled.column, values, normal)
@@ -81,7 +83,7 @@ def score_embed(model: Model, data: Any, seed: int, target: str = "", normal: st
         raise InputError("Which label is ordinary is asked of detectors of anomalies.", fix="Leave --normal out.")
     (name, *_) = model.tasks
     labelled = _open(model, data, target)
-    vectors, errors = _of_rows(model, name, labelled, whole=True)
+    vectors, errors = _of_rows(model, name, labelled, np.asarray)
     values = labelled.values()
     kept = labelled.kept(values, errors, least=2)
     _, codes = np.unique(values[kept].astype(str), return_inverse=True)
@@ -140,13 +142,13 @@ def _open(model: Model, data: Any, target: str) -> _Labelled:
     return _Labelled(reader, column)
 
 
-def _of_rows(model: Model, name: str, labelled: _Labelled, *, whole: bool = False) -> tuple[Array, set[int]]:
-    """([row] the first number of each answer, or with `whole` all; the rows without one)."""
+def _of_rows(model: Model, name: str, labelled: _Labelled, told: Callable[[Array], Array]) -> tuple[Array, set[int]]:
+    """([row] what is `told` of each answer; the rows without one)."""
     found, errors, start = [], set[int](), 0
     for chunk in labelled:
         encoded, wrong = model.encode(chunk.values, labelled.reader.root)
         outputs = model.outputs(encoded)[name]
-        found.append(outputs if whole else outputs[:, 0].astype(np.float64))
+        found.append(told(outputs))
         errors |= {start + row for row in (*wrong, *chunk.errors)}
         start += len(chunk)
     return np.concatenate(found), errors

@@ -152,9 +152,9 @@ class Task:
         if self.cut is not None:
             stretches, columns = self.stretched(output), self.cut.columns if self.numbers > 1 else ()
             found = {name: strength(stretches[:, :, at]) for at, name in enumerate(columns)}
-            return self._told(self.scores(output), found)
+            return self._told(self.strangeness(output), found)
         found = {field: strength(part) for field, part in parts.items()} if len(parts) > 1 else {}
-        return self._told(self.scores(output), found) | self._located(parts)
+        return self._told(self.strangeness(output), found) | self._located(parts)
 
     def placed(self, output: Array, inputs: Mapping[str, Values], root: Path | None) -> dict[str, Values]:
         """The strangest part of each picture, sound or series as `decode` gives it, but in pixels, seconds or steps of
@@ -179,7 +179,7 @@ class Task:
         (part,) = self.parts(output).values()
         return np.asarray(part, np.float64).reshape(len(part), part.shape[1], self.numbers)
 
-    def scores(self, output: Array) -> Array:
+    def strangeness(self, output: Array) -> Array:
         """[row]: how strange each is; where steps have the scores of their stretches, a window has that of its
         strangest one, which the same threshold fits."""
         if not self.local:
@@ -198,7 +198,7 @@ class Task:
 
     def agreement(self, before: Array, after: Array) -> Agreement:
         """How nearly two networks' outputs are the same, and their alarms."""
-        one, other = self.scores(before), self.scores(after)
+        one, other = self.strangeness(before), self.strangeness(after)
         edge = np.abs(one - self.threshold)
         return agreement(before, after, (one > self.threshold) == (other > self.threshold), edge)
 

@@ -122,7 +122,7 @@ def _compared(
 
 def _strangest(prepared: Prepared, task: anomaly.Task, outputs: Array) -> tuple[Exhibit, ...]:
     """The strangest and the most ordinary test rows, and where in their pictures, sounds and series it lies."""
-    rows, scores = prepared.split.test, task.scores(outputs)
+    rows, scores = prepared.split.test, task.strangeness(outputs)
     order = np.argsort(-scores, kind="stable")
     parts = {field: part for field, part in task.parts(outputs).items() if part.ndim > 1}
     # One scale for all that is shown: an ordinary row has a strangest place as well.
