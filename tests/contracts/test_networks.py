@@ -24,10 +24,12 @@ from lamina.learn.memory import Watched
 from lamina.modalities import Feature
 from lamina.model import lengths, quantize
 from lamina.model.export import folded, free_axes
-from lamina.networks import Remembering, Stepwise
+from lamina.networks import Local, Remembering, Stepwise
 from lamina.networks.assembly import Assembly, build_assembly
+from lamina.networks.bag import Bag
 from lamina.networks.blocks import fields
 from lamina.networks.blocks.options import read_options
+from lamina.networks.edsr import Edsr
 from lamina.plan import NetworkPlan
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -279,6 +281,28 @@ def test_steps_have_the_promised_shape_and_padding_holds_nothing(made: tuple[Ass
     part.without_vector()
     assert torch.equal(part.sequence(inputs), found)
     assert "pool" not in [name for name, _ in part.stages()]
+
+
+@every_case
+def test_places_are_told_beside_the_same_vector(made: tuple[Assembly, dict[str, Feature]]) -> None:
+    network, features = made
+    part = network.network("only")
+    if not isinstance(part, Local):
+        assert features.keys() & {"age", "type"} or isinstance(part, Bag | Edsr), "all others know of places"
+        return
+    network.eval()
+    inputs = inputs_of(features, 6)
+    vector, known = part.local(inputs)
+    assert torch.equal(vector, part(inputs))
+    assert known.shape[2:] == (*part.places.grid[1:], part.places.width)
+    # Of every row there is what its own length holds; the rows beside it change nothing.
+    assert known.shape[1] <= part.places.grid[0]
+    for row in range(6):
+        _, alone = part.local({name: values[row : row + 1] for name, values in inputs.items()})
+        assert torch.allclose(alone[0], known[row, : alone.shape[1]], atol=1e-4)
+    kind = next(iter(features.values())).kind
+    if kind not in ("tokens", "spectrogram"):
+        assert known.shape[1] == part.places.grid[0]
 
 
 # Exporting takes seconds: of the further options, those that bring other operators into the graph.

@@ -571,9 +571,9 @@ def test_training_is_the_same_in_every_process() -> None:
 
 
 def bert_like(folder: Path) -> tokenizers.Tokenizer:
-    vocabulary = {word: number for number, word in enumerate(["[CLS]", "[SEP]", "[UNK]", *WORDS, "[PAD]"])}
+    vocabulary = {word: number for number, word in enumerate(["[CLS]", "[SEP]", "[UNK]", *WORDS, "[PAD]", "[MASK]"])}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.add_special_tokens(["[CLS]", "[SEP]", "[UNK]", "[PAD]"])
+    tokenizer.add_special_tokens(["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"])
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 1), ("[CLS]", 0))
     padding = vocabulary["[PAD]"]
@@ -594,6 +594,7 @@ def test_a_pretrained_tokenizer_gives_its_own_ids(tmp_path: Path) -> None:
         padding = theirs.token_to_id("[PAD]")
         assert encoder.feature.size == theirs.get_vocab_size()
         assert encoder.feature.details["padding"] == padding
+        assert encoder.feature.details["mask"] == theirs.token_to_id("[MASK]")
         assert encoder.feature.details["tokenizer"] == "huggingface"
         written = ["the film was good", "strange film", "", None]
         expected = [theirs.encode(each or "").ids for each in written]

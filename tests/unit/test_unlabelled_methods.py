@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina import registry
 from lamina.data.examples import Examples
@@ -31,7 +31,7 @@ from lamina.modalities import Feature
 from lamina.model.export import export
 from lamina.networks.assembly import build_body
 from lamina.networks.decoders import build_decoder
-from lamina.networks.decoders.maps import SeriesDecoder
+from lamina.networks.decoders.maps import SeriesDecoder, Unfolding
 from lamina.networks.decoders.places import averaging, cells, grid_of, size_of, spread
 from lamina.plan import NetworkPlan, OptimizerPlan, SchedulePlan
 from lamina.steps.unlabelled.learner import _mixed
@@ -392,6 +392,44 @@ def test_simclr_is_its_formula() -> None:
     found = contrastive.simclr(first, second, 0.3)
     assert found.shape == (5,)
     assert float(found.mean()) == pytest.approx(sum(losses) / 10, rel=1e-5)
+
+
+@pytest.mark.parametrize(("places", "size"), [((4, 4), (16, 16)), ((3, 5), (16, 7)), ((9,), (20,)), ((40,), (16,))])
+def test_every_place_tells_its_own_part_of_a_map(places: tuple[int, ...], size: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    unfold = Unfolding(6, places, size, 2)
+    vectors = torch.randn(3, *places, 6)
+    found = unfold(vectors)
+    assert found.shape == (3, 2, *size)
+    nearest = [torch.arange(side) * number // side for number, side in zip(places, size, strict=True)]
+    for place in ((0,) * len(places), tuple(number // 2 for number in places), tuple(number - 1 for number in places)):
+        other = vectors.clone()
+        other[(slice(None), *place)] += 1.0
+        changed = (unfold(other) != found).any(dim=1)[0]
+        for axis, (steps, at) in enumerate(zip(nearest, place, strict=True)):
+            where = changed.movedim(axis, 0).flatten(1).any(dim=1) if changed.ndim > 1 else changed
+            if places[axis] <= size[axis]:
+                assert torch.equal(where, steps == at)
+            else:
+                assert where.sum() == 1
+    if places[0] > 4:
+        cut = torch.cat([vectors[:, :3], torch.zeros_like(vectors[:, 3:])], dim=1)
+        torch.testing.assert_close(unfold(vectors[:, :3]), unfold(cut), msg="steps that are lacking are padding")
+
+
+def test_hidden_tokens_are_told_one_by_one_from_those_beside_them() -> None:
+    """Every text counts on from a token of its own: its bag of tokens does not tell which one is hidden where."""
+    texts = (torch.arange(12) + torch.arange(300).unsqueeze(1)) % 40 + 3
+    feature = Feature("tokens", (16,), "int32", size=43, details={"padding": 0, "unknown": 1, "special": [2]})
+    inputs = {"text": nn.functional.pad(texts, (0, 4)).int()}
+    torch.manual_seed(0)
+    setting = setting_of({"text": feature}, rate=0.005)
+    body = {"text": NetworkPlan("recurrent", ("text",), {"width": 32, "embedding": 32, "dropout": 0.0})}
+    setting = replace(setting, body=lambda: build_body(body, {"text": feature}))
+    method = masked.build(setting, masked.Options(share=0.25, hidden=32))
+    before = float(method.judge(batch_of(inputs)).mean())
+    trained(method, inputs, 150)
+    assert float(method.judge(batch_of(inputs)).mean()) < 0.25 * before
 
 
 @pytest.mark.parametrize("rows", [1, 2])

@@ -34,7 +34,7 @@ def corrupt(inputs: Mapping[str, Tensor], features: Mapping[str, Feature], share
 
     Numbers and categories get another row's value (Yoon et al. 2020, VIME; Bahri et al. 2022, SCARF): it is as likely
     as any, so that only the row's other fields tell that it is wrong. Patches of pictures get the mean color, a stretch
-    of a series or sound its mean, tokens become the unknown one.
+    of a series or sound its mean, tokens become the unknown one, or a pretrained network's own for this.
 
     Args:
         share: of the plain fields, patches, steps and tokens.
@@ -48,7 +48,8 @@ def corrupt(inputs: Mapping[str, Tensor], features: Mapping[str, Feature], share
         values = inputs[name]
         if feature.kind == "tokens":
             mask = _some_tokens(values, feature, share, least)
-            changed = torch.where(mask, int(feature.details.get("unknown", 1)), values)
+            hiding = feature.details.get("mask", feature.details.get("unknown", 1))
+            changed = torch.where(mask, int(hiding), values)
         elif feature.kind == "image":
             mask = _some(torch.rand((len(values), *grid_of(feature)), device=values.device), share, least)
             mean = feature.details.get("mean") or [127.5] * values.shape[3]

@@ -3,7 +3,11 @@
 Tables: fields with another row's value are to be put right (Yoon et al. 2020, "VIME"; the values are drawn as in Bahri
 et al. 2022, "SCARF"). Pictures: patches are covered and only they count, as in Xie et al. 2022, "SimMIM", after He et
 al. 2022, "Masked autoencoders are scalable vision learners"; with the mean color in their place any network can read
-them. Series and sounds: stretches of time. Texts: tokens are made unknown, and which ones they were is asked.
+them. Series and sounds: stretches of time. Texts: tokens are made unknown, and which ones they were is asked (Devlin et
+al. 2019, "BERT").
+
+What stands at a place is told from what the network knows of that place, where it knows something
+(`lamina.networks.Local`), and of the whole row; by one layer only, so that it is the network which must know it.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ class Options:
 
     Attributes:
         share: of fields, patches, steps and tokens that are hidden.
-        hidden: units of the layer between the body and the decoders.
+        hidden: units of the layer between the body and the decoders, of each place.
     """
 
     share: float = share(0.4)
@@ -42,6 +46,8 @@ class Options:
 class Masked(Objective):
     """Body, a hidden layer, decoders; the loss is the mean of the fields' errors where they were hidden.
 
+    The row's vector is added to every place's: it learns what holds for all of them.
+
     Args:
         body: without heads.
         features: of the fields it reads.
@@ -50,8 +56,11 @@ class Masked(Objective):
     def __init__(self, body: Assembly, features: Mapping[str, Feature], options: Options) -> None:
         super().__init__(body)
         self.features, self.options = dict(features), options
-        self.hidden = nn.Sequential(nn.Linear(body.output.width, options.hidden), nn.ReLU())
-        self.decoders = Decoders(options.hidden, features)
+        self.hidden = nn.Linear(body.output.width, options.hidden)
+        self.read = {name: places for name, places in body.places.items() if name in features}
+        self.near = nn.ModuleList(nn.Linear(places.width, options.hidden) for places in self.read.values())
+        places = {name: places.grid for name, places in self.read.items()}
+        self.decoders = Decoders(options.hidden, features, places=places)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{"embedding": [row, 1, width]}."""
@@ -59,8 +68,14 @@ class Masked(Objective):
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """ "vectors", the body's, and the decoders' predictions as "whole.FIELD"."""
-        vectors = self.embed(inputs)
-        found = self.decoders(self.hidden(vectors))
+        members, known = self.body.local(inputs)
+        vectors = members.mean(dim=1)
+        row = self.hidden(vectors)
+        local = {
+            name: torch.relu(near(known[name]) + row.reshape(len(row), *[1] * len(places.grid), -1))
+            for near, (name, places) in zip(self.near, self.read.items(), strict=True)
+        }
+        found = self.decoders(torch.relu(row), local)
         return {"vectors": vectors, **{f"whole.{name}": prediction for name, prediction in found.items()}}
 
     def prepare(self, batch: Batch) -> Batch:
@@ -71,7 +86,8 @@ class Masked(Objective):
         for name, feature in self.features.items():
             whole, mask = batch.inputs[name], found.places[name]
             if feature.kind == "tokens":
-                whole, mask = torch.where(mask, whole, int(feature.details.get("padding", 0))), mask.any(dim=1)
+                whole = torch.where(mask, whole, int(feature.details.get("padding", 0)))
+                mask = mask if name in self.read else mask.any(dim=1)
             targets[f"whole.{name}"], targets[f"hidden.{name}"] = whole, mask
         return Batch(batch.rows, found.inputs, targets, batch.weight)
 
@@ -80,9 +96,11 @@ class Masked(Objective):
         found, wanted = ({name: part[f"whole.{name}"] for name in self.features} for part in (outputs, batch.targets))
         total = fields = torch.zeros(len(batch), device=batch.rows.device)
         for name, error in self.decoders.errors(found, wanted).items():
-            hidden = batch.targets[f"hidden.{name}"].reshape(len(batch), -1).float()
+            error = error.reshape(len(batch), -1)
+            # Of a long text a network reads the beginning.
+            hidden = batch.targets[f"hidden.{name}"].reshape(len(batch), -1)[:, : error.shape[1]].float()
             number = hidden.sum(dim=1)
-            total = total + (error.reshape(len(batch), -1) * hidden).sum(dim=1) / number.clamp_min(1.0)
+            total = total + (error * hidden).sum(dim=1) / number.clamp_min(1.0)
             fields = fields + (number > 0)
         return total / fields.clamp_min(1.0), {"spread": deviation(outputs["vectors"])}
 

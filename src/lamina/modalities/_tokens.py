@@ -15,6 +15,7 @@ PADDING, UNKNOWN, START = 0, 1, 2
 SPECIALS = ("<pad>", "<unk>", "<start>")
 PADDING_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 UNKNOWN_NAMES = ("[UNK]", "<unk>", "<|unk|>")
+MASK_NAMES = ("[MASK]", "<mask>")
 SMALLEST_VOCABULARY = 512
 """The 256 bytes, the special tokens and some merges."""
 
@@ -129,6 +130,14 @@ def special_ids(text: str) -> list[int]:
     """Ids of the tokens that stand for no text, in order."""
     added: list[dict[str, Json]] = json.loads(text).get("added_tokens", [])
     return sorted(int(token["id"]) for token in added if token.get("special"))
+
+
+def mask_id(text: str, otherwise: int) -> int:
+    """Id of the special token that stood for hidden ones when a pretrained network learned."""
+    added: list[dict[str, Json]] = json.loads(text).get("added_tokens", [])
+    return next(
+        (int(token["id"]) for token in added if token.get("special") and token["content"] in MASK_NAMES), otherwise
+    )
 
 
 def _first_id(tokenizer: Any, names: Iterable[str]) -> int | None:

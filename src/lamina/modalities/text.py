@@ -167,12 +167,13 @@ class Encoder:
 
     @property
     def feature(self) -> Feature:
-        """`details`: the kind of tokenizer, the ids of padding and unknown, the ids that stand for no text, and how
-        every token is spelled ("" for those)."""
+        """`details`: the kind of tokenizer, the ids of padding and unknown, the one that hides a token from who is to
+        guess it, the ids that stand for no text, and how every token is spelled ("" for those)."""
         details = {
             "tokenizer": self.kind,
             "padding": self.padding,
             "unknown": self.unknown,
+            "mask": self._mask,
             "special": self._special,
             "spellings": self._spellings,
         }
@@ -182,6 +183,10 @@ class Encoder:
     def _special(self) -> list[int]:
         own = self.kind in ("bpe", "exact")
         return list(range(len(_tokens.SPECIALS))) if own else _tokens.special_ids(self.tokenizer)
+
+    @cached_property
+    def _mask(self) -> int:
+        return _tokens.mask_id(self.tokenizer, self.unknown) if self.kind == "huggingface" else self.unknown
 
     @cached_property
     def _spellings(self) -> list[str]:

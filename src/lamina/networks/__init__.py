@@ -14,7 +14,8 @@ The network goes from encoded inputs (a dict of tensors by field name, as stored
 exported graph needs nothing else. Heads and the fusion of several networks are in `assembly`.
 
 Heads for answers that are no vector read more than that: a network that is `Pyramidal` gives maps of several sizes,
-one that is `Stepwise` a vector for every step of a sequence.
+one that is `Stepwise` a vector for every step of a sequence. One that is `Local` gives beside its vector what it knows
+of each place, for methods that ask what stands there.
 
 A network that is `Informed` besides looks at training rows once before its first step; one that is `Remembering`
 is told which values go together in them.
@@ -118,6 +119,31 @@ class Stepwise(Protocol):
 
     def without_vector(self) -> None:
         """Let go of the parts that only `forward` uses, as nothing would teach them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a network knows something of.
+
+    Attributes:
+        width: of every place's vector.
+        grid: (rows, columns) over a picture, (steps,) over a text, sound or series: equal parts of the field, but of a
+            text the tokens that are read, one by one from the first.
+    """
+
+    width: int
+    grid: tuple[int, ...]
+
+
+@runtime_checkable
+class Local(Protocol):
+    """A network of one field that can tell, beside its vector, what it knows of each place."""
+
+    places: Places
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and [batch, *grid, width]; steps at the end may lack that are padding in every row."""
         ...
 
 

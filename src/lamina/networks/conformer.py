@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import OutputShape, Steps
+from lamina.networks import OutputShape, Places, Steps
 from lamina.networks.blocks.attention import Attention, Rotary
 from lamina.networks.blocks.depth import StochasticDepth, chances
 from lamina.networks.blocks.fields import lengths, only_field, trimmed, within
@@ -165,6 +165,7 @@ class Conformer(nn.Module):
         self.blocks = nn.ModuleList(Block(options, chance) for chance in skipped)
         self.pool: PoolSequence | None = PoolSequence(options.width, options.pooling)
         self.output = OutputShape(self.pool.width)
+        self.places = Places(options.width, (self.steps.number,))
 
     def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The steps' vectors [batch, step, width], and which are no padding [batch, step]."""
@@ -181,10 +182,15 @@ class Conformer(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
+        return self.local(inputs)[0]
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and [batch, step, width]."""
         if self.pool is None:
             raise RuntimeError("this network was told to give a sequence only")
-        pooled: Tensor = self.pool(*self._read(inputs))
-        return pooled.unsqueeze(1)
+        values, mask = self._read(inputs)
+        pooled: Tensor = self.pool(values, mask)
+        return pooled.unsqueeze(1), values
 
     def without_vector(self) -> None:
         """Let go of the pooling."""

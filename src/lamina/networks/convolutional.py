@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lamina.modalities import Feature
 from lamina.networks import OutputShape
-from lamina.networks.blocks.fields import Codes, Pixels, levels_of, only_field
+from lamina.networks.blocks.fields import Codes, Pixels, levels_of, only_field, places_of
 from lamina.networks.blocks.options import whole
 
 ACCEPTS = ("image",)
@@ -67,11 +67,17 @@ class Convolutional(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
         self.output = OutputShape(options.hidden)
+        self.places = places_of(self.levels)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, hidden]."""
-        vector: Tensor = self.dense(self.pyramid(inputs)[-1])
-        return vector.unsqueeze(1)
+        return self.local(inputs)[0]
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the last map, [batch, row, column, channel]."""
+        last = self.pyramid(inputs)[-1]
+        vector: Tensor = self.dense(last)
+        return vector.unsqueeze(1), last.permute(0, 2, 3, 1)
 
     def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The picture and the map of every convolution."""

@@ -21,7 +21,7 @@ from lamina.errors import InputError
 from lamina.modalities import Feature
 from lamina.networks import Level, OutputShape
 from lamina.networks.blocks.depth import StochasticDepth, chances
-from lamina.networks.blocks.fields import Pixels, only_field
+from lamina.networks.blocks.fields import Pixels, only_field, places_of
 from lamina.networks.blocks.options import share, whole
 
 ACCEPTS = ("image",)
@@ -143,12 +143,17 @@ class EfficientNet(nn.Module):
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(1280)
         self.levels = self._levels(feature)
+        self.places = places_of(self.levels)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, 1280]."""
+        return self.local(inputs)[0]
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the last map, [batch, row, column, channel]."""
         *_, last = self._maps(self.pixels(inputs[self.field]))
         vector: Tensor = self.dropout(last.mean((2, 3)))
-        return vector.unsqueeze(1)
+        return vector.unsqueeze(1), last.permute(0, 2, 3, 1)
 
     def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The picture, enlarged where it is, and the last map of each size; the coarsest is the last convolution's."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError, MissingDependencyError
 from lamina.modalities import Feature
-from lamina.networks import OutputShape
+from lamina.networks import OutputShape, Places
 from lamina.networks.blocks.fields import only_field
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
@@ -54,14 +54,19 @@ class HuggingFace(nn.Module):
         self.pool = PoolSequence(config.hidden_size, options.pooling)
         self.dropout = nn.Dropout(options.dropout)
         self.output = OutputShape(self.pool.width)
+        self.places = Places(config.hidden_size, (self.longest,))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
+        return self.local(inputs)[0]
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and [batch, token, width]."""
         tokens = inputs[self.field][:, : self.longest].long()
         mask = tokens != self.padding
         values = self.encoder(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
         vector: Tensor = self.dropout(self.pool(values, mask))
-        return vector.unsqueeze(1)
+        return vector.unsqueeze(1), values
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """embeddings, layer1, layer2, ..., and where the encoder has it, after; then pool."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.modalities import Feature
-from lamina.networks import OutputShape, Steps
+from lamina.networks import OutputShape, Places, Steps
 from lamina.networks.blocks.fields import lengths, only_field, steps_read, trimmed, within
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import PoolSequence, SequencePooling
@@ -91,6 +91,7 @@ class Recurrent(nn.Module):
         self.steps = Steps(inner, self.entry.patches(self.longest), self.entry.patch)
         self.pool: PoolSequence | None = PoolSequence(inner, options.pooling)
         self.output = OutputShape(self.pool.width)
+        self.places = Places(inner, (self.steps.number,))
 
     def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The steps' vectors [batch, step, width], and which are no padding [batch, step]."""
@@ -107,10 +108,15 @@ class Recurrent(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
+        return self.local(inputs)[0]
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and [batch, step, width]."""
         if self.pool is None:
             raise RuntimeError("this network was told to give a sequence only")
-        pooled: Tensor = self.dropout(self.pool(*self._read(inputs)))
-        return pooled.unsqueeze(1)
+        values, mask = self._read(inputs)
+        pooled: Tensor = self.dropout(self.pool(values, mask))
+        return pooled.unsqueeze(1), values
 
     def without_vector(self) -> None:
         """Let go of the pooling."""

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import Level, OutputShape
+from lamina.networks import Level, OutputShape, Places
 from lamina.networks.blocks.depth import StochasticDepth, chances
-from lamina.networks.blocks.fields import Pixels, lengths, levels_of, only_field, within
+from lamina.networks.blocks.fields import Pixels, lengths, levels_of, only_field, places_of, within
 from lamina.networks.blocks.norm import BatchNorm
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.pooling import MapPooling, pool_map
@@ -175,6 +175,7 @@ class ResNet(nn.Module):
             halve = stage > 0 and place == 0
             self.blocks.append(Block(dimensions, width, outer, kernel, halve, options.squeeze_excite, skipped[number]))
             width = outer
+        channels = width
         self.norm: nn.Module = nn.Identity()
         if options.pooling == "statistics":
             across = 1 if dimensions == 1 else math.ceil(feature.shape[1] / self.reduction)
@@ -187,9 +188,24 @@ class ResNet(nn.Module):
         if self.pixels is not None:
             # Only a picture has one: a network of series or sounds lacks the attribute, and so is not `Pyramidal`.
             self.levels = self._levels(feature)
+            self.places = places_of(self.levels)
+        else:
+            # Every halving rounds up.
+            steps, *bands = (math.ceil(side / self.reduction) for side in feature.shape)
+            self.places = Places(channels * (bands[0] if self.kind == "spectrogram" else 1), (steps,))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
+        return self._read(inputs)[0]
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the last map: [batch, row, column, channel] of a picture, else [batch, step, width]
+        with all bands of a sound in one vector."""
+        vector, values = self._read(inputs)
+        return vector, values.permute(0, 2, 3, 1) if self.pixels is not None else values.movedim(2, 1).flatten(2)
+
+    def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The vector [batch, 1, width], and the last map [batch, channel, ...]."""
         values = inputs[self.field]
         mask = None
         if self.pixels is not None:
@@ -206,7 +222,7 @@ class ResNet(nn.Module):
             values = block(values)
         pooled = pool_map(values, self.pooling, None if mask is None else within(mask, values.shape[2]))
         vector: Tensor = self.dropout(self.norm(pooled))
-        return vector.unsqueeze(1)
+        return vector.unsqueeze(1), values
 
     def pyramid(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The picture, the stem's maps and those of the stages, each just before the next halving."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import OutputShape
+from lamina.networks import OutputShape, Places
 from lamina.networks.blocks.attention import EncoderLayer, Rotary
 from lamina.networks.blocks.depth import chances
 from lamina.networks.blocks.fields import Pixels, lengths, only_field, steps_read, trimmed, within
@@ -89,11 +89,12 @@ class Entry(nn.Module):
                 )
             patches = PatchInput(feature, options.width, options.patch or max(2, min(feature.shape[:2]) // 8))
             self.project: PatchInput | StepInput = patches
-            steps = patches.rows * patches.columns
+            self.grid: tuple[int, ...] = (patches.rows, patches.columns)
         else:
             default = max(1, feature.shape[0] // 100)
             self.project = StepInput(feature, options.width, options.patch or default)
-            steps = self.project.patches(steps_read(feature, options.longest))
+            self.grid = (self.project.patches(steps_read(feature, options.longest)),)
+        steps = math.prod(self.grid)
         self.first = nn.Parameter(torch.randn(1, 1, options.width) * 0.02) if options.pooling == "cls" else None
         self.positions = nn.Parameter(torch.randn(1, steps, options.width) * 0.02) if learned else None
         self.steps = steps + (1 if self.first is not None else 0)
@@ -146,17 +147,33 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(options.width)
         self.pool = None if options.pooling == "cls" else PoolSequence(options.width, options.pooling)
         self.output = OutputShape(self.pool.width if self.pool is not None else options.width)
+        self.places = Places(options.width, self.entry.grid)
         self.apply(_initialise)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, 1, width]."""
+        return self._vector(*self._read(inputs))
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and [batch, row, column, width] of a picture's patches or [batch, step, width]."""
+        values, mask = self._read(inputs)
+        steps = values if self.pool is not None else values[:, 1:]
+        if self.kind == "image":
+            steps = steps.reshape(steps.shape[0], *self.places.grid, -1)
+        return self._vector(values, mask), steps
+
+    def _read(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The steps' vectors [batch, step, width], the first one of "cls" among them, and the mask of `Entry`."""
         values = inputs[self.field]
         if self.kind != "image":
             values = trimmed(self.kind, values[:, : self.longest])
         values, mask = self.entry(values)
         for layer in self.layers:
             values = layer(values, mask, self.rotary)
-        values = self.norm(values)
+        return self.norm(values), mask
+
+    def _vector(self, values: Tensor, mask: Tensor | None) -> Tensor:
+        """[batch, 1, width]."""
         if self.pool is None:
             first: Tensor = values[:, :1]
             return first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lamina import registry
 from lamina.errors import InputError, nearest
 from lamina.modalities import Feature
-from lamina.networks import Network, Pyramidal, Stepwise
+from lamina.networks import Local, Network, Places, Pyramidal, Stepwise
 from lamina.networks.assembly.fusion import Fuse, FuseOptions
 from lamina.networks.blocks.options import read_options
 from lamina.networks.heads import build_head, reads, source
@@ -60,6 +60,7 @@ class Assembly(nn.Module):
         self.fields = {name: fields for name, (_, fields) in networks.items()}
         # Names of columns may hold dots or be names of module methods, which PyTorch refuses as module names.
         self._keys = _safe_keys(self.names)
+        self._field = {self._keys[name]: fields[0] for name, fields in self.fields.items() if fields}
         self._head_keys = _safe_keys(self.targets)
         self.networks = nn.ModuleDict({self._keys[name]: _module(part) for name, (part, _) in networks.items()})
         shapes = [part.output for part, _ in networks.values()]
@@ -110,6 +111,25 @@ class Assembly(nn.Module):
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """[batch, member, width]: the vector that the heads read."""
         vectors = [network(inputs) for network in self.networks.values()]
+        return self._fused(vectors)
+
+    def local(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `embed`, and what is known of each place of the fields in `places` (`lamina.networks.Local`)."""
+        vectors, found = [], {}
+        for name, network in self.networks.items():
+            if isinstance(network, Local):
+                vector, found[self._field[name]] = network.local(inputs)
+            else:
+                vector = network(inputs)
+            vectors.append(vector)
+        return self._fused(vectors), found
+
+    @property
+    def places(self) -> dict[str, Places]:
+        """By field, of what reads it place by place."""
+        return {self._field[name]: part.places for name, part in self.networks.items() if isinstance(part, Local)}
+
+    def _fused(self, vectors: Sequence[Tensor]) -> Tensor:
         return cast(Tensor, vectors[0] if self.fuse is None else self.fuse(vectors))
 
     def network(self, name: str) -> nn.Module:

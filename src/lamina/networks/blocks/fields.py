@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError
 from lamina.modalities import Feature
-from lamina.networks import Level
+from lamina.networks import Level, Places
 
 
 def only_field(family: str, accepts: Sequence[str], features: Mapping[str, Feature]) -> tuple[str, Feature]:
@@ -86,6 +86,11 @@ def levels_of(maps: Sequence[Tensor], feature: Feature) -> tuple[Level, ...]:
         Level(int(one.shape[1]), max(1, round(feature.shape[0] / one.shape[2])), int(one.shape[2]), int(one.shape[3]))
         for one in maps
     )
+
+
+def places_of(levels: Sequence[Level]) -> Places:
+    """The places of a network that knows of a picture what its coarsest map holds."""
+    return Places(levels[-1].channels, (levels[-1].height, levels[-1].width))
 
 
 def lengths(kind: str, values: Tensor) -> Tensor:

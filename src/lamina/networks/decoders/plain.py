@@ -1,8 +1,9 @@
-"""Decoders of fields with one place: numbers, categories, tokens."""
+"""Decoders of fields with one place, numbers, categories, tokens; and of tokens one by one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -101,3 +102,30 @@ class TokensDecoder(nn.Module):
         missed = -(occurs * shares).sum(dim=1) / number.clamp_min(1.0) - number.clamp_min(1.0).log()
         # Rounding may bring a perfect answer below zero.
         return torch.where(number > 0, missed.clamp_min(0.0), 0.0) / math.log(max(self.size, 2))
+
+
+class EachTokenDecoder(nn.Module):
+    """Which token stands at each step (Devlin et al. 2019, "BERT"); the error is the cross-entropy as a share of a
+    blind guess's.
+
+    Of most steps nobody asks, and logits of them all would not fit into memory: `errors` reads the vectors of those
+    alone where `target` holds a token.
+    """
+
+    def __init__(self, width: int, feature: Feature, places: Sequence[int]) -> None:
+        super().__init__()
+        self.grid: tuple[int, ...] = tuple(places)
+        self.padding = int(feature.details.get("padding", 0))
+        self.size = feature.size
+        self.out = nn.Linear(width, feature.size)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[row, step, width], as they are."""
+        return vectors
+
+    def errors(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """[row, step], for the steps that there are vectors of; 0 where nothing is asked."""
+        target = target[:, : prediction.shape[1]].long()
+        asked = target != self.padding
+        missed = nn.functional.cross_entropy(self.out(prediction[asked]).float(), target[asked], reduction="none")
+        return torch.zeros(target.shape, device=target.device).masked_scatter(asked, missed) / math.log(self.size)
