@@ -147,10 +147,9 @@ ANSWERING = {"numpy", "onnxruntime"}
 TRAINING = ANSWERING | {"jinja2", "lightgbm", "onnx", "onnxscript", "pyarrow", "safetensors", "sklearn", "torch"}
 """What training on a table of rows may import itself."""
 BROUGHT = {
-    "cloudpickle", "dateutil", "filelock", "google", "joblib", "markupsafe", "ml_dtypes", "mpmath", "narwhals",
-    "networkx", "nvidia", "onnx_ir", "packaging", "pandas", "pytz", "rich", "scipy", "setuptools", "sympy",
-    "threadpoolctl", "torchgen", "tqdm", "triton",
-    "typing_extensions",
+    "cloudpickle", "colorama", "dateutil", "filelock", "google", "joblib", "markupsafe", "ml_dtypes", "mpmath",
+    "narwhals", "networkx", "nvidia", "onnx_ir", "packaging", "pandas", "pytz", "rich", "scipy", "setuptools", "sympy",
+    "threadpoolctl", "torchgen", "tqdm", "triton", "typing_extensions",
 }  # fmt: skip
 """What those import in their turn."""
 TELL = """
