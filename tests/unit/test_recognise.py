@@ -269,6 +269,16 @@ def test_errors_name_the_nearest(targets: list[str], overrides: dict[str, Any], 
     assert fix in caught.value.fix
 
 
+def test_the_names_of_files_kinds_are_classes_however_few_files_there_are() -> None:
+    few = MemoryTable({"path": ["cat/1.png", "dog/1.png"], "label": ["cat", "dog"]})
+    assert recognise(few)["label"].modality == "category"
+    named = MemoryTable({"size": ["1.5", "2.5"], "kind": ["a", "b"]})
+    with pytest.raises(InputError, match="No modality recognises"):
+        recognise(named, ["kind"])
+    said = recognise(named, ["kind"], {"kind": {"modality": "category"}})
+    assert said["kind"].modality == "category", "what the error proposes helps"
+
+
 def test_a_table_without_rows_or_inputs_is_an_error() -> None:
     with pytest.raises(InputError, match="no rows"):
         recognise(MemoryTable({"x": np.empty(0), "y": np.empty(0)}), ["y"])

@@ -236,7 +236,7 @@ def _targets(table: Table, targets: Sequence[str], overrides: Overrides, *, need
     if wanted:
         return tuple(wanted)
     for usual in ("label", "mask", "boxes") if needed else ("label", "mask"):
-        if set(table.columns) <= {"path", usual, "split"} and {"path", usual} <= set(table.columns):
+        if {"path", usual} <= set(table.columns) <= {"path", usual, "split"}:
             return (usual,)
     if not needed:
         return ()
@@ -266,7 +266,10 @@ def _field(table: Table, column: str, sample: _Sample, is_target: bool, asked: M
     """One column's field: first its modality, then its role; what the user asked for wins."""
     values = _as_files(sample.values[column], table)
     texts = canonical(sample.values[column])
-    modality, reason = _modality(column, values, texts, is_target)
+    folders = is_target and _names_folders(column, sample)
+    modality, reason = _modality(column, values, texts, is_target and not folders and "modality" not in asked)
+    if folders and modality == "text":
+        modality, reason = "category", "the names of the files' folders"
     if modality == "number" and not is_target and column in sample.parties:
         modality, reason = "category", sample.parties[column]
     if asked.get("role") == "audit" and modality in ("text", "set"):
@@ -283,6 +286,15 @@ def _field(table: Table, column: str, sample: _Sample, is_target: bool, asked: M
         role, why = asked["role"], ""
     found = why or ("" if "modality" in asked else reason)
     return replace(field, role=role, reason=f"{found}{_said(asked)}" if found else _said(asked).strip(" ()"))
+
+
+def _names_folders(column: str, sample: _Sample) -> bool:
+    """Is every value the name of a folder that its row's file lies in? Then it is a class, however few files it has."""
+    paths = sample.values.get("path")
+    if paths is None or column == "path":
+        return False
+    pairs = zip(paths, sample.values[column], strict=True)
+    return all(str(value) in str(path).replace("\\", "/").split("/")[:-1] for path, value in pairs)
 
 
 def _said(asked: Mapping[str, Json]) -> str:
