@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamina.errors import LaminaError
 from lamina.model import graph, lengths
+from lamina.model.quick_export import operators_read_once, traced_once
 
 if TYPE_CHECKING:
     import onnx
@@ -98,7 +98,7 @@ def _exported(
     import torch
 
     refused = (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError)
-    with _quiet(), _operators_read_once(), torch.no_grad():
+    with _quiet(), operators_read_once(), traced_once(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 module, examples, dynamic_shapes=(axes,), dynamo=True, opset_version=OPSET, input_names=list(inputs),
@@ -160,6 +160,10 @@ def _sealable(assembly: nn.Module, fields: tuple[str, ...], tasks: Mapping[str, 
         def __init__(self) -> None:
             super().__init__()
             self.assembly = folded(copy.deepcopy(assembly).cpu().float().eval())
+            for module in self.assembly.modules():
+                # What changes its input would have to be traced anew.
+                if getattr(module, "inplace", False):
+                    module.inplace = False  # type: ignore[assignment]
 
         def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
             answers = self.assembly(dict(zip(fields, arrays, strict=True)))
@@ -212,35 +216,6 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _operators_read_once() -> Iterator[None]:
-    """The exporter reads its 500 operators anew for every graph, which takes longer than a small graph itself.
-
-    Only while Lamina exports: whoever brings operators of their own must not find them in what is kept. The place is
-    private to PyTorch; where another release has none, each export reads them as before.
-    """
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-        reading, reading_once = _operators()
-    except (ImportError, AttributeError, KeyError):
-        yield
-        return
-    ONNXRegistry.from_torchlib = staticmethod(reading_once)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        ONNXRegistry.from_torchlib = reading  # type: ignore[method-assign]
-
-
-@functools.cache
-def _operators() -> tuple[Any, Callable[..., Any]]:
-    """How the exporter reads its operators: its own method, and one that remembers them."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    return ONNXRegistry.__dict__["from_torchlib"], functools.cache(ONNXRegistry.from_torchlib)
 
 
 def _first_line(error: BaseException) -> str:
