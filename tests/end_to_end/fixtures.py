@@ -27,6 +27,7 @@ from lamina.api import Trained
 from lamina.cli import main
 from lamina.demo import sets
 from lamina.learn.checkpoint import Checkpoints
+from lamina.steps.session import Clock
 
 Row = Mapping[str, Any]
 QUICK = {"training.epochs": 2, "training.threads": 1}
@@ -87,6 +88,20 @@ def broken_off_and_resumed(folder: Path, *words: str, step: float = 9) -> Path:
     return folder / "run"
 
 
+def only_trained(folder: Path, run: Path, *words: str) -> None:
+    """The run with `lamina WORDS` in `folder` to the end of its training: it is not tested, sealed or reported."""
+    trained = Clock.trained
+
+    def trained_and_end(self: Clock, *given: Any) -> None:
+        trained(self, *given)
+        raise BrokenOff
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Clock, "trained", trained_and_end)
+        with pytest.raises(BrokenOff):
+            run_here(folder, *words, "--out", str(run))
+
+
 def wait_until(process: subprocess.Popen[Any], when: Callable[[], bool]) -> None:
     """Until `when` holds, or the process has ended; looking too often would take the processor from the run."""
     while not when() and process.poll() is None:
@@ -113,17 +128,18 @@ def check_same(run: Path, whole: Path, *files: str) -> None:
     assert losses[0] == losses[1]
 
 
-def same_when_broken_off(folder: Path, *words: str, step: float = 9, files: Sequence[str] = ()) -> tuple[Path, Path]:
-    """(Run, whole): what `lamina WORDS` ends with in `folder` broken off and resumed, and undisturbed; they are the
-    same.
+def same_when_broken_off(folder: Path, *words: str, step: float = 9, files: Sequence[str] = ()) -> Path:
+    """The run in `folder`/run that `lamina WORDS` began, broken off and resumed to its sealed end: it has learned the
+    same as the undisturbed one in `folder`/whole, which only trains.
 
     Args:
         step, files: as of `broken_off` and `check_same`.
     """
-    run_here(folder, *words, "--out", "whole")
-    run, whole = broken_off_and_resumed(folder, *words, step=step), folder / "whole"
-    check_same(run, whole, *files)
-    return run, whole
+    only_trained(folder, folder / "whole", *words)
+    run = broken_off_and_resumed(folder, *words, step=step)
+    check_same(run, folder / "whole", *files)
+    assert (run / "model.lamina").is_file()
+    return run
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import read_csv, run_here, same_when_broken_off, write_csv
+from fixtures import broken_off_and_resumed, check_same, only_trained, read_csv, run_here, write_csv
 
 import lamina
 from lamina import plan
@@ -43,11 +43,13 @@ def shops(folder: Path, days: int = DAYS) -> Path:
 
 def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     shops(tmp_path, 90)
-    run, whole = same_when_broken_off(tmp_path, *TRAIN, step=5)
+    run_here(tmp_path, *TRAIN, "--out", "whole")
+    run, whole = broken_off_and_resumed(tmp_path, *TRAIN, step=5), tmp_path / "whole"
+    check_same(run, whole)
     scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
     assert scores[0] == scores[1]
-    run_here(tmp_path, "train", "shops.csv", "--plan", "whole/plan.toml", "--out", "again")
-    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    only_trained(tmp_path, tmp_path / "again", "train", "shops.csv", "--plan", "whole/plan.toml")
+    check_same(tmp_path / "again", whole)
 
 
 @pytest.fixture(scope="module")

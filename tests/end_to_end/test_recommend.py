@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import jsonl, run_here, same_when_broken_off
+from fixtures import check_same, jsonl, only_trained, same_when_broken_off
 
 import lamina
 from lamina.cli import main
@@ -41,9 +41,9 @@ def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path,
     # Two of them nobody has had: what is fitted for such items is resumed too.
     items = [f"i{item},{'abc'[item % 3]}" for item in range(ITEMS + 2)]
     (tmp_path / "items.csv").write_text("\n".join(["item,kind", *items]) + "\n")
-    _, whole = same_when_broken_off(tmp_path, *TRAIN)
-    run_here(tmp_path, "train", "chains.csv", "--plan", "whole/plan.toml", "--out", "again")
-    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    run = same_when_broken_off(tmp_path, *TRAIN)
+    only_trained(tmp_path, tmp_path / "again", "train", "chains.csv", "--plan", "whole/plan.toml")
+    check_same(tmp_path / "again", run)
 
 
 @pytest.fixture(scope="module", params=["sequential", "two_tower"])

@@ -99,7 +99,7 @@ def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path,
         Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     words = ("train", "photos", "--restore", "inpaint", "--seed", "1")
     sets = ("--set", *SETS, "training.epochs=4", "network.name=edsr", *SMALL, "task.restored.parts=2")
-    run, _ = same_when_broken_off(tmp_path, *words, *sets, step=5)
+    run = same_when_broken_off(tmp_path, *words, *sets, step=5)
     assert results(run)["seal"]["same_answers"] == 1.0
 
 

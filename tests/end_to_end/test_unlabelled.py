@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures import jsonl, run_here, same_when_broken_off
+from fixtures import check_same, jsonl, only_trained, same_when_broken_off
 from PIL import Image
 
 import lamina
@@ -57,9 +57,9 @@ def pictures(folder: Path, each: int = 24) -> Path:
 
 def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     table(tmp_path)
-    _, whole = same_when_broken_off(tmp_path, *TABLE)
-    run_here(tmp_path, "train", "rows.csv", "--plan", "whole/plan.toml", "--out", "again")
-    assert (tmp_path / "again" / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    run = same_when_broken_off(tmp_path, *TABLE)
+    only_trained(tmp_path, tmp_path / "again", "train", "rows.csv", "--plan", "whole/plan.toml")
+    check_same(tmp_path / "again", run)
 
 
 @pytest.fixture(scope="module")
