@@ -655,3 +655,24 @@ def test_only_small_pictures_are_enlarged() -> None:
     assert inputs.picture_width(picture()) == 28
     assert inputs.show({"a": {"modality": "image", "value": picture()}})[0].small
     assert not inputs.show({"a": {"modality": "image", "value": "data:image/jpeg;base64,AAAA"}})[0].small
+
+
+def test_a_wish_is_shown_with_its_value_however_short_it_names_the_setting() -> None:
+    plan = """
+[network.table]
+name = "mlp"
+[network.table.options]
+width = 64
+[method]
+name = "dqn"
+[method.options]
+updates = 0.5
+[reasons]
+"network.table.name" = "mlp: it suits"
+"network.name" = "you asked for it"
+"network.width" = "you asked for it"
+"method.updates" = "you asked for it"
+"training.rest" = "nowhere"
+"""
+    shown = {choice["key"]: choice["value"] for choice in overview.plan(plan)["choices"]}
+    assert shown == {"network.name": "mlp", "network.width": "64", "method.updates": "0.500", "training.rest": ""}

@@ -237,12 +237,24 @@ def plan(text: str) -> View:
     except tomllib.TOMLDecodeError:
         document = {}
     reasons = document.get("reasons") or {}
+    # A wish for "network.width" may say it of the only network: the last word on a setting is the one that is shown.
+    found = {_whole_key(document, key): (key, str(reason)) for key, reason in reasons.items()}
     return {
         "text": text,
         "choices": [
-            {"key": key, "value": _setting(document, key), "reason": str(reason)} for key, reason in reasons.items()
+            {"key": key, "value": _setting(document, whole), "reason": reason} for whole, (key, reason) in found.items()
         ],
     }
+
+
+def _whole_key(document: Json, key: str) -> str:
+    """The place in the plan that a key means: with the name of the only network or task, and among its options."""
+    section, _, rest = key.partition(".")
+    inside = document.get(section)
+    if not rest or not isinstance(inside, Mapping):
+        return key
+    only = [f"{section}.{name}.{way}{rest}" for name in inside for way in ("", "options.")] if len(inside) == 1 else []
+    return next((one for one in (key, f"{section}.options.{rest}", *only) if _setting(document, one)), key)
 
 
 def _setting(document: Json, key: str) -> str:
