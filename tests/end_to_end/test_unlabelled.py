@@ -128,6 +128,7 @@ def test_pictures_are_judged_by_their_folders_and_shown(stripes: Path) -> None:
     result = json.loads((stripes / "run" / "results.json").read_text())["targets"][0]
     assert list(result["scores"])[:2] == ["knn_accuracy", "probe_accuracy"]
     assert [item["name"] for item in result["baselines"]] == ["the same network untrained", "plain features"]
+    assert "how two views of a row differ" in (stripes / "run" / "plan.toml").read_text()
     assert result["baselines"][1]["scores"]["probe_accuracy"]["value"] > 0.8
     assert (stripes / "run" / "report.html").read_text().count("Most alike") >= 3
 

@@ -158,6 +158,9 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     if told and task == "anomaly" and [feature.kind for feature in features.values()] == ["image"]:
         told += OF_PICTURES
     reasons = {**plan.reasons, **why, **more, "method.name": f"{name}: {told}".rstrip(": ")}
+    reasons.pop("training.augment", None)
+    if training.augment:
+        reasons["training.augment"] = "how two views of a row differ: far more than a classifier is shown"
     reasons["training.epochs"] = f"{training.epochs:g}: without answers every row tells little at a time"
     plan = replace(
         plan, network=networks, optimizer=optimizer, schedule=schedule, training=training,
