@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -270,10 +271,56 @@ def arrow_values(array: Any) -> Values:
     if kind == "bool" and array.null_count:
         return object_array(array.to_pylist())
     if kind.startswith("timestamp"):
-        values = array.to_numpy(zero_copy_only=False)
-        return np.array(values, dtype="datetime64[us]")
-    if kind in ("int64", "double", "bool"):
-        return np.array(array.to_numpy(zero_copy_only=False))
+        moments = _fixed(array, f"datetime64[{array.type.unit}]")
+        moments[_gaps(array)] = np.datetime64("NaT")
+        return moments.astype("datetime64[us]")
+    if kind == "int64":
+        return _fixed(array, "int64")
+    if kind == "double":
+        numbers = _fixed(array, "float64")
+        numbers[_gaps(array)] = math.nan
+        return numbers
+    if kind == "bool":
+        return _bits(array.buffers()[1], array)
     if kind == "string":
-        return np.asarray(array.to_numpy(zero_copy_only=False), dtype=object)
+        return _strings(array)
     return object_array(array.to_pylist())
+
+
+# `to_numpy` would import pandas wherever it is installed, which takes longer than to read a table.
+
+
+def _fixed(array: Any, kind: str) -> Values:
+    """A copy of values of a fixed width; anything in gaps."""
+    width = np.dtype(kind).itemsize
+    return np.frombuffer(array.buffers()[1] or b"", kind, len(array), array.offset * width).copy()
+
+
+def _bits(buffer: Any, array: Any) -> Values:
+    """bool [value], from a buffer of one bit for each."""
+    begin, end = array.offset, array.offset + len(array)
+    some = np.frombuffer(buffer or b"", np.uint8)[begin // 8 : -(-end // 8)]
+    return np.unpackbits(some, bitorder="little")[begin % 8 :][: len(array)].astype(bool)
+
+
+def _gaps(array: Any) -> Values:
+    """bool [value]: which are missing."""
+    return ~_bits(array.buffers()[0], array) if array.null_count else np.zeros(len(array), dtype=bool)
+
+
+def _strings(array: Any) -> Values:
+    """object [value] of str, None in gaps."""
+    found = np.full(len(array), None, dtype=object)
+    if array.null_count == len(array):
+        return found
+    _, places, content = array.buffers()
+    ends = np.frombuffer(places, np.int32, len(array) + 1, array.offset * 4)
+    data = b"" if content is None else content.slice(int(ends[0]), int(ends[-1] - ends[0])).to_pybytes()
+    borders = (ends - ends[0]).tolist()
+    if data.isascii():
+        text = data.decode("ascii")
+        found[:] = [text[begin:end] for begin, end in pairwise(borders)]
+    else:
+        found[:] = [data[begin:end].decode() for begin, end in pairwise(borders)]
+    found[_gaps(array)] = None
+    return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lamina.data.readers import paired
-from lamina.data.readers.locate import MEDIA, PARQUET, TABLES, file_hash, leads_nowhere, stem, suffix
+from lamina.data.readers.locate import MEDIA, PARQUET, TABLES, file_hash, leads_nowhere, stem, suffix, suffix_of
 from lamina.data.readers.source import Collection, Part, RowChunk, Source, object_array
 from lamina.errors import InputError
 
@@ -30,8 +30,7 @@ _DOCUMENTS = ("readme", "license", "licence", "about", "citation", "authors", "c
 _LAYOUT = "Make one folder per class (photos/cat/1.jpg), or train/ and test/ with a folder per class in each."
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file under the root: its relative path with forward slashes, and why it cannot be used ("" if it can)."""
 
     path: str
@@ -54,7 +53,7 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
         InputError: no usable files, empty class folders, folders nested deeper than classes, unclear tables.
     """
     top = _entries(root)
-    tables = [item for item in top if item.is_file() and suffix(Path(item.name)) in TABLES]
+    tables = [item for item in top if item.is_file() and suffix_of(item.name) in TABLES]
     folders = [item for item in top if item.is_dir()]
     chosen = _choose_tables(root, tables, folders)
     if chosen:
@@ -250,7 +249,7 @@ def _file(item: os.DirEntry[str], path: str) -> File:
         return File(path.encode(errors="backslashreplace").decode(), "its name is not valid UTF-8", stamp)
     if not item.is_file():
         return File(path, "no ordinary file", stamp)
-    if suffix(Path(item.name)) not in MEDIA:
+    if suffix_of(item.name) not in MEDIA:
         return File(path, "neither a picture nor a sound", stamp)
     if status.st_size == 0:
         return File(path, "an empty file", stamp)

@@ -52,7 +52,13 @@ _BLOCK = 1 << 20
 
 def suffix(path: Path) -> str:
     """The ending that tells the format, in lower case: ".csv" for "a.csv.gz", but ".tar.gz" for "a.tar.gz"."""
-    endings = [ending.lower() for ending in path.suffixes]
+    return suffix_of(path.name)
+
+
+def suffix_of(name: str) -> str:
+    """`suffix` of a file's name; of folders with very many files, making paths of them all takes longest."""
+    parts = [] if name.endswith(".") else name.lstrip(".").lower().split(".")
+    endings = [f".{part}" for part in parts[1:]]
     if endings and endings[-1] in COMPRESSED:
         inner = endings[-2] if len(endings) > 1 else ""
         return "".join(endings[-2:]) if inner == ".tar" else inner

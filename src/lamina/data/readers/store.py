@@ -242,6 +242,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
+def _places(arrow: Any, rows: np.ndarray[Any, Any]) -> Any:
+    """Rows as an Arrow array; `arrow.array` would import pandas wherever it is installed."""
+    whole = np.ascontiguousarray(rows, dtype=np.int64)
+    return arrow.Array.from_buffers(arrow.int64(), len(whole), [None, arrow.py_buffer(whole)])
+
+
 class Store:
     """Random access by row to a converted table; holds one piece of a few megabytes at a time."""
 
@@ -271,7 +277,7 @@ class Store:
             if len(local) == local[-1] - local[0] + 1 and (np.diff(local) == 1).all():
                 parts.append(batch.slice(int(local[0]), len(local)))
             else:
-                parts.append(batch.take(arrow.array(local)))
+                parts.append(batch.take(_places(arrow, local)))
         back = np.empty(len(rows), dtype=np.int64)
         back[order] = np.arange(len(rows))
         sorted_already = bool((order == np.arange(len(rows))).all())
@@ -279,7 +285,7 @@ class Store:
         for name in wanted:
             arrays = [part.column(name) for part in parts]
             array = arrays[0] if len(arrays) == 1 else arrow.concat_arrays(arrays)
-            values = arrow_values(array if sorted_already else array.take(arrow.array(back)))
+            values = arrow_values(array if sorted_already else array.take(_places(arrow, back)))
             result[name] = _from_json(values) if name in self.listing.mixed else values
         return result
 
