@@ -16,7 +16,7 @@ from lamina.errors import InputError, MissingDependencyError
 from lamina.narrate import Narrator, Plain, Silent
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps.request import Request, restored, seconds
+from lamina.steps.request import Request, Sources, restored, seconds, source, sources
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from lamina.steps.learner import Learner
     from lamina.steps.quantize import Variant
     from lamina.steps.session import Ended
-
 
 RUN = "a run folder"
 
@@ -108,6 +107,7 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     """`inspect` for a Request."""
     from lamina.data.audit import audit
     from lamina.data.split import split
+    from lamina.steps import also
     from lamina.steps.request import check
     from lamina.steps.understand import understand, way_of
 
@@ -122,8 +122,7 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     return Inspection(
         {
             "name": found.table.name,
-            "rows": len(found.table),
-            "columns": len(found.table.columns),
+            "rows": len(found.table), "columns": len(found.table.columns),
             "fields": [
                 {
                     "name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason,
@@ -133,6 +132,7 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
             ],
             "tasks": {name: found.plan.reasons[f"task.{name}"] for name in found.plan.task},
             "split": {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
+            "sources": also.sources(found.plan, found.table, parts.train),
             "audit": [asdict(finding) for finding in findings],
         }
     )  # fmt: skip
@@ -151,8 +151,7 @@ def _seen(plan: Plan, rows: int | None) -> Inspection:
                 for field in plan.schema
             ],
             "tasks": {name: plan.reasons[f"task.{name}"] for name in plan.task},
-            "split": {},
-            "audit": [],
+            "split": {}, "sources": [], "audit": [],
         }
     )  # fmt: skip
 
@@ -166,8 +165,9 @@ def train(
         data: a path, URL or data frame, or the name of an environment.
         target: the target column or columns; for a folder of class folders it is `label`.
         quiet: tell nothing on standard error.
-        options: test, split, task, restore, budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan
-            changes, e.g. {"network.depth": 6}); of a forecast time, group and horizon. None: not given.
+        options: test, also (more data, or several in a list, which only training learns from), split, task, restore,
+            budget ("5m"), seed, out, plan, weights, and `set` (a dict of plan changes, e.g. {"network.depth": 6}); of
+            a forecast time, group and horizon. None: not given.
 
     Raises:
         InputError: the data or the request is wrong; the text says what to do.
@@ -180,7 +180,7 @@ TEXTS, NUMBERS = ("split", "task", "restore", "time", "group"), ("seed", "horizo
 
 
 def _request(data: Any, target: str | tuple[str, ...] | list[str] | None, options: Mapping[str, Any]) -> Request:
-    known = {*TEXTS, *NUMBERS, "test", "budget", "out", "plan", "weights", "set"}
+    known = {*TEXTS, *NUMBERS, "test", "also", "budget", "out", "plan", "weights", "set"}
     from lamina.errors import nearest
 
     for name in options:
@@ -193,8 +193,9 @@ def _request(data: Any, target: str | tuple[str, ...] | list[str] | None, option
             raise _wrong(name, given[name], "Give a text.")
     task, restoring = restored(given.get("restore", ""), given.get("task", ""))
     return Request(
-        data=str(data) if isinstance(data, Path) else data,
-        test=str(given["test"]) if isinstance(given.get("test"), Path) else given.get("test"),
+        data=source(data),
+        test=source(given.get("test")),
+        also=sources(given.get("also", ())),
         split=given.get("split", ""),
         targets=() if target is None else tuple(map(str, _several(target))),
         task=task,
@@ -276,7 +277,9 @@ def _check_installed() -> None:
             raise MissingDependencyError(module, "Training", "train")
 
 
-def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = None, test: Any = None) -> Trained:
+def resume(
+    folder: str | Path, narrator: Narrator | None = None, *, data: Any = None, test: Any = None, also: Any = None
+) -> Trained:
     """Go on with a run that was stopped, by a kill, a crash or Ctrl-C, bit for bit (CPU) as if it had not been.
 
     A finished run is only tested and reported again.
@@ -284,7 +287,7 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
     Args:
         folder: the run folder.
         narrator: tells what goes on; on standard error unless said otherwise.
-        data, test: the data again, where it was a data frame or has been moved.
+        data, test, also: the data again, where it was a data frame or has been moved.
 
     Raises:
         InputError: there is no run, or the data is not what the run was started with.
@@ -292,7 +295,7 @@ def resume(folder: str | Path, narrator: Narrator | None = None, *, data: Any = 
     _check_installed()
     from lamina.steps import session
 
-    return _trained(session.resume(_path(folder, RUN), narrator or Plain(), data, test))
+    return _trained(session.resume(_path(folder, RUN), narrator or Plain(), Sources(data, test, sources(also))))
 
 
 def load(path: str | Path, *, fastest: bool = False) -> Model:
@@ -315,12 +318,12 @@ def load(path: str | Path, *, fastest: bool = False) -> Model:
     return load_model(file)
 
 
-def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learner:
+def learner(folder: str | Path, *, data: Any = None, test: Any = None, also: Any = None) -> Learner:
     """A run's network, method and batches, with its final weights: for looking inside and going on from there.
 
     Args:
         folder: the run folder.
-        data, test: the data again, where it was a data frame or has been moved.
+        data, test, also: the data again, where it was a data frame or has been moved.
 
     Raises:
         InputError: there is no run, it did not learn from rows with answers, or the data is not what it was started
@@ -342,7 +345,7 @@ def learner(folder: str | Path, *, data: Any = None, test: Any = None) -> Learne
             where=str(run.folder),
             fix="Look at its network: lamina.api.network(run)",
         )
-    table, boundary = data_of(run, plan, data, test)
+    table, boundary = data_of(run, plan, Sources(data, test, sources(also)))
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     found = build(plan, prepared, torch.device("cpu"), Path(run.status().get("base", ".")))
     found.method.load(_final_weights(run))
@@ -357,6 +360,7 @@ def quantize(
     most_loss: float | None = None,
     data: Any = None,
     test: Any = None,
+    also: Any = None,
     narrator: Narrator | None = None,
 ) -> list[Variant]:
     """Smaller variants of a run's sealed model, `model-KIND.lamina` beside it, each with what it loses in its card.
@@ -367,7 +371,7 @@ def quantize(
         most_loss: how much worse the first score may be on the validation rows: of a share that many hundred points,
             of any other score that share; 0.01 by default, and 0.05 of the nearest rows by vectors. A variant that
             loses more, or whose loss cannot be measured, is not sealed.
-        data, test: the data again, where it was a data frame or has been moved.
+        data, test, also: the data again, where it was a data frame or has been moved.
 
     Returns:
         A `Variant` for each kind: path, size, pace, scores before and after; or why it was refused.
@@ -382,7 +386,7 @@ def quantize(
 
     run = runs.find(_path(folder, RUN))
     plan = run.plan()
-    table, boundary = data_of(run, plan, data, test)
+    table, boundary = data_of(run, plan, Sources(data, test, sources(also)))
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
     return steps.quantize(run, prepared, narrator or Silent(), _several(kinds) or steps.KINDS, most_loss)
 

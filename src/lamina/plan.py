@@ -62,6 +62,7 @@ class DataPlan:
     Attributes:
         train: the data as the user named it.
         test: a second source that is only for testing, or "".
+        also: sources of more rows, which only training learns from.
         split: how test rows were chosen: "given", "column", "random", "stratified", "time", "group".
         column: the column of the split, group or time, where there is one.
         test_share: share of rows held out for testing where no test data was given.
@@ -72,6 +73,7 @@ class DataPlan:
 
     train: str = ""
     test: str = ""
+    also: tuple[str, ...] = ()
     split: str = "stratified"
     column: str = ""
     test_share: float = 0.2

@@ -60,6 +60,10 @@ def test_each_class_is_made_as_it_is(sides: Path, tmp_path: Path, capsys: pytest
         mean = np.mean([np.asarray(Image.open(file), float) for file in files], axis=0)
         other = slice(6, 12) if name == "left" else slice(0, 6)
         assert mean[:, light].mean() > mean[:, other].mean() + 60
+    each = tmp_path / "each"
+    assert main(["generate", str(sides), "--out", str(each), "--each", "7", "--class", "left", "--class", "right"]) == 0
+    found = lamina.inspect(sides.parent / "sides", also=each).document()
+    assert (found["rows"], found["sources"][1]["learned"]) == (94, 14)
     again = tmp_path / "again"
     assert main(["generate", str(sides), "--out", str(again), "--class", "left", "--count", "3", "--seed", "5"]) == 0
     assert main(["generate", str(sides), "--out", str(tmp_path / "third"), "--class", "left", "--count", "3"]) == 0

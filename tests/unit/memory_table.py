@@ -23,6 +23,7 @@ def column(values: Any) -> np.ndarray[Any, Any]:
 
 class MemoryTable:
     times = 1
+    added = ()
 
     def __init__(
         self,
@@ -38,6 +39,10 @@ class MemoryTable:
 
     def __len__(self) -> int:
         return len(next(iter(self.data.values()))) if self.data else 0
+
+    @property
+    def own(self) -> int:
+        return len(self)
 
     def chunks(
         self, rows: Any = None, columns: Sequence[str] | None = None, size: int = 100

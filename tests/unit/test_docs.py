@@ -27,7 +27,7 @@ COMMANDS, PLAN = ((DOCS / name).read_text(encoding="utf-8") for name in ("comman
 FOLDERS = ("networks", "networks/recommenders", "networks/forecasters", "networks/writers", "methods")
 AS_GIVEN = ("gpt2", "llama")
 """Networks with the sizes of a given model."""
-NOT_SET = {"data": {"train", "test", "fingerprint", "column"}, "network": {"fields", "options", "fingerprint"}}
+NOT_SET = {"data": {"train", "test", "also", "fingerprint", "column"}, "network": {"fields", "options", "fingerprint"}}
 SHOWN = re.compile(r"`([a-z_]+)=([^`]*)`")
 
 

@@ -68,7 +68,7 @@ def test_the_table_agrees_with_what_the_code_reads(way: str) -> None:
 def test_every_setting_of_the_plan_is_in_the_table() -> None:
     tables = {"training": TrainingPlan, "network": NetworkPlan, "optimizer": OptimizerPlan, "data": DataPlan}
     known = {f"{name}.{item.name}" for name, kind in tables.items() for item in dataclasses.fields(kind)}
-    given = {f"data.{name}" for name in ("train", "test", "fingerprint")}
+    given = {f"data.{name}" for name in ("train", "test", "also", "fingerprint")}
     assert known - given - {"network.fields", "network.fingerprint"} == set(USED)
 
 

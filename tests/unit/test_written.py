@@ -25,7 +25,7 @@ from lamina.networks.blocks.lexicon import FLOOR, Lexicon
 from lamina.networks.writers import SOURCE, decoder, encoder_decoder
 from lamina.plan import DataPlan
 from lamina.run import create
-from lamina.steps.request import Request
+from lamina.steps.request import Request, Sources
 from lamina.steps.written import pairs, texts
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.choose import size
@@ -429,7 +429,7 @@ LINES = "".join(f"The {word} goes to the {other}.\n" for word in "abcdefghij" fo
 
 
 def corpus(data: Any, test: Any = None, column: str = "", split: str = "") -> Any:
-    return read(data, test, DataPlan(test_share=0.1, validation_share=0.1), column, split)
+    return read(Sources(data, test), DataPlan(test_share=0.1, validation_share=0.1), column, split)
 
 
 def test_a_file_a_folder_and_a_table_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     """What the data is and what is asked of it."""
     parser.add_argument("data", metavar="DATA", help="a file, folder, archive, database, URL or environment")
     parser.add_argument("--test", metavar="DATA", help="more data, only for testing")
+    parser.add_argument(
+        "--also", metavar="DATA", action="append", default=[], help="more data, only to learn from; can be repeated"
+    )
     parser.add_argument("--split", metavar="COLUMN", default="", help="column that says train, validation or test")
     parser.add_argument("--target", metavar="NAME", nargs="+", action="extend", default=[], help="what to predict")
     parser.add_argument("--task", default="", help="classify, regress, ... (default: from the target's values)")
@@ -46,6 +49,7 @@ def request(arguments: argparse.Namespace, **more: Any) -> Request:
     return Request(
         data=arguments.data,
         test=arguments.test,
+        also=tuple(arguments.also),
         split=arguments.split,
         targets=tuple(arguments.target),
         task=task,

@@ -38,6 +38,10 @@ def _print(document: dict[str, Any]) -> None:
         print(f"\ntask for {target}: {task}")
     if document["split"]:
         print("\nrows: " + ", ".join(f"{count:,} {part}" for part, count in document["split"].items()))
+    if document["sources"]:
+        from lamina.data.added import told
+
+        print(told(document["sources"]))
     if document["audit"]:
         print("\naudit:")
     for finding in document["audit"]:

@@ -244,6 +244,7 @@ class Pairs(Table):
             unreadable=table.unreadable,
             notes=table.notes,
             boundary=None if table.boundary is None else table.boundary * making.parts,
+            added=tuple(row * making.parts for row in table.added),
         )
         self._table, self.making, self.times = table, making, making.parts
 
@@ -278,6 +279,10 @@ class Pairs(Table):
     def places(self) -> dict[str, Json]:
         """Of the pictures: `lamina.steps.pairing.again` makes the same pairs of them."""
         return self._table.places()
+
+    def without_added(self) -> Table:
+        """As of every table; what is made of a picture depends on its number, which stays."""
+        return Pairs(self._table.without_added(), self.making, self.columns[2:]) if self.added else self
 
     def raw(self, column: str) -> tuple[Table, str]:
         """What a picture is made of: equal pictures make equal pairs but for chance."""

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina import registry
 from lamina.data import draw
-from lamina.data.column_roles import parts_of
+from lamina.data.added import with_added
 from lamina.data.content import equal_rows, few_values
+from lamina.data.dividing import groups_of, marks, moments_of
 from lamina.data.schema import Field, Role, Schema
-from lamina.data.target_values import MAY_LACK, TargetValues, read_target
+from lamina.data.target_values import TargetValues, may_lack, read_target, unanswered
 from lamina.errors import InputError, nearest
-from lamina.modalities._canonical import canonical
-from lamina.modalities._number_text import decimal_in, read_numbers
 
 if TYPE_CHECKING:
     from lamina.data.tables import Table
@@ -76,7 +74,11 @@ class Split:
 
 @dataclass(frozen=True)
 class _Material:
-    """What the ways of splitting look at; `strata` has a class for each row, all 0 where there are no classes."""
+    """What the ways of splitting look at.
+
+    `strata` has a class for each row, all 0 where there are no classes; `equal` the same number for rows with equal
+    inputs, where that is known already.
+    """
 
     table: Table
     schema: Schema
@@ -84,6 +86,7 @@ class _Material:
     generator: np.random.Generator
     strata: Array
     stratified_by: str
+    equal: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ def split(table: Table, schema: Schema, data: DataPlan, seed: int, *, test_from:
     unless the inputs take so few different values that equal rows are no copies. Classes with fewer than five
     rows stay in the training part.
 
+    Rows that only training learns from (`table.added`) change nothing in how the others are divided.
+
     Args:
         data: `split` says how, `column` by which column, `test_share` and `validation_share` how much.
         seed: of the random draws.
@@ -118,6 +123,16 @@ def split(table: Table, schema: Schema, data: DataPlan, seed: int, *, test_from:
         InputError: fewer than 10 rows with a target, a target that never varies, no test or training rows, shares
             that leave nothing, an unknown way, a split column with unknown values, or nothing to divide by.
     """
+    if not table.added:
+        return _divided(table, schema, data, seed, test_from)
+    equal = equal_rows(table, schema.inputs)
+    found = _divided(table.without_added(), schema, data, seed, test_from, equal[: table.own])
+    return with_added(table, schema, data, found, equal)
+
+
+def _divided(
+    table: Table, schema: Schema, data: DataPlan, seed: int, test_from: int | None, equal: Array | None = None
+) -> Split:
     how = _way(data, test_from)
     _check_shares(data)
     targets = [read_target(table, item) for item in schema.targets]
@@ -129,7 +144,7 @@ def split(table: Table, schema: Schema, data: DataPlan, seed: int, *, test_from:
     if how == "stratified" and not by:
         how = "random"
     generator = np.random.default_rng([seed & 0xFFFFFFFF, 1])
-    material = _Material(table, schema, data, generator, strata, by)
+    material = _Material(table, schema, data, generator, strata, by, equal)
     found = _divide(material, how, usable, test_from)
     if found.validation is None:
         found = _carve(material, how, found)
@@ -170,9 +185,6 @@ def _usable(table: Table, targets: list[TargetValues]) -> tuple[Array, list[tupl
 
     Of several targets a row may lack some, if their encodings can say so: it counts for those that it has.
     """
-    missing = np.zeros(len(table), dtype=bool)
-    reasons: list[tuple[int, str]] = []
-    optional = [target for target in targets if target.field.modality in MAY_LACK] if len(targets) > 1 else []
     for target in targets:
         if len(table) and target.missing.all():
             raise InputError(
@@ -180,14 +192,9 @@ def _usable(table: Table, targets: list[TargetValues]) -> tuple[Array, list[tupl
                 where=f"column {target.field.name}",
                 fix="Choose another --target, or give data with answers.",
             )
-        if target not in optional:
-            fresh = np.flatnonzero(target.missing & ~missing)
-            reasons.extend((int(row), f"the target {target.field.name} is missing") for row in fresh)
-            missing |= target.missing
-    if targets and len(optional) == len(targets):
-        missing = np.logical_and.reduce([target.missing for target in targets])
-        reasons.extend((int(row), "the targets are missing") for row in np.flatnonzero(missing))
-    usable = np.flatnonzero(~missing)
+    reasons = unanswered(targets)
+    optional = may_lack(targets)
+    usable = np.setdiff1d(np.arange(len(table)), [row for row, _ in reasons])
     for what, rows in (("a target", usable), *((f"the target {t.field.name!r}", t.known(usable)) for t in optional)):
         if len(rows) < FEWEST:
             raise InputError(
@@ -254,7 +261,7 @@ def _given(material: _Material, usable: Array, test_from: int) -> _Parts:
     fields = material.schema.with_role("split")
     if not fields:
         return _Parts(train, test, "test data was given")
-    parts = _marks(material.table, fields[0], train)
+    parts = marks(material.table, fields[0], train)
     marked = [
         (int(row), f"marked for testing in {fields[0].name}, but test data was given") for row in train[parts == "test"]
     ]
@@ -266,7 +273,7 @@ def _given(material: _Material, usable: Array, test_from: int) -> _Parts:
 
 def _by_column(material: _Material, usable: Array) -> _Parts:
     chosen = _field_of(material, "split", "the split")
-    parts = _marks(material.table, chosen, usable)
+    parts = marks(material.table, chosen, usable)
     unknown = sorted({part for part in parts if part not in ("train", "validation", "test", "")})
     if unknown:
         raise InputError(
@@ -285,16 +292,6 @@ def _by_column(material: _Material, usable: Array) -> _Parts:
     )
 
 
-def _marks(table: Table, chosen: Field, among: Array) -> Array:
-    """What a split column says of each row, object [row]; "" where it is missing."""
-    marks: list[str] = []
-    for _, chunk in table.chunks(among, list(chosen.columns)):
-        marks.extend(part or "" for part in parts_of(chosen.name, chunk[chosen.columns[0]]))
-    found = np.empty(len(marks), dtype=object)
-    found[:] = marks
-    return found
-
-
 def _field_of(material: _Material, role: Role, purpose: str) -> Field:
     """The field to split by: the one that the plan names, or the one with the role."""
     if material.data.column:
@@ -311,7 +308,7 @@ def _field_of(material: _Material, role: Role, purpose: str) -> Field:
 
 def _by_time(material: _Material, usable: Array) -> _Parts:
     chosen = _field_of(material, "time", "the time")
-    moments = _moments(material.table, chosen)
+    moments = moments_of(material.table, chosen)
     known = usable[~np.isnan(moments[usable])]
     dropped = tuple((int(row), f"{chosen.name} has no time") for row in np.setdiff1d(usable, known))
     if len(known) < FEWEST:
@@ -335,22 +332,9 @@ def _by_time(material: _Material, usable: Array) -> _Parts:
     return _Parts(rest, test, reason, validation, dropped)
 
 
-def _moments(table: Table, chosen: Field) -> Array:
-    """float64 [row]: a number, or microseconds since 1970; NaN where missing."""
-    values = [chosen.values(chunk) for _, chunk in table.chunks(None, list(chosen.columns))]
-    options = chosen.options
-    if chosen.modality == "number":
-        decimal = decimal_in(options, values)
-        return np.concatenate([read_numbers(part, decimal)[0] for part in values])
-    # All at once: whether 3/4/2020 is in March or in April is decided on the whole column.
-    parse = registry.module("modalities", "time").parse
-    moments = parse(np.concatenate(values), options.get("day_first"), options.get("unit", ""))
-    return np.where(np.isnat(moments), np.nan, moments.astype("datetime64[us]").astype(np.int64).astype(np.float64))
-
-
 def _by_group(material: _Material, usable: Array) -> _Parts:
     chosen = _field_of(material, "group", "the groups")
-    groups = _groups(material.table, chosen)
+    groups = groups_of(material.table, chosen)
     if len(np.unique(groups[usable])) < 2:
         raise InputError(
             f"The column {chosen.name!r} has one group only: no group is left for testing.",
@@ -369,20 +353,6 @@ def _by_group(material: _Material, usable: Array) -> _Parts:
     return _Parts(rest, test, reason, validation)
 
 
-def _groups(table: Table, chosen: Field) -> Array:
-    """int64 [row]: rows of one group have the same number; a row without a group (or the picture that it is a part of)
-    is its own."""
-    known: dict[str, int] = {}
-    groups = np.empty(len(table), dtype=np.int64)
-    for rows, chunk in table.chunks(None, list(chosen.columns)):
-        texts = canonical(chosen.values(chunk))
-        groups[rows] = [
-            -1 - int(row) // table.times if text is None else known.setdefault(text, len(known))
-            for row, text in zip(rows, texts, strict=True)
-        ]
-    return groups
-
-
 def _drawn(material: _Material, usable: Array, how: str) -> _Parts:
     units, equal, note = _units(material, usable)
     strata = material.strata[usable] if how == "stratified" else np.zeros(len(usable), dtype=np.int64)
@@ -393,7 +363,7 @@ def _drawn(material: _Material, usable: Array, how: str) -> _Parts:
 
 def _units(material: _Material, usable: Array) -> tuple[Array, Array, str]:
     """Rows that stay together, int64 [row]; which rows are equal; and a word on it for the user."""
-    equal = equal_rows(material.table, material.schema.inputs)
+    equal = equal_rows(material.table, material.schema.inputs) if material.equal is None else material.equal
     if len(np.unique(equal[usable])) == len(usable):
         return equal, equal, ""
     if few_values(equal[usable], material.schema.inputs):
@@ -407,14 +377,14 @@ def _carve(material: _Material, how: str, found: _Parts) -> _Parts:
     share = _validation_share(material, len(train))
     if how in ("given", "column"):
         if fields := material.schema.with_role("group"):
-            groups = _groups(material.table, fields[0])
+            groups = groups_of(material.table, fields[0])
             if len(np.unique(groups[train])) > 1:
                 strata = material.strata[train]
                 rest, validation = draw.whole_groups(train, groups[train], strata, share, material.generator)
                 note = f"; no {fields[0].name} is in both training and validation"
                 return replace(found, train=rest, validation=validation, reason=found.reason + note)
         if fields := material.schema.with_role("time") or _later_tested(material, found):
-            moments = _moments(material.table, fields[0])[train]
+            moments = moments_of(material.table, fields[0])[train]
             rest, validation = draw.latest(train, moments, share)
             if len(rest) and not np.isnan(moments).any():
                 note = f"; the latest training rows by {fields[0].name} are for validation"
@@ -438,7 +408,7 @@ def _later_tested(material: _Material, found: _Parts) -> tuple[Field, ...]:
     for item in material.schema.inputs:
         if item.modality != "time":
             continue
-        moments = _moments(material.table, item)
+        moments = moments_of(material.table, item)
         before, after = moments[found.train], moments[found.test]
         if len(before) and len(after) and np.mean(after > np.nanmax(before, initial=-np.inf)) >= LATER_SHARE:
             return (item,)

@@ -73,6 +73,7 @@ class Table:
         unreadable: (place, reason) of rows and files that could not be read: they are no rows of this table.
         notes: what the user should know about how the data was read.
         boundary: the number of rows of the first table, where two were concatenated.
+        added: the first row of each table whose rows only training learns from; they come after all others.
         made: values are computed on reading: whoever looks at a sample should take a small one.
         times: how many rows are parts of one of what the table is made of; they lie one after the other.
     """
@@ -91,11 +92,12 @@ class Table:
         unreadable: tuple[tuple[str, str], ...] = (),
         notes: tuple[str, ...] = (),
         boundary: int | None = None,
+        added: tuple[int, ...] = (),
     ) -> None:
         self._pieces = tuple(pieces)
         self._starts = np.cumsum([0, *(len(piece.store) for piece in pieces)])
         self.name, self.columns, self.root, self.fingerprint = name, columns, root, fingerprint
-        self.unreadable, self.notes, self.boundary = unreadable, notes, boundary
+        self.unreadable, self.notes, self.boundary, self.added = unreadable, notes, boundary, added
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -155,7 +157,7 @@ class Table:
         ]
         root = None if self.root is None else str(self.root.resolve())
         return {"pieces": pieces, "name": self.name, "columns": list(self.columns), "root": root,
-                "fingerprint": self.fingerprint, "boundary": self.boundary}  # fmt: skip
+                "fingerprint": self.fingerprint, "boundary": self.boundary, "added": list(self.added)}  # fmt: skip
 
     def place(self, row: int) -> str:
         """Where the user finds a row: "loans.csv, line 17", a relative path, "orders table, row 5 (rowid)"."""
@@ -170,6 +172,21 @@ class Table:
         Its row `row // times` is what a row here is made of, where it is another table.
         """
         return self, column
+
+    @property
+    def own(self) -> int:
+        """The number of rows before those that only training learns from."""
+        return self.added[0] if self.added else len(self)
+
+    def without_added(self) -> Table:
+        """The rows before those that only training learns from, as a table."""
+        if not self.added:
+            return self
+        pieces = self._pieces[: int(np.searchsorted(self._starts, self.own))]
+        return Table(
+            pieces, name=self.name, columns=self.columns, root=self.root, fingerprint=self.fingerprint,
+            unreadable=self.unreadable, notes=self.notes, boundary=self.boundary,
+        )  # fmt: skip
 
     def some(self, rows: Rows) -> Rows:
         """Those of `rows` that encoders learn from what is usual: fewer where every value is computed on reading."""
@@ -285,10 +302,11 @@ def reopened(places: Mapping[str, Json]) -> Table:
         root=None if places["root"] is None else Path(places["root"]),
         fingerprint=places["fingerprint"],
         boundary=places["boundary"],
+        added=tuple(places["added"]),
     )
 
 
-def concatenate(first: Table, second: Table, optional: Names[str] = ("split",)) -> Table:
+def concatenate(first: Table, second: Table, optional: Names[str] = ("split",), *, only_learned: bool = False) -> Table:
     """The rows of two tables, those of `second` (usually the test data) after those of `first`.
 
     Columns go by name, those of `first` count; what only `second` has is left out, with a note. Where the tables lie in
@@ -296,8 +314,9 @@ def concatenate(first: Table, second: Table, optional: Names[str] = ("split",)) 
 
     Args:
         first: the training data.
-        second: the test data.
+        second: the test data, or more rows to learn from.
         optional: columns that `second` may lack: None in its rows.
+        only_learned: only training learns from the rows of `second`; where test rows begin stays as it was.
 
     Raises:
         InputError: `second` lacks a column.
@@ -306,10 +325,15 @@ def concatenate(first: Table, second: Table, optional: Names[str] = ("split",)) 
     required = [name for name in missing if name not in optional]
     if required:
         close = nearest(required[0], second.columns)
+        fix = "Add them, or set them aside in both."
+        if only_learned:
+            fix = "Add them: every row that is learned from needs them."
+            if required == ["label"] and "path" in second.columns:
+                fix = "Put its files into folders that are called like the classes."
         raise InputError(
             f"{second.name} lacks columns that {first.name} has: {', '.join(required)}.",
             where=second.name,
-            fix=f"Add them, or set them aside in both. {close}",
+            fix=f"{fix} {close}",
         )
     notes = [*first.notes, *second.notes]
     extra = [name for name in second.columns if name not in first.columns]
@@ -323,13 +347,14 @@ def concatenate(first: Table, second: Table, optional: Names[str] = ("split",)) 
     other = [replace(piece, missing=piece.missing | frozenset(missing)) for piece in other]
     return Table(
         [*pieces, *other],
-        name=first.name if first.name == second.name else f"{first.name} and {second.name}",
+        name=first.name if first.name == second.name or only_learned else f"{first.name} and {second.name}",
         columns=first.columns,
         root=first.root if first.root is not None else second.root,
         fingerprint=hashlib.blake2b(f"{first.fingerprint} {second.fingerprint}".encode(), digest_size=16).hexdigest(),
         unreadable=(*first.unreadable, *second.unreadable),
         notes=tuple(notes),
-        boundary=len(first),
+        boundary=first.boundary if only_learned else len(first),
+        added=(*first.added, len(first)) if only_learned else (),
     )
 
 

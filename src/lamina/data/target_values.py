@@ -77,6 +77,25 @@ def _codes(table: Table, field: Field) -> TargetValues:
     return TargetValues(field, codes < 0, codes=codes, labels=labels)
 
 
+def may_lack(targets: list[TargetValues]) -> list[TargetValues]:
+    """Those of several targets that a row may lack: it counts for the others then."""
+    return [target for target in targets if target.field.modality in MAY_LACK] if len(targets) > 1 else []
+
+
+def unanswered(targets: list[TargetValues]) -> list[tuple[int, str]]:
+    """(Row, reason) of the rows without an answer to learn from."""
+    optional = may_lack(targets)
+    if targets and len(optional) == len(targets):
+        none = np.logical_and.reduce([target.missing for target in targets])
+        return [(int(row), "the targets are missing") for row in np.flatnonzero(none)]
+    found: dict[int, str] = {}
+    for target in targets:
+        if target not in optional:
+            for row in np.flatnonzero(target.missing):
+                found.setdefault(int(row), f"the target {target.field.name} is missing")
+    return list(found.items())
+
+
 def lacks(values: Values, decimal: str | None) -> Array:
     """bool [row]: where a target is missing; a number that cannot be read is not.
 

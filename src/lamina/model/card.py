@@ -11,6 +11,8 @@ from lamina.evaluate.results import Fairness, TargetResult, to_json
 from lamina.plan import Plan
 
 FEW_ROWS = 200
+DATA = ("rows", "train", "validation", "test", "sources", "dropped_count")
+"""What the card says of the data that learned and tested."""
 
 
 def build(
@@ -42,7 +44,7 @@ def build(
         "data": {
             "source": plan.data.train,
             "fingerprint": plan.data.fingerprint,
-            **{name: data[name] for name in ("rows", "train", "validation", "test", "dropped_count") if name in data},
+            **{name: data[name] for name in DATA if name in data},
         },
         "limits": limits(plan, data, targets, golden),
         "plan": _summary(plan),

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lamina.data.added import told
 from lamina.data.schema import Json
 from lamina.evaluate.results import Cost, Exhibit, Interval, Results, Seal, TargetResult
 from lamina.evaluate.scores import title
@@ -169,6 +170,7 @@ def data(found: Mapping[str, Json]) -> View:
         "episodes": str(found.get("episodes") or ""),
         "source": str(found.get("source") or ""),
         "split": str(found.get("split") or ""),
+        "sources": told(found["sources"], "texts" if "texts" in found else "rows") if found.get("sources") else "",
         "fingerprint": str(found.get("fingerprint") or ""),
         "parts": [
             {

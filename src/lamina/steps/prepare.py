@@ -12,6 +12,7 @@ import numpy as np
 
 from lamina import registry
 from lamina.data import encoding
+from lamina.data.added import told
 from lamina.data.audit import AuditFinding, audit
 from lamina.data.examples import Examples, cache_folder, trim_cache
 from lamina.data.findings import places
@@ -25,6 +26,7 @@ from lamina.modalities._number_text import decimal_in, read_numbers
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps import also
 from lamina.steps.alike import encoder_of
 from lamina.steps.known import question
 from lamina.steps.understand import Understood
@@ -79,6 +81,9 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
         f"{len(parts.train):,} rows to train, {len(parts.validation):,} to validate, {len(parts.test):,} to test "
         f"({parts.how}: {parts.reason})"
     )
+    if found := also.sources(plan, table, parts.train):
+        for sentence in (told(found), *also.left_out(table, parts)):
+            narrator.say(sentence)
     if asked.take(run, run.prepared.name):
         narrator.say("encoders and audit: as an earlier run found them for the same data and settings")
         encoders, tasks = restored(run, plan, schema)
@@ -188,7 +193,7 @@ def read(run: Run) -> dict[str, Json]:
 
 
 def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[str, Encoder], dict[str, Task]]:
-    """Encoders and tasks, fitted on the training rows only."""
+    """Encoders and tasks, fitted on the training rows only; what is asked, on those that rows for testing are like."""
     encoders: dict[str, Encoder] = {}
     rows = table.some(parts.train)
     for field in schema.inputs:
@@ -203,13 +208,14 @@ def _fit(table: Table, schema: Schema, plan: Plan, parts: Split) -> tuple[dict[s
             )
         )  # fmt: skip
     tasks: dict[str, Task] = {}
+    own = parts.train[parts.train < table.own]
     # Tasks without a target are fitted by nothing but the network.
     for field in schema.targets:
         asked = plan.task[field.name]
         module = registry.module("tasks", asked.name)
         tasks[field.name] = _named(
             field, lambda module=module, field=field, asked=asked: module.Task.fit(
-                field, encoding.stream(table, field, parts.train), asked.options,
+                field, encoding.stream(table, field, own), asked.options,
                 **({"inputs": encoders, "root": table.root} if hasattr(module.Task, "layout") else {}),
             )
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ class Request:
     Attributes:
         data: a path, URL or data frame.
         test: a second source that is for testing only.
+        also: sources of more rows, which only training learns from.
         split: a column that says which part a row belongs to.
         targets: the target columns.
         task: the task's name for all targets, or "" to choose.
@@ -52,6 +53,7 @@ class Request:
     time: str = ""
     group: str = ""
     horizon: int = 0
+    also: tuple[Any, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,9 +67,36 @@ class Request:
         return "data"
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What a run's rows are read from: data, test data or None, and data that only training learns from."""
+
+    data: Any = None
+    test: Any = None
+    also: tuple[Any, ...] = ()
+
+
+def source(given: Any) -> Any:
+    """Data as a request has it: paths as text."""
+    return str(given) if isinstance(given, Path) else given
+
+
+def sources(given: Any) -> tuple[Any, ...]:
+    """What may be given alone or as several: in a tuple, or in a list, unless that is one of rows.
+
+    >>> sources("made"), sources(["made", "more"]), sources([{"x": 1}]), sources(None)
+    (('made',), ('made', 'more'), ([{'x': 1}],), ())
+    """
+    if given is None:
+        return ()
+    rows = isinstance(given, list) and all(isinstance(part, Mapping) for part in given)
+    return tuple(map(source, given)) if isinstance(given, list | tuple) and not rows else (source(given),)
+
+
 ELSEWHERE = {
     "data.train": "Name the data as the command's first argument.",
     "data.test": "Write --test DATA.",
+    "data.also": "Write --also DATA.",
     "data.fingerprint": "Leave it out: it is computed from the data.",
     "budget": "Write --budget TIME.",
     "seed": "Write --seed NUMBER.",
@@ -109,8 +138,9 @@ def check(request: Request) -> None:
 def _check_names(request: Request) -> None:
     """Names of files can be any bytes, but what the plan and the sealed model keep is text."""
     kept = {
-        "DATA": [request.data], "--test": [request.test], "--split": [request.split], "--target": request.targets,
-        "--set": request.sets, "--weights": request.weights, "--time": [request.time], "--group": [request.group],
+        "DATA": [request.data], "--test": [request.test], "--also": request.also, "--split": [request.split],
+        "--target": request.targets, "--set": request.sets, "--weights": request.weights, "--time": [request.time],
+        "--group": [request.group],
     }  # fmt: skip
     for option, names in kept.items():
         for name in names:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from lamina import plan as plans
 from lamina import run as runs
@@ -26,7 +25,7 @@ from lamina.run import Run
 from lamina.steps import alike, answered, long, prepare, understand
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
-from lamina.steps.request import Request, apply_weights, check, followed, shares
+from lamina.steps.request import Request, Sources, apply_weights, check, followed, shares
 from lamina.steps.settings import check_used
 
 Ended = tuple[Run, Results, Status]
@@ -83,6 +82,8 @@ def train(request: Request, narrator: Narrator) -> Ended:
     asked = request
     if given is not None:
         request = following(request, given)
+        if given.data.also and not request.also:
+            narrator.say(f"the plan learned from more rows: again with --also {' --also '.join(given.data.also)}")
     request = apply_weights(request)
     understood = alike.encoded_alike(request, understand.understand(request, narrator), narrator)
     check_used(_way_of(understood.plan), asked, given)
@@ -108,8 +109,11 @@ def train(request: Request, narrator: Narrator) -> Ended:
     return _finished(way, run, plan, prepared, narrator, clock, meter, allowed, request.base)
 
 
-def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any = None) -> Ended:
+def resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
     """Go on with a run from its newest checkpoint.
+
+    Args:
+        given: data in place of what the run was started with.
 
     Raises:
         InputError: there is no run, the data is not what the run was started with, or this is one of several processes.
@@ -122,9 +126,9 @@ def resume(folder: str | Path, narrator: Narrator, data: Any = None, test: Any =
     if is_environment(plan.data.train):
         return _closed(_session("control").resume(run, plan, narrator, clock=clock, meter=meter))
     if apart := understand.apart(part.name for part in plan.task.values()):
-        again = _given_again(run, plan, data, test)
-        return _closed(_session(apart).resume(run, plan, *again, narrator, clock=clock, meter=meter))
-    table, boundary = data_of(run, plan, data, test)
+        again = _given_again(run, plan, given)
+        return _closed(_session(apart).resume(run, plan, again, narrator, clock=clock, meter=meter))
+    table, boundary = data_of(run, plan, given)
     narrator.step("Prepare")
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
     allowed = Allowance(**status.get("allowed", {}))
@@ -177,17 +181,17 @@ def _closed(done: Ended) -> Ended:
     return done
 
 
-def data_of(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | None]:
+def data_of(run: Run, plan: Plan, given: Sources) -> tuple[Table, int | None]:
     """A run's data, read again from where it was, or from what the user gives in its place.
 
     Raises:
         InputError: it was a data frame and is not given, it is other data, or an environment.
     """
-    return understand.opened_again(run, plan, *_given_again(run, plan, data, test))
+    return understand.opened_again(run, plan, _given_again(run, plan, given))
 
 
-def _given_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Any, Any]:
-    """(Data, test data or None) as they are opened.
+def _given_again(run: Run, plan: Plan, given: Sources) -> Sources:
+    """All data as it is opened.
 
     Raises:
         InputError: it was a data frame and is not given, or it is an environment.
@@ -198,15 +202,20 @@ def _given_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Any, Any]:
             fix=f"See how it does in fresh episodes: lamina test {run.model} {plan.data.train}",
         )
     base = Path(run.status().get("base", "."))
-    for given, known in ((data, plan.data.train), (test, plan.data.test)):
-        if given is None and known.startswith(understand.IN_MEMORY):
-            raise InputError(
-                f"The run {run.folder} was trained on a data frame, which is not on disk.",
-                fix="Give the frame again, from Python: lamina.resume(run, data=frame)",
-            )
-    train = data if data is not None else _from_base(plan.data.train, base)
-    held_out = test if test is not None else _from_base(plan.data.test, base)
-    return train, held_out or None if isinstance(held_out, str) else held_out
+    also = given.also or (None,) * len(plan.data.also)
+    known = {"data": [plan.data.train], "test": [plan.data.test], "also": plan.data.also}
+    for name, found in (("data", [given.data]), ("test", [given.test]), ("also", also)):
+        for one, place in zip(found, known[name], strict=False):
+            if one is None and place.startswith(understand.IN_MEMORY):
+                raise InputError(
+                    f"The run {run.folder} was trained on a data frame, which is not on disk.",
+                    fix=f"Give the frame again, from Python: lamina.resume(run, {name}=frame)",
+                )
+    return Sources(
+        given.data if given.data is not None else _from_base(plan.data.train, base),
+        given.test if given.test is not None else _from_base(plan.data.test, base) or None,
+        given.also or tuple(_from_base(place, base) for place in plan.data.also),
+    )
 
 
 def _from_base(place: str, base: Path) -> str:

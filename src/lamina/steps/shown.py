@@ -17,6 +17,7 @@ from lamina.evaluate.results import Exhibit
 from lamina.explain.explain import evenly
 from lamina.modalities._steps import steps_of
 from lamina.plan import Plan
+from lamina.steps import also
 from lamina.steps.learner import Learner
 from lamina.steps.prepare import Prepared
 from lamina.tasks import Shown, Task
@@ -198,7 +199,7 @@ def _raw_of(prepared: Prepared, fields: Sequence[Field], rows: Array) -> dict[st
 
 def data_document(plan: Plan, prepared: Prepared, summaries: Mapping[str, Json]) -> dict[str, Json]:
     """The `data` part of the results."""
-    dropped = prepared.dropped
+    dropped, sources = prepared.dropped, also.sources(plan, prepared.table, prepared.split.train)
     return {
         "rows": len(prepared.table),
         "train": len(prepared.split.train),
@@ -219,6 +220,7 @@ def data_document(plan: Plan, prepared: Prepared, summaries: Mapping[str, Json])
         ],
         "fingerprint": plan.data.fingerprint,
         "source": plan.data.train,
+        **({"sources": sources} if sources else {}),
     }  # fmt: skip
 
 

@@ -22,10 +22,10 @@ from lamina.modalities._canonical import object_array
 from lamina.narrate import Narrator
 from lamina.plan import DataPlan, Plan, TaskPlan, from_document, from_text, to_document
 from lamina.run import Run, check_same
-from lamina.steps import long, pairing, tiling
+from lamina.steps import also, long, pairing, tiling
 from lamina.steps.known import Question, question_of
 from lamina.steps.pairing import paired
-from lamina.steps.request import Request
+from lamina.steps.request import Request, Sources
 
 SAMPLE = 20_000
 """Rows that summaries are made of."""
@@ -37,7 +37,7 @@ class Understood:
     """The table, what its columns are, and the task of each target.
 
     Attributes:
-        table: all rows, test data given separately at the end.
+        table: all rows: the data's, test data given separately, and those that only training learns from.
         boundary: the first row of the test data given separately, or None.
         plan: with data, schema and task decided.
         summaries: what is in each field, by name.
@@ -55,7 +55,7 @@ class Understood:
     @property
     def learned(self) -> np.ndarray[Any, Any]:
         """The rows that are not known to be test rows."""
-        return visible(self.table, self.schema, None if self.boundary is None else np.arange(self.boundary))
+        return visible(self.table, self.schema, np.arange(self.table.own if self.boundary is None else self.boundary))
 
 
 def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
@@ -68,14 +68,14 @@ def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
     return concatenate(table, held_out), len(table)
 
 
-def opened_again(run: Run, plan: Plan, data: Any, test: Any) -> tuple[Table, int | None]:
+def opened_again(run: Run, plan: Plan, given: Sources) -> tuple[Table, int | None]:
     """As `open_data`, for a run that is gone on with.
 
     Raises:
         InputError: it is other data than the run was started with.
     """
-    table, boundary = long.again(plan, *open_data(data, test))
-    table = pairing.again(plan, table)
+    table, boundary = long.again(plan, *open_data(given.data, given.test))
+    table = pairing.again(plan, also.appended(table, also.opened(given.also), plan))
     check_same(run, plan, table.fingerprint)
     return table, None if boundary is None else table.boundary
 
@@ -103,8 +103,9 @@ def understand(request: Request, narrator: Narrator) -> Understood:
             where="--task",
             fix=f"Train an encoder with --task embed, then run: {command}",
         )
-    table, boundary = open_data(request.data, request.test)
-    table, request = paired(request, table)
+    raw, boundary = open_data(request.data, request.test)
+    more = also.opened(request.also)
+    table, request = paired(request, raw)
     boundary = None if boundary is None else table.boundary
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
@@ -112,6 +113,12 @@ def understand(request: Request, narrator: Narrator) -> Understood:
     check_columns([request.split] if request.split else [], table.columns, "--split")
     cut = long.read(request, table, boundary)
     if cut is not None:
+        if more:
+            raise InputError(
+                f"{table.name} is one long series: windows of it are learned from, not rows.",
+                where="--also",
+                fix="Leave --also out, or take rows as they are: --set task.window=0",
+            )
         (request, table, why), boundary = cut, None
         narrator.say(f"{why}; {len(table):,} of them")
     plan, summaries = _known(request, table, boundary) or _found(request, table, boundary)
@@ -123,6 +130,9 @@ def understand(request: Request, narrator: Narrator) -> Understood:
         plan = long.planned(plan, table, why)
     if plan.data.column:
         check_columns([plan.data.column], [field.name for field in plan.schema], "data.column")
+    if more:
+        table = pairing.again(plan, also.appended(raw, more, plan))
+        plan = also.planned(plan, table, [place_of(source) for source in request.also])
     _tell(narrator, plan, summaries)
     return Understood(table, boundary, plan, summaries)
 
@@ -219,8 +229,10 @@ def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | N
             return replace(plan, split=way, column=fields[0].name)
     if boundary is not None:
         return replace(plan, split="given")
-    by_label = bool(request.task) and getattr(registry.module("tasks", request.task), "STRATIFIED", False)
-    categorical = by_label or any(field.modality in ("category", "set") for field in schema.targets)
+    by_label = (
+        request.task and schema.with_role("label") and hasattr(registry.module("tasks", request.task), "STRATIFIED")
+    )
+    categorical = bool(by_label) or any(field.modality in ("category", "set") for field in schema.targets)
     return replace(plan, split="stratified" if categorical else "random")
 
 

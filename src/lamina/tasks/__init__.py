@@ -10,7 +10,8 @@ A module `lamina/tasks/NAME.py` offers
 
 Where rows are read in a way of their own (as windows of series, histories, texts), `WAY` names the folder of
 `lamina/steps/` that has all five steps; where only what is learned and tested is of a way of its own, `LATER` names the
-folder that has steps 3 to 5. A task without a target whose test part needs rows of every class says so in `STRATIFIED`.
+folder that has steps 3 to 5. A task without a target that learns by classes, so that all parts need rows of every
+class, says so in `STRATIFIED`.
 
 A task module is imported by the sealed model's runtime, so it never imports PyTorch at module
 level; `loss` and `combine`, which only training and export call, import it inside.

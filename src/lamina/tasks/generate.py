@@ -22,6 +22,7 @@ Array = np.ndarray[Any, Any]
 UNLABELLED = "picture"
 """The task needs no target; its answer is called so."""
 LATER = "generate"
+STRATIFIED = True
 OPTIONS = ("judge",)
 NOISE = "noise"
 """The sealed model's input that a picture is made from."""

@@ -121,6 +121,7 @@ def _check(request: Request) -> None:
     given = {
         "--target": request.targets,
         "--test": request.test,
+        "--also": request.also,
         "--split": request.split,
         "--weights": request.weights,
         "--time": request.time,

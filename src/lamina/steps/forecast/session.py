@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
 from lamina.narrate import Narrator
@@ -15,7 +13,7 @@ from lamina.steps.finish import Clock
 from lamina.steps.forecast import choose, prepare, understand
 from lamina.steps.forecast.learner import build
 from lamina.steps.forecast.test import test
-from lamina.steps.request import Request, followed, shares
+from lamina.steps.request import Request, Sources, followed, shares
 from lamina.steps.understand import opened_again
 
 
@@ -45,13 +43,11 @@ def _following(request: Request, given: Plan) -> Request:
     return followed(request, given, shares(given), targets=request.targets or tuple(given.task))
 
 
-def resume(
-    run: Run, plan: Plan, data: Any, test: Any, narrator: Narrator, *, clock: Clock, meter: EnergyMeter
-) -> Ended:
+def resume(run: Run, plan: Plan, given: Sources, narrator: Narrator, *, clock: Clock, meter: EnergyMeter) -> Ended:
     """Go on with a run from its newest checkpoint, with the data it was started with.
 
     Raises:
         InputError: the data has changed.
     """
-    way = _way(*opened_again(run, plan, data, test))
+    way = _way(*opened_again(run, plan, given))
     return apart.resume(way, run, plan, narrator, clock=clock, meter=meter)

@@ -105,6 +105,7 @@ def _target(request: Request) -> str:
             fix="Name one: --target COLUMN. For several, put them below each other, with --group COLUMN.",
         )  # fmt: skip
     fixes = {
+        "--also": (request.also, "Put more series below the others, in one table: --group COLUMN tells them apart."),
         "--split": (request.split, "Leave it out: the latest part tests. Or give the test part with --test FILE."),
         "--weights": (request.weights, "Leave it out: forecasters start from scratch."),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lamina.data.tables import Table
 from lamina.evaluate.cost import EnergyMeter
@@ -17,7 +16,7 @@ from lamina.steps.recommend import choose, described, prepare, understand
 from lamina.steps.recommend.described import Described
 from lamina.steps.recommend.learner import build
 from lamina.steps.recommend.test import test
-from lamina.steps.request import Request, followed, shares
+from lamina.steps.request import Request, Sources, followed, shares
 from lamina.steps.understand import opened_again
 
 
@@ -48,14 +47,12 @@ def _following(request: Request, given: Plan) -> Request:
     return followed(request, given, shares(given), split=split)
 
 
-def resume(
-    run: Run, plan: Plan, data: Any, test: Any, narrator: Narrator, *, clock: Clock, meter: EnergyMeter
-) -> Ended:
+def resume(run: Run, plan: Plan, given: Sources, narrator: Narrator, *, clock: Clock, meter: EnergyMeter) -> Ended:
     """Go on with a run from its newest checkpoint, with the data it was started with.
 
     Raises:
         InputError: the data has changed.
     """
-    table, _ = opened_again(run, plan, data, test)
+    table, _ = opened_again(run, plan, given)
     items = described.opened_again(run, plan, Path(run.status().get("base", ".")))
     return apart.resume(_way(table, items), run, plan, narrator, clock=clock, meter=meter)

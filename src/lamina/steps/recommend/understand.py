@@ -120,6 +120,7 @@ def _check(request: Request) -> None:
     fixes = {
         "--target": (request.targets, "Leave it out; name the column of items with --set task.item=COLUMN."),
         "--test": (request.test is not None, "Put all rows into one table: the latest ones are the test part."),
+        "--also": (bool(request.also), "Put all rows into one table: who has what is learned from the earlier ones."),
         "--weights": (request.weights, "Leave it out: recommenders start from scratch."),
     }
     for option, (given, fix) in fixes.items():

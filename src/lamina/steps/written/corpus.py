@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lamina.data.texts import SAMPLE, content, decoded, of_value, sure_columns, 
 from lamina.errors import InputError
 from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan
+from lamina.steps.request import Sources
 from lamina.steps.understand import check_columns, open_data
 
 Texts = tuple[str, ...]
@@ -24,6 +25,10 @@ FEWEST = 2_000
 """Bytes of training text that a run needs, at least."""
 MANY = 20
 """From so many texts on, whole texts are held out; of fewer, the ends."""
+COPY, MARKED = "word for word among those to validate or test", "marked as not for training"
+"""Why a text that only training might use is left out."""
+TELLING = 50
+"""Characters of a text that stand in another by more than chance."""
 MOST_HELD = 4
 """Whole texts are held out if they are at most so many times as long as wanted: one long text among short ones is cut.
 """
@@ -46,6 +51,8 @@ class Corpus:
         places: how many files or rows.
         dropped: (row, reason) of rows without a text.
         unreadable: (place, reason) of what could not be read at all.
+        added: (texts, texts learned from) of each source of more; those learned from are the last of `train`.
+        copies: texts of these that were left out for they are for validation or testing.
         model: that was given to be learned on from.
     """
 
@@ -58,6 +65,8 @@ class Corpus:
     places: int
     dropped: tuple[tuple[int, str], ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    added: tuple[tuple[int, int], ...] = ()
+    copies: int = 0
     model: Given | None = None
 
     @property
@@ -79,11 +88,11 @@ class _Found:
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
-def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpus:
+def read(given: Sources, plan: DataPlan, column: str, split: str) -> Corpus:
     """All texts, divided.
 
     Args:
-        data, test: a text file, a folder of .txt files, or a table; None is no test data of its own.
+        given: each a text file, a folder of .txt files, or a table.
         plan: how much is held out, where the data does not say so itself.
         column: of a table, that holds the texts; "" to look for it.
         split: the column that says which part a row belongs to; "" for none.
@@ -91,6 +100,7 @@ def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpu
     Raises:
         InputError: no text, another encoding than UTF-8, no or several columns of texts, or too little text.
     """
+    data, test = given.data, given.test
     found = _read(data, column, split)
     digest, how, held = found.fingerprint, "", tuple[str, ...]()
     dropped, unreadable = found.dropped, found.unreadable
@@ -117,7 +127,48 @@ def read(data: Any, test: Any, plan: DataPlan, column: str, split: str) -> Corpu
         how = f"the last {plan.test_share:.0%} of the text tests, what stands before it validates"
     if not validation:
         train, validation = divide(train, plan.validation_share)
-    return Corpus(train, validation, held, digest, found.column, how, len(found.texts), dropped, unreadable)
+    divided = Corpus(train, validation, held, digest, found.column, how, len(found.texts), dropped, unreadable)
+    for one in given.also:
+        divided = _with_more(divided, _read(one, found.column, ""), str(one))
+    return divided
+
+
+def _with_more(corpus: Corpus, more: _Found, name: str) -> Corpus:
+    """With more texts that only training learns from, without copies of those that validate and test.
+
+    Raises:
+        InputError: none is left.
+    """
+    held = {*corpus.validation, *corpus.test}
+    copies = [one in held or _stands_in(one.strip(), held) for one in more.texts]
+    marked = [part not in ("", "train") for part in more.parts]
+    kept = tuple(one for one, *out in zip(more.texts, copies, marked, strict=True) if not any(out))
+    if not kept:
+        raise InputError(
+            f"None of the {len(more.texts):,} texts that only training is to learn from can be used.",
+            where=f"--also {name}",
+            fix=f"Give texts that are no copies of those that validate and test, or leave out --also. "
+            f"({sum(copies):,} are, {sum(marked):,} are marked as not for training.)",
+        )
+    dropped = [(row, f"of {name}: {reason}") for row, reason in more.dropped]
+    dropped += [(row, f"of {name}: {COPY}") for row, out in enumerate(copies) if out]
+    dropped += [(row, f"of {name}: {MARKED}") for row, out in enumerate(marked) if out]
+    digest = hashlib.blake2b(f"{corpus.fingerprint} also {more.fingerprint}".encode(), digest_size=16).hexdigest()
+    return replace(
+        corpus,
+        train=corpus.train + kept,
+        fingerprint=digest,
+        dropped=(*corpus.dropped, *dropped),
+        unreadable=(*corpus.unreadable, *more.unreadable),
+        added=(*corpus.added, (len(more.texts), len(kept))),
+        copies=corpus.copies + sum(copies),
+    )
+
+
+def _stands_in(text: str, held: Collection[str]) -> bool:
+    """Is one of a few held-out texts within this one, or this one within it? Of many, whole texts are compared."""
+    parts = [part.strip() for part in held if part.strip()] if len(held) < MANY else []
+    return any(part in text or (len(text) >= TELLING and text in part) for part in parts)
 
 
 def divide(texts: Texts, share: float) -> tuple[Texts, Texts]:

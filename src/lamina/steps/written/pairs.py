@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lamina.data.added import told
 from lamina.data.audit_rows import repeated_texts, unreadable_rows
 from lamina.data.column_roles import split_reason
 from lamina.data.examples import Examples
@@ -31,7 +32,8 @@ from lamina.narrate import Narrator
 from lamina.networks.writers import SOURCE
 from lamina.plan import Plan, TaskPlan
 from lamina.run import Run
-from lamina.steps.request import Request
+from lamina.steps import also
+from lamina.steps.request import Request, Sources
 from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
 from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.alignment import Chances, learned
@@ -88,6 +90,12 @@ class Raw:
     def places(self) -> int:
         """How many rows."""
         return len(self.table)
+
+    @property
+    def left_out(self) -> tuple[tuple[int, str], ...]:
+        """(Row, reason) of what lacks a text, and of what only training might use and may not."""
+        added = {row: reason for row, reason in self.parts.dropped if row >= self.table.own}
+        return tuple(sorted({**added, **dict(self.dropped)}.items()))
 
 
 @dataclass(frozen=True)
@@ -233,13 +241,17 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Raw]:
         split=how, column=column, fingerprint=table.fingerprint,
     )  # fmt: skip
     plan = replace(plan, data=data, schema=tuple(fields))
+    if request.also:
+        table = also.appended(table, also.opened(request.also), plan)
+        plan = also.planned(plan, table, [place_of(one) for one in request.also])
     narrator.say(f"from {source} to {target}")
     return plan, _raw(plan, table, boundary)
 
 
-def again(plan: Plan, data: Any, test: Any) -> Raw:
+def again(plan: Plan, given: Sources) -> Raw:
     """The pairs of a run that is gone on with."""
-    return _raw(plan, *open_data(data, test))
+    table, boundary = open_data(given.data, given.test)
+    return _raw(plan, also.appended(table, also.opened(given.also), plan), boundary)
 
 
 def _target(request: Request) -> str:
@@ -316,6 +328,9 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
     options = plan.task[raw.target].options
     train = raw.parts.train
     learned = [raw.texts[name][row] for name in (raw.source, raw.target) for row in train.tolist()]
+    if found := also.sources(plan, raw.table, train):
+        for sentence in (told(found, "pairs"), *also.left_out(raw.table, raw.parts)):
+            narrator.say(sentence)
     size = sum(len(one.encode()) for one in learned)
     usual = tokenising.usual_vocabulary(size)
     json = tokenizer or tokenising.trained(learned, int(options.get("vocabulary", usual)))
@@ -439,15 +454,17 @@ def _long(kind: str, text: str, raw: Raw, rows: Array, fix: str) -> AuditFinding
 def data_document(plan: Plan, material: Material) -> dict[str, Json]:
     """The `data` part of the results."""
     raw = material.raw
-    places = [{"row": row, "place": raw.table.place(row), "reason": reason} for row, reason in raw.dropped[:200]]
+    dropped, sources = raw.left_out, also.sources(plan, raw.table, material.rows["train"])
+    places = [{"row": row, "place": raw.table.place(row), "reason": reason} for row, reason in dropped[:200]]
     parts = {name: len(rows) for name, rows in material.rows.items()}
     return {
         "rows": len(raw.table), **parts, VALIDATION: len(raw.parts.validation), "judged": len(material.judged),
-        "split": raw.parts.reason, "dropped": places, "dropped_count": len(raw.dropped),
+        "split": raw.parts.reason, "dropped": places, "dropped_count": len(dropped),
         "unreadable": [{"place": place, "reason": reason} for place, reason in raw.table.unreadable[:200]],
         "fields": [
             {"name": field.name, "modality": field.modality, "role": field.role, "reason": field.reason, "summary": {}}
             for field in plan.schema
         ],
         "fingerprint": plan.data.fingerprint, "source": plan.data.train,
+        **({"sources": sources} if sources else {}),
     }  # fmt: skip

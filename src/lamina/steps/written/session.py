@@ -16,7 +16,7 @@ from lamina.run import Run
 from lamina.steps import apart
 from lamina.steps.apart import Ended, Way
 from lamina.steps.finish import Clock, Course
-from lamina.steps.request import Request, followed, shares
+from lamina.steps.request import Request, Sources, followed, shares
 from lamina.steps.written import choose, judge_pairs, judge_texts, pairs, texts
 from lamina.steps.written.learner import WRITER, Learner, build
 
@@ -27,13 +27,13 @@ class Kind:
 
     Attributes:
         understand: from the request to (plan, raw data).
-        again: the raw data of a run that is gone on with: from plan, data, test data.
+        again: the raw data of a run that is gone on with: from plan and sources.
         prepare: from plan, raw data, run, narrator and a known tokenizer ("" for none) to the material.
         test: the fifth step.
     """
 
     understand: Callable[[Request, Narrator], tuple[Plan, Any]]
-    again: Callable[[Plan, Any, Any], Any]
+    again: Callable[[Plan, Sources], Any]
     prepare: Callable[..., Any]
     test: Callable[[Course, Any, Learner], Results]
 
@@ -95,16 +95,14 @@ def _weights(given: Plan) -> tuple[str, ...]:
     return (part.weights,) if part is not None and part.weights else ()
 
 
-def resume(
-    run: Run, plan: Plan, data: Any, test: Any, narrator: Narrator, *, clock: Clock, meter: EnergyMeter
-) -> Ended:
+def resume(run: Run, plan: Plan, given: Sources, narrator: Narrator, *, clock: Clock, meter: EnergyMeter) -> Ended:
     """Go on with a run from its newest checkpoint, with the data it was started with.
 
     Raises:
         InputError: the data has changed.
     """
     kind = KINDS[next(iter(plan.task.values())).name]
-    raw = kind.again(plan, data, test)
+    raw = kind.again(plan, given)
     runs.check_same(run, plan, raw.fingerprint)
     known = next(iter(json.loads(run.prepared.read_text(encoding="utf-8"))["tasks"].values()))
     way = _way(kind, raw, str(known["tokenizer"]))

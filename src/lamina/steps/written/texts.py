@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.added import told
 from lamina.data.audit_rows import repeated_texts, unreadable_rows
 from lamina.data.findings import AuditFinding
 from lamina.data.schema import Field, Json
@@ -23,11 +24,11 @@ from lamina.networks.transfer import causal
 from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan, Plan, TaskPlan
 from lamina.run import Run
-from lamina.steps.request import Request
+from lamina.steps.request import Request, Sources
 from lamina.steps.understand import check_roles, overrides, place_of
 from lamina.steps.written import given_model
 from lamina.steps.written import tokens as tokenising
-from lamina.steps.written.corpus import Corpus, read
+from lamina.steps.written.corpus import COPY, MARKED, Corpus, read
 from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Learner, TorchSteps, same_model
 from lamina.steps.written.simple import Counted, count
 from lamina.tasks._streams import bytes_of_tokens, stream
@@ -130,12 +131,13 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
     if model is not None:
         given_model.check_options(options)
         narrator.say(f"learning on from {model.architecture} in {model.folder.name}: {model.numbers:,} weights")
-    corpus = read(request.data, request.test, plan.data, str(options.get("column", "")), request.split)
+    given = Sources(request.data, request.test, request.also)
+    corpus = read(given, plan.data, str(options.get("column", "")), request.split)
     corpus = replace(corpus, model=model)
     data = replace(
         plan.data, train=place_of(request.data), test="" if request.test is None else place_of(request.test),
         split="given" if request.test is not None else "column" if request.split else "time",
-        column=request.split, fingerprint=corpus.fingerprint,
+        also=tuple(map(place_of, request.also)), column=request.split, fingerprint=corpus.fingerprint,
     )  # fmt: skip
     name = corpus.column or PROMPT
     field = Field(name, "text", "input", reason=f"{corpus.places:,} {'rows' if corpus.column else 'files'} of text")
@@ -144,10 +146,10 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
     return replace(plan, data=data, schema=(field,), task={UNLABELLED: TaskPlan("write", options)}), corpus
 
 
-def again(plan: Plan, data: Any, test: Any) -> Corpus:
+def again(plan: Plan, given: Sources) -> Corpus:
     """The texts of a run that is gone on with."""
     options = plan.task[UNLABELLED].options
-    corpus = read(data, test, plan.data, str(options.get("column", "")), plan.data.column)
+    corpus = read(given, plan.data, str(options.get("column", "")), plan.data.column)
     part = plan.network[WRITER]
     return replace(corpus, model=same_model(part)) if part.weights else corpus
 
@@ -172,6 +174,10 @@ def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokeniz
     """
     narrator.step("Prepare")
     options = plan.task[UNLABELLED].options
+    if corpus.added:
+        narrator.say(told(_sources(plan, corpus), "texts"))
+        if corpus.copies:
+            narrator.say(f"left out of the texts that only training would use: {corpus.copies:,} ({COPY})")
     model = corpus.model
     task = _task(tokenizer, corpus, options)
     vocabulary, enough = task.tokens, ENOUGH if model is None else given_model.enough(model, plan.budget, ENOUGH)
@@ -235,11 +241,10 @@ def _check_lengths(parts: Mapping[str, Array], context: int) -> None:
 def findings(corpus: Corpus) -> tuple[AuditFinding, ...]:
     """What the user should know of the texts."""
     found = [*unreadable_rows(corpus.unreadable), *repeated_texts(corpus.repeated, len(corpus.test), "texts")]
-    if corpus.dropped:
-        found.append(AuditFinding(
-            "rows without a text", "note", f"{len(corpus.dropped):,} rows have no text, and are left out.",
-            len(corpus.dropped), tuple(f"row {row}: {reason}" for row, reason in corpus.dropped[:20]), "",
-        ))  # fmt: skip
+    empty = [f"row {row}: {reason}" for row, reason in corpus.dropped if not reason.endswith((COPY, MARKED))]
+    if empty:
+        text = f"{len(empty):,} rows have no text, and are left out."
+        found.append(AuditFinding("rows without a text", "note", text, len(empty), tuple(empty[:20]), ""))
     return tuple(found)
 
 
@@ -261,4 +266,15 @@ def data_document(plan: Plan, material: Material) -> dict[str, Json]:
         ],
         "fingerprint": plan.data.fingerprint,
         "source": plan.data.train,
+        **({"sources": _sources(plan, corpus)} if corpus.added else {}),
     }  # fmt: skip
+
+
+def _sources(plan: Plan, corpus: Corpus) -> list[dict[str, Json]]:
+    """As `also.sources`, of texts."""
+    own = len(corpus.train) - sum(learned for _, learned in corpus.added)
+    counted = [(corpus.places, own), *corpus.added]
+    return [
+        {"source": name, "rows": rows, "learned": learned}
+        for name, (rows, learned) in zip((plan.data.train, *plan.data.also), counted, strict=True)
+    ]
