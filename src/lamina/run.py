@@ -185,7 +185,7 @@ def check_same(run: Run, plan: Plan, fingerprint: str) -> None:
         InputError: the fingerprint of the data is another one.
     """
     if fingerprint != plan.data.fingerprint:
-        places = " or ".join(filter(None, (plan.data.train, plan.data.test, *plan.data.also)))
+        places = " or ".join(filter(None, dict.fromkeys((plan.data.train, plan.data.test, *plan.data.also))))
         raise InputError(
             f"The data in {places} is not what the run {run.folder} was started with.",
             fix="Put the old data back, or start a new run with `lamina train`.",

@@ -85,6 +85,8 @@ def test_the_division_of_the_datas_own_rows_is_that_without_more(how: str) -> No
     added = both.train[both.train >= own]
     assert len(added)
     assert len(added) + len(both.dropped) - len(alone.dropped) == 40
+    told = [(item["rows"], item["learned"]) for item in also.sources(other.plan, other.table, both.train)]
+    assert told == [(200, len(alone.train)), (40, len(added))]
     assert one.plan.schema == other.plan.schema
     assert one.plan.data.fingerprint != other.plan.data.fingerprint
     again = Split.from_bytes(both.to_bytes())

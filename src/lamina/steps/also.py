@@ -95,21 +95,22 @@ def _check_classes(table: Table, field: Field, more: Sequence[Table]) -> None:
 
 
 def sources(plan: Plan, table: Table, train: Array) -> list[dict[str, Json]]:
-    """{"source", "rows", "learned"} of the data and of each source of more rows; nothing where there is none of these.
+    """{"source", "rows", "learned"} of the data (without test data given apart) and of each source of more rows;
+    nothing where there is none of these.
 
     Args:
         train: the rows of the training part.
     """
     if not table.added:
         return []
-    edges = [0, *table.added, len(table)]
+    starts, ends = (0, *table.added), (table.boundary or table.own, *table.added[1:], len(table))
     return [
         {
             "source": name,
             "rows": (last - first) // table.times,
             "learned": int(((train >= first) & (train < last)).sum()),
         }
-        for name, first, last in zip((plan.data.train, *plan.data.also), edges, edges[1:], strict=False)
+        for name, first, last in zip((plan.data.train, *plan.data.also), starts, ends, strict=True)
     ]
 
 
