@@ -19,6 +19,7 @@ from lamina.cli import main
 from lamina.errors import InputError
 from lamina.narrate import Silent
 from lamina.steps.prepare import prepared_again
+from lamina.steps.request import Sources
 from lamina.steps.session import data_of
 from lamina.steps.unlabelled.learner import build
 
@@ -137,7 +138,7 @@ def test_it_is_judged_on_mixed_rows(stripes: Path) -> None:
     # The pictures of a class lie side by side: judged so, what keeps the rows of a batch apart would count as a fault.
     run = runs.find(stripes / "run")
     plan = run.plan()
-    prepared = prepared_again(run, plan, *data_of(run, plan, None, None), Silent())
+    prepared = prepared_again(run, plan, *data_of(run, plan, Sources()), Silent())
     validation = build(plan, prepared, torch.device("cpu"), Path()).validation.rows
     assert sorted(validation) == prepared.split.validation.tolist() != validation.tolist()
 

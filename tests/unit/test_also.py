@@ -191,6 +191,19 @@ def pictures(folder: Path, classes: int = 2, each: int = 10, seed: int = 0) -> P
     return folder
 
 
+def test_pictures_that_look_like_test_pictures_are_told(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos")
+    for file in photos.rglob("*.png"):
+        (tmp_path / "more" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        picture = Image.open(file).resize((48, 48), Image.Resampling.BICUBIC)
+        picture.save(file)
+        picture.save(tmp_path / "more" / file.parent.name / f"{file.stem}.jpg", quality=90)
+    found = inspect(str(photos), also=tmp_path / "more").document()
+    (finding,) = [item for item in found["audit"] if item["kind"] == "near duplicates"]
+    assert finding["count"] == found["split"]["test"]
+    assert finding["fix"].startswith(f"{finding['count']} of them only of what --also gives: leave those out there.")
+
+
 def test_wrong_places_are_refused_before_anything_is_learned(tmp_path: Path) -> None:
     photos, flat, empty = (str(tmp_path / name) for name in ("photos", "flat", "empty"))
     pictures(Path(photos))

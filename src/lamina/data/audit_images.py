@@ -81,6 +81,7 @@ def _compare(
     if not pairs:
         return []
     nearest = sorted({int(seen[one]): int(seen[other]) for one, other in reversed(pairs)}.items())
+    added = sum(other >= table.own for _, other in nearest)
     looked = f" of {int(tested.sum()):,} compared" if len(seen) < len(split.train) + len(split.test) else ""
     return [
         AuditFinding(
@@ -90,6 +91,7 @@ def _compare(
             "picture.",
             len(nearest),
             tuple(f"{table.place(one)} like {table.place(other)}" for one, other in nearest[:SHOWN]),
+            f"{f'{added:,} of them only of what --also gives: leave those out there. ' if added else ''}"
             "If they are pictures of one thing, keep them on one side (role group), or the test score is too good.",
         )
     ]
