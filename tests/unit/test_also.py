@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from lamina.data.pairs import Pairs
 from lamina.data.split import Split, split
 from lamina.errors import InputError
 from lamina.narrate import Silent
-from lamina.plan import Plan, read, to_toml
+from lamina.plan import DataPlan, Plan, read, to_toml
 from lamina.report.overview import data as shown
 from lamina.run import Run, create
 from lamina.steps import also, prepare
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, Sources, check, sources
-from lamina.steps.session import data_of
+from lamina.steps.session import data_of, train
 from lamina.steps.understand import Understood, understand
 from lamina.steps.written import corpus, pairs
 from lamina.tasks.generate import Task as Generate
@@ -381,6 +382,19 @@ def test_the_command_line_takes_several(tmp_path: Path, capsys: pytest.CaptureFi
         check(Request(files[0], sets=("data.also=x",)))
     assert refused.value.fix == "Write --also DATA."
     assert 'also = ["one"' in to_toml(Plan().with_set(['data.also=["one"]']))
+
+
+def test_a_plan_that_is_followed_says_which_rows_it_learned_from_besides(tmp_path: Path) -> None:
+    class Told(Silent):
+        def say(self, text: str) -> None:
+            lines.append(text)
+
+    lines: list[str] = []
+    (tmp_path / "plan.toml").write_text(to_toml(replace(Plan(), data=DataPlan(also=("made", "more")))))
+    request = Request("nowhere", plan=str(tmp_path / "plan.toml"))
+    with pytest.raises(InputError, match="no file or folder nowhere"):
+        train(request, Told())
+    assert lines == ["the plan learned from more rows: again with --also made --also more"]
 
 
 def test_made_pictures_are_described_where_their_folders_do_not_say_enough(tmp_path: Path) -> None:

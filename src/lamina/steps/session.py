@@ -75,6 +75,8 @@ def train(request: Request, narrator: Narrator) -> Ended:
     runs.check_out(request.out)
     clock, meter = Clock(began), EnergyMeter()
     given = plans.read(Path(request.plan)) if request.plan else None
+    if given is not None and given.data.also and not request.also:
+        narrator.say(f"the plan learned from more rows: again with --also {' --also '.join(given.data.also)}")
     if apart := understand.way_of(request, given):
         check_used(apart, request, given)
         way = _session(apart)
@@ -82,8 +84,6 @@ def train(request: Request, narrator: Narrator) -> Ended:
     asked = request
     if given is not None:
         request = following(request, given)
-        if given.data.also and not request.also:
-            narrator.say(f"the plan learned from more rows: again with --also {' --also '.join(given.data.also)}")
     request = apply_weights(request)
     understood = alike.encoded_alike(request, understand.understand(request, narrator), narrator)
     check_used(_way_of(understood.plan), asked, given)
