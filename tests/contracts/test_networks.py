@@ -24,6 +24,7 @@ from lamina.learn.memory import Watched
 from lamina.modalities import Feature
 from lamina.model import lengths, quantize
 from lamina.model.export import folded, free_axes
+from lamina.model.quick_export import operators_read_once, traced_once
 from lamina.networks import Local, Remembering, Stepwise
 from lamina.networks.assembly import Assembly, build_assembly
 from lamina.networks.bag import Bag
@@ -319,7 +320,7 @@ def test_exports_agrees_with_onnx_runtime_and_shrinks(made: tuple[Assembly, dict
     inputs = inputs_of(features, 3)
     tokens = tuple(name for name, feature in features.items() if feature.kind == "tokens")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), operators_read_once(), traced_once():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             folded(copy.deepcopy(network)),

@@ -145,7 +145,12 @@ def _safe(kind: str, number: int, name: str) -> str:
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """`module` with every part that has a `folded()` replaced by what that gives: same answers, fewer operations."""
+    """`module` with every part that has a `folded()` replaced by what that gives: same answers, fewer operations.
+
+    No part changes its input any more: that would have to be traced anew (`lamina.model.quick_export`).
+    """
+    if getattr(module, "inplace", False):
+        module.inplace = False  # type: ignore[assignment]
     for name, child in list(module.named_children()):
         setattr(module, name, child.folded() if hasattr(child, "folded") else folded(child))  # type: ignore[operator]
     return module
@@ -160,10 +165,6 @@ def _sealable(assembly: nn.Module, fields: tuple[str, ...], tasks: Mapping[str, 
         def __init__(self) -> None:
             super().__init__()
             self.assembly = folded(copy.deepcopy(assembly).cpu().float().eval())
-            for module in self.assembly.modules():
-                # What changes its input would have to be traced anew.
-                if getattr(module, "inplace", False):
-                    module.inplace = False  # type: ignore[assignment]
 
         def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
             answers = self.assembly(dict(zip(fields, arrays, strict=True)))

@@ -49,8 +49,8 @@ def _operators() -> tuple[Any, Callable[..., Any]]:
 def traced_once() -> Iterator[None]:
     """The exporter traces each program twice more to take apart what ONNX has no operator for: half of its time.
 
-    Of most networks that is nothing but casts, squares and normalisation, for which others are put in place here. A
-    program with any other such operator, or one that changes what it reads, is traced by the exporter itself.
+    Of most networks that is nothing but casts, squares, normalisation and the like, for which others are put in place
+    here. A program with any other such operator, or one that changes what it reads, is traced by the exporter itself.
     """
     try:
         from torch.onnx._internal.exporter import _fx_passes
@@ -73,14 +73,19 @@ def traced_once() -> Iterator[None]:
 
 def _taken_apart(program: ExportedProgram, registry: Any) -> bool:
     """Leave only operators in the program that the exporter knows; False where that takes more than putting one in
-    place of another: of casts, squares and normalisation."""
+    place of another: of casts, squares, normalisation and the like."""
     import torch
 
     aten = torch.ops.aten
     ways: dict[Any, Callable[[Node], Node | None]] = {
-        aten.to.dtype: _cast,
+        aten.to.dtype: functools.partial(_cast, at=1),
+        aten.to.device: functools.partial(_cast, at=2),
+        aten.to.dtype_layout: _cast,
         aten.batch_norm.default: _normalised,
+        aten.conv_transpose2d.input: _transposed,
+        aten.numpy_T.default: _turned,
         aten.square.default: _squared,
+        aten.rsub.Scalar: _subtracted,
         aten.__and__.Tensor: _both,
     }
     checks = (aten._assert_tensor_metadata.default, aten._assert_scalar.default)
@@ -116,12 +121,45 @@ def _called(node: Node, target: Any, arguments: tuple[Any, ...], **more: Any) ->
     return other
 
 
-def _cast(node: Node) -> Node | None:
+def _cast(node: Node, at: int = 0) -> Node | None:
+    """Its type is the argument number `at`, or called "dtype"; of devices a graph knows nothing."""
+    import torch
+
+    if len(node.args) != at + 1 or not node.kwargs.keys() <= ({"dtype", "layout", "device"} if at == 0 else set()):
+        return None
+    kind = node.args[at] if at else node.kwargs.get("dtype")
+    if kind is None:
+        return None
+    return _called(node, torch.ops.aten._to_copy.default, (node.args[0],), dtype=kind)
+
+
+def _transposed(node: Node) -> Node | None:
+    import torch
+
+    if node.kwargs:
+        return None
+    usual = (None, None, None, [1, 1], [0, 0], [0, 0], 1, [1, 1])
+    given: tuple[Any, ...] = (*node.args, *usual[len(node.args) :])
+    values, weight, bias, stride, padding, more, groups, dilation = given
+    arguments = (values, weight, bias, stride, padding, dilation, True, more, groups)
+    return _called(node, torch.ops.aten.convolution.default, arguments)
+
+
+def _subtracted(node: Node) -> Node | None:
     import torch
 
     if len(node.args) != 2 or node.kwargs:
         return None
-    return _called(node, torch.ops.aten._to_copy.default, (node.args[0],), dtype=node.args[1])
+    values, other = node.args
+    negative = _called(node, torch.ops.aten.neg.default, (values,))
+    negative.meta["val"] = values.meta["val"]  # type: ignore[union-attr]
+    return _called(node, torch.ops.aten.add.Tensor, (negative, other))
+
+
+def _turned(node: Node) -> Node | None:
+    import torch
+
+    return _called(node, torch.ops.aten.t.default, node.args) if node.meta["val"].dim() == 2 else None
 
 
 def _squared(node: Node) -> Node:
