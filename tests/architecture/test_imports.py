@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import subprocess
@@ -55,6 +56,7 @@ WITHOUT_TORCH = [
 HEAVY = ("torch", "polars", "pyarrow", "sklearn", "lightgbm", "pandas", "onnx", "scipy", "transformers")
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     found = {}
     for file in ROOT.rglob("*.py"):
@@ -64,9 +66,15 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(file: Path) -> set[str]:
     """Names of modules that `file` imports, inside functions too; not those for types alone."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = parsed(file)
     nodes: list[ast.AST] = []
 
     def visit(node: ast.AST) -> None:
@@ -220,8 +228,7 @@ def test_no_file_is_too_long_or_named_after_nothing() -> None:
 
 def test_no_pickle() -> None:
     for name, file in modules().items():
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 if [alias.name for alias in node.names] == ["UnpicklingError"]:
                     continue

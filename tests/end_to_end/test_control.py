@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures import broken_off_and_resumed, jsonl, run_here
+from fixtures import broken_off_and_resumed, jsonl, only_trained, run_here
 
 import lamina
 from lamina.cli import main
@@ -18,12 +18,12 @@ pytest.importorskip("gymnasium")
 
 COMMON = ("training.threads=1", "training.checkpoint_seconds=0.1", "training.evaluations=3", "training.keep=last")
 PICTURES = (
-    "training.steps=1000", "method.memory=600", "method.warmup=200", "method.batch_size=16", "method.priority=0.6",
+    "training.steps=800", "method.memory=600", "method.warmup=200", "method.batch_size=16", "method.priority=0.6",
 )  # fmt: skip
 QUICK: dict[str, tuple[str, tuple[str, ...]]] = {
     "ppo": ("gym:CartPole-v1", ("training.steps=4096", "method.copies=4", "method.horizon=64")),
     "dqn with pictures": ("bright_spots:make", PICTURES),
-    "sac": ("gym:Pendulum-v1", ("training.steps=700", "method.warmup=200", "network.width=32")),
+    "sac": ("gym:Pendulum-v1", ("training.steps=450", "method.warmup=100", "network.width=32")),
 }
 
 
@@ -35,7 +35,10 @@ def words(case: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("case", sorted(QUICK))
 def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(case: str, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "bright_spots.py").write_text(SPOTS)
-    run_here(tmp_path, *words(case), "--out", "whole")
+    if case == "ppo":
+        run_here(tmp_path, *words(case), "--out", "whole")
+    else:
+        only_trained(tmp_path, tmp_path / "whole", *words(case))
     last = max(int(file.stem) for file in (tmp_path / "whole" / "checkpoints").glob("*.safetensors"))
     run, whole = broken_off_and_resumed(tmp_path, *words(case), step=0.4 * last), tmp_path / "whole"
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
@@ -47,8 +50,11 @@ def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(case: str, tmp_
         for path in (run, whole)
     ]
     assert seen[0] == seen[1]
-    scores = [json.loads((path / "results.json").read_text())["targets"][0]["scores"] for path in (run, whole)]
-    assert scores[0] == scores[1]
+    files = [path / "results.json" for path in (run, whole)]
+    assert files[0].is_file()
+    if files[1].is_file():
+        scores = [json.loads(file.read_text())["targets"][0]["scores"] for file in files]
+        assert scores[0] == scores[1]
     # What is remembered of pictures is more than a checkpoint holds itself.
     assert (run / "checkpoints" / "blocks").is_dir() or case != "dqn with pictures"
 
@@ -104,7 +110,7 @@ def test_the_network_can_be_looked_into(cartpole: Path) -> None:
 
 
 def test_a_budget_limits_the_steps(tmp_path: Path, cache: Path) -> None:
-    trained = lamina.train("gym:CartPole-v1", budget="15s", out=tmp_path / "run", quiet=True)
+    trained = lamina.train("gym:CartPole-v1", budget="6s", out=tmp_path / "run", quiet=True)
     # Not the 20 million that a budget without end would have.
     assert 0 < trained.results.data["steps"] < 2_000_000
     assert trained.results.targets[0].scores["mean_return"].value > 0
@@ -186,7 +192,7 @@ def test_what_happened_before_can_be_shown_to_it(
 ) -> None:
     """The pole's and the cart's speeds are hidden: only earlier observations tell them."""
     (tmp_path / "hidden_speeds.py").write_text(HIDDEN)
-    sets = {"training.steps": 1024, "task.history": 4, "method.copies": 4, "method.horizon": 32, "training.threads": 1}
+    sets = {"training.steps": 256, "task.history": 4, "method.copies": 4, "method.horizon": 32, "training.threads": 1}
     wishes = [f"{key}={value}" for key, value in sets.items()]
     run_here(tmp_path, "train", "hidden_speeds:make", "--out", "run", "--set", *wishes)
     assert "recurrent" in capsys.readouterr().err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import given_writers as given
 import numpy as np
 import pytest
-from fixtures import broken_off, same_when_broken_off
+from fixtures import only_trained, same_when_broken_off
 from safetensors.numpy import load_file, save_file
 
 import lamina
@@ -113,21 +114,22 @@ def test_the_sealed_model_writes_without_the_given_one(folder: Path, capsys: pyt
 
 
 def test_another_model_in_the_folder_is_noticed(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken_off(tmp_path, tmp_path / "run", *words_of(tmp_path, "llama"))
-    file = tmp_path / "model" / "model.safetensors"
+    for name in ("run", "model"):
+        shutil.copytree(folder / name, tmp_path / name)
+    plan, file = tmp_path / "run" / "plan.toml", tmp_path / "model" / "model.safetensors"
+    plan.write_text(plan.read_text().replace(str((folder / "model").resolve()), str(tmp_path / "model")))
     tensors = load_file(file)
     save_file({name: value * 2 for name, value in tensors.items()}, file)
-    monkeypatch.chdir(tmp_path)
-    assert main(["resume", "run"]) == 2
+    assert main(["resume", str(tmp_path / "run")]) == 2
     assert "not what the run was started with" in capsys.readouterr().err
 
 
 def test_a_plan_is_followed_with_its_model(folder: Path, tmp_path: Path) -> None:
     plan = folder / "run" / "plan.toml"
-    line = ["train", str(folder / "letters"), "--plan", str(plan), "--quiet", "--out", str(tmp_path / "run")]
-    assert main([*line, "--set", "training.epochs=1", "network.frozen=all"]) == 0
+    line = ("train", str(folder / "letters"), "--plan", str(plan), "--quiet")
+    only_trained(tmp_path, tmp_path / "run", *line, "--set", "training.epochs=1", "network.frozen=all")
     part = read(tmp_path / "run" / "plan.toml").network["writer"]
     assert (part.weights, part.frozen) == (str((folder / "model").resolve()), "all")
     assert set(load_file(tmp_path / "run" / "weights.safetensors")) == {"trunk.norm.scale", "trunk.last.weight"}

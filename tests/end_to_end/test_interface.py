@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fixtures import Finished, finished, jsonl, prices, read_csv, run_command, write_csv
+from fixtures import Finished, finished, jsonl, only_trained, prices, read_csv, write_csv
 
 from lamina.cli import main
 from lamina.plan import read
@@ -34,17 +34,19 @@ def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_json_alone_on_standard_output_and_progress_on_standard_error(here: Path) -> None:
+def test_json_alone_on_standard_output_and_progress_on_standard_error(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ("train", "prices.csv", "--target", "dear", "--json", "--set", "schema.price.role=ignore", *QUICK)
-    done = run_command(here, *words)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    assert main(list(words)) == 0
+    said = capfd.readouterr()
+    document = json.loads(said.out)
     assert Path(document["run"]) == Path("runs/prices"), "the default run folder is runs/NAME"
     assert (here / document["model"]).is_file()
     assert document["seal"]["same_answers"] == 1.0
     assert set(document["targets"]) == {"dear"}
     for step in ("1/5 Understand", "2/5 Prepare", "3/5 Choose", "4/5 Train", "5/5 Test"):
-        assert step in done.stderr
+        assert step in said.err
     for name in ("plan.toml", "log.jsonl", "report.html", "model.lamina"):
         assert (here / "runs" / "prices" / name).is_file()
     assert (here / "runs" / "prices" / "checkpoints").is_dir()
@@ -133,12 +135,12 @@ def test_a_split_column(here: Path) -> None:
 def test_set_changes_the_plan_and_a_plan_reproduces_the_run(here: Path) -> None:
     words = ["train", "prices.csv", "--target", "price", "--seed", "5", "--quiet"]
     sets = ["schema.dear.role=ignore", "optimizer.name=sgd", "optimizer.learning_rate=0.02", "schedule.name=cosine"]
-    assert main([*words, "--out", "one", "--set", *QUICK, *sets]) == 0
+    only_trained(here, here / "one", *words, "--set", *QUICK, *sets)
     plan = read(here / "one" / "plan.toml")
     assert (plan.optimizer.name, plan.optimizer.learning_rate, plan.schedule.name) == ("sgd", 0.02, "cosine")
     assert plan.seed == 5
     assert next(iter(plan.network.values())).options["width"] == 16
-    assert main(["train", "prices.csv", "--plan", "one/plan.toml", "--quiet", "--out", "two"]) == 0
+    only_trained(here, here / "two", "train", "prices.csv", "--plan", "one/plan.toml", "--quiet")
     weights = [(here / name / "weights.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
 

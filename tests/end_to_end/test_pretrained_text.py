@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from fixtures import write_csv
+from fixtures import only_trained, write_csv
 from safetensors.torch import load_file
 
 import lamina
@@ -71,8 +71,8 @@ def test_a_long_text_is_read_to_its_end_beside_the_pretrained_network(notes: Pat
 
 
 def test_the_pretrained_part_learns_slower_and_its_weights_are_kept(notes: Path, weights: Path) -> None:
-    words = ["train", str(notes), "--target", "mood", "--weights", f"note={weights}", "--quiet", "--out", "run"]
-    assert main([*words, "--set", "training.epochs=1", "training.threads=1"]) == 0
+    words = ("train", str(notes), "--target", "mood", "--weights", f"note={weights}", "--quiet")
+    only_trained(notes.parent, Path("run"), *words, "--set", "training.epochs=1", "training.threads=1")
     given, found = load_file(weights / "model.safetensors"), load_file("run/weights.safetensors")
     changes = [
         float((found[f"networks.note.encoder.{name}"] - tensor).abs().max())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,16 @@ def writing_model(reads: bool, *, even: bool = False, **task: Any) -> tuple[Seal
 
     Args:
         even: every token is as likely as any other, always.
+        task: what the task's state holds otherwise.
     """
+    sealed, network = _writing_model(reads, even)
+    state = {**sealed.tasks["answer"]["state"], **task}
+    return replace(sealed, tasks={"answer": {**sealed.tasks["answer"], "state": state}}), network
+
+
+@functools.cache
+def _writing_model(reads: bool, even: bool) -> tuple[Sealed, nn.Module]:
+    """Exporting takes seconds, so once for all tests that run in this process; none changes what it is given."""
     from lamina.modalities.text import Encoder as Text
     from lamina.model.export_writer import export_writer
     from lamina.networks.writers import decoder, encoder_decoder
@@ -132,11 +142,11 @@ def writing_model(reads: bool, *, even: bool = False, **task: Any) -> tuple[Seal
     size = {"width": 16, "depth": 2, "heads": 2, "dropout": 0.0}
     name, vocabulary = ("translate" if reads else "write"), len(Text("exact", 8, json).feature.details["spellings"])
     if reads:
-        state = {"name": "answer", "tokenizer": json, "width": 12, "beams": 3, "penalty": 1.0, **task}
+        state = {"name": "answer", "tokenizer": json, "width": 12, "beams": 3, "penalty": 1.0}
         network: nn.Module = encoder_decoder.build(vocabulary, 12, 16, encoder_decoder.Options(**size, candidates=3))
         tokens = Text("exact", 16, json, unknown=2, cut="nothing")
     else:
-        state = {"name": "answer", "tokenizer": json, "context": 12, "width": 6, **task}
+        state = {"name": "answer", "tokenizer": json, "context": 12, "width": 6}
         network, tokens = (
             decoder.build(vocabulary, 12, 0, decoder.Options(**size)),
             Text("exact", 12, json, cut="start"),

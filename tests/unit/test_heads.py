@@ -65,8 +65,10 @@ def test_pictures_too_small_for_all_halvings_have_fewer_levels(side: int) -> Non
     assert [tuple(one.shape[1:]) for one in maps] == [(one.channels, one.height, one.width) for one in network.levels]
 
 
-@pytest.mark.parametrize("upsampling", ["interpolate", "transposed"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "upsampling"),
+    [(family, "interpolate") for family in FAMILIES] + [("resnet", "transposed")],
+)
 def test_gradients_reach_every_weight_and_the_exported_graph_agrees(family: str, upsampling: str) -> None:
     layout = Layout("map", (3, 37, 50), {"decoder_width": 8, "upsampling": upsampling})
     assembly = made(family, layout)
