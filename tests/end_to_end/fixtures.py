@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,9 @@ import lamina
 from lamina.api import Trained
 from lamina.cli import main
 from lamina.demo import sets
+from lamina.evaluate.results import from_json
 from lamina.learn.checkpoint import Checkpoints
+from lamina.run import Run
 from lamina.steps.session import Clock
 
 Row = Mapping[str, Any]
@@ -86,6 +91,24 @@ def broken_off_and_resumed(folder: Path, *words: str, step: float = 9) -> Path:
     broken_off(folder, folder / "run", *words, step=step)
     run_here(folder, "resume", "run")
     return folder / "run"
+
+
+@contextlib.contextmanager
+def kept_at(step: float, place: Path) -> Iterator[None]:
+    """In here a run goes on to its end; `place` becomes what would be left of its folder, had it been broken off with
+    its first checkpoint of `step` or later."""
+    write = Checkpoints.write
+
+    def write_and_keep(self: Checkpoints, at: int, state: Mapping[str, Any]) -> None:
+        write(self, at, state)
+        if at >= step and not place.exists():
+            shutil.copytree(self.folder.parent, place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "write", write_and_keep)
+        yield
+    assert saved(place, step)
+    assert not (place / "model.lamina").exists()
 
 
 def only_trained(folder: Path, run: Path, *words: str) -> None:
@@ -315,17 +338,20 @@ class Finished:
         return self.trained.run.folder
 
 
-_finished: dict[str, Finished] = {}
-
-
+@functools.cache
 def finished(name: str, place: Path) -> Finished:
-    """The run of a case, trained once for all tests, under `place`."""
-    if name not in _finished:
-        case = CASES[name]
-        folder = place / f"case-{name}"
-        folder.mkdir()
-        data = case.make(folder)
-        changes = {**QUICK, **case.options}
-        trained = lamina.train(data, case.targets, out=folder / "run", set=changes, quiet=True)
-        _finished[name] = Finished(case, data, data / case.tested if data.is_dir() else data, trained)
-    return _finished[name]
+    """The run of a case, trained once for all tests, under `place`; of several processes by who asks first."""
+    case = CASES[name]
+    folder = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / f"case-{name}"
+    made = folder / "data.txt"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            data = case.make(folder)
+            lamina.train(data, case.targets, out=folder / "run", set={**QUICK, **case.options}, quiet=True)
+            made.write_text(str(data))
+    data, run = Path(made.read_text()), Run(folder / "run")
+    trained = Trained(run, from_json(json.loads(run.results.read_text())))
+    return Finished(case, data, data / case.tested if data.is_dir() else data, trained)

@@ -135,7 +135,7 @@ def test_its_network_comes_back_without_data(writer: Path) -> None:
 def translator(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A run that has learned to translate the sentences."""
     folder = tmp_path_factory.mktemp("translator")
-    more = ["network.width=32", "training.epochs=25", "training.evaluations=3", "task.beams=2", "network.dropout=0"]
+    more = ["network.width=32", "training.epochs=18", "training.evaluations=2", "task.beams=2", "network.dropout=0"]
     line = ["train", str(pairs(folder)), "--task", "translate", "--target", "es", "--quiet", "--out"]
     assert main([*line, str(folder / "run"), "--set", *SETS, *more]) == 0
     return folder / "run"

@@ -26,11 +26,14 @@ class Usual(nn.Module):
         super().__init__()
         self.map, self.norm, self.active = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True)
         self.larger, self.head = nn.ConvTranspose2d(3, 3, 2, 2, 1, output_padding=1), nn.Linear(5, 2)
+        self.drop = nn.Dropout2d(0.5)
         assert self.norm.running_mean is not None
         nn.init.normal_(self.norm.running_mean)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        seen = self.larger(self.active(self.norm(self.map(inputs["picture"].float().permute(0, 3, 1, 2) / 255))))
+        seen = self.drop(
+            self.larger(self.active(self.norm(self.map(inputs["picture"].float().permute(0, 3, 1, 2) / 255))))
+        )
         number = 1.5 - inputs["number"].to(torch.float64).square().float().to("cpu")
         inside = ((number > 0.1) & (number < 1)).float()
         joined = torch.cat([seen.square().mean(dim=(2, 3)), number * inside], 1)

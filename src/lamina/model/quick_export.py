@@ -83,6 +83,7 @@ def _taken_apart(program: ExportedProgram, registry: Any) -> bool:
         aten.to.dtype_layout: _cast,
         aten.batch_norm.default: _normalised,
         aten.conv_transpose2d.input: _transposed,
+        aten.feature_dropout.default: _kept,
         aten.numpy_T.default: _turned,
         aten.square.default: _squared,
         aten.rsub.Scalar: _subtracted,
@@ -160,6 +161,14 @@ def _turned(node: Node) -> Node | None:
     import torch
 
     return _called(node, torch.ops.aten.t.default, node.args) if node.meta["val"].dim() == 2 else None
+
+
+def _kept(node: Node) -> Node | None:
+    """Dropout of whole channels, which outside training is dropout of none."""
+    import torch
+
+    training = len(node.args) != 3 or node.args[2]
+    return None if training else _called(node, torch.ops.aten.dropout.default, node.args)
 
 
 def _squared(node: Node) -> Node:
