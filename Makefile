@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Files in their order: the last ones are short, so that no process waits for another one's long file at the end.
 # Two PyTorch processes with several threads each wait for each other; one thread a process does not.
 TEST_THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
@@ -16,7 +17,7 @@ demo: $(VENV)/ready
 	$(BIN)/lamina demo table
 
 test: $(VENV)/ready
-	$(TEST_THREADS) $(BIN)/python -m pytest -n auto --dist loadfile
+	$(TEST_THREADS) $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

@@ -221,7 +221,7 @@ def sound(folder: Path) -> Path:
     return _classes(folder, "sound", classes=2, train=24, test=6)
 
 
-def text(folder: Path, train: int = 2000, test: int = 300) -> Path:
+def text(folder: Path, train: int = 950, test: int = 200) -> Path:
     """A folder with train.csv and test.csv: so many sentences of film reviews."""
     target = folder / "reviews"
     target.mkdir()
@@ -314,7 +314,7 @@ SMALL = {"network.name": "mlp", "network.width": 32, "network.depth": 1, "traini
 CASES = {
     "images": Case(images, (), {"label": 0.6}, "test", {"training.epochs": 4}),
     "table": Case(credit, ("Status",), {"Status": 0.6}),
-    "text": Case(text, ("sentiment",), {"sentiment": 0.5}, "test.csv", {"training.epochs": 6}),
+    "text": Case(text, ("sentiment",), {"sentiment": 0.5}, "test.csv", {"training.epochs": 4}),
     "sound": Case(sound, (), {"label": float("nan")}, "test"),
     "series": Case(series, ("shape",), {"shape": 0.8}),
     "tags": Case(tags, ("tags",), {"tags": 0.8}, options={"training.epochs": 12}),
