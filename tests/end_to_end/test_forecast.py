@@ -18,12 +18,12 @@ from lamina.steps.understand import open_data
 
 HORIZON, DAYS = 4, 150
 SETS = (
-    "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0", "training.keep=last",
+    "training.threads=1", "training.precision=fp32", "training.keep=last",
     "training.epochs=1", "training.ema=0.9", "training.batch_size=16", "network.name=tide", "network.width=16",
     "task.history=16", 'task.known=["promo"]',
 )  # fmt: skip
 ASKED = ("--target", "sold", "--time", "day", "--group", "shop", "--horizon", str(HORIZON))
-TRAIN = ("train", "shops.csv", *ASKED, "--seed", "1", "--set", *SETS)
+TRAIN = ("train", "shops.csv", *ASKED, "--seed", "1", "--set", *SETS, "training.checkpoint_seconds=0")
 
 
 def shops(folder: Path, days: int = DAYS) -> Path:

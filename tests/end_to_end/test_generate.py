@@ -16,7 +16,7 @@ import lamina.api
 from lamina.cli import main
 
 SETS = (
-    "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0", "training.keep=last",
+    "training.threads=1", "training.precision=fp32", "training.keep=last",
     "training.epochs=20", "training.batch_size=16", "method.width=4", "method.critic=8", "method.noise=8",
     "training.ema=0.9", "task.judge=10",
 )  # fmt: skip
@@ -37,7 +37,7 @@ def pictures(folder: Path, each: int = 40, classes: tuple[str, ...] = ("left", "
 
 def test_broken_off_and_resumed_it_is_as_if_nothing_had_happened(tmp_path: Path, cache: Path) -> None:
     pictures(tmp_path)
-    words = ("train", "sides", "--task", "generate", "--seed", "1", "--set", *SETS)
+    words = ("train", "sides", "--task", "generate", "--seed", "1", "--set", *SETS, "training.checkpoint_seconds=0")
     same_when_broken_off(tmp_path, *words, files=["judge.safetensors"])
 
 

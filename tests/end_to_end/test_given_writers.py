@@ -19,7 +19,7 @@ from lamina.cli import main
 from lamina.plan import read
 
 SETS = (
-    "training.threads=1", "training.checkpoint_seconds=0", "training.keep=last", "training.epochs=2",
+    "training.threads=1", "training.keep=last", "training.epochs=2",
     "training.batch_size=16", "task.context=24", "optimizer.learning_rate=0.02",
 )  # fmt: skip
 LOOKS, NAMES, DEEDS = ("red", "old", "small"), ("cat", "dog", "bird"), ("sees", "likes", "finds")
@@ -47,7 +47,8 @@ def words_of(folder: Path, kind: str) -> tuple[str, ...]:
         given.llama(folder / "model", given.byte_level(texts(folder)))
     else:
         given.gpt2(folder / "model", given.spaced(texts(folder)), bos_token_id=1, eos_token_id=2)
-    line = ("train", "letters", "--task", "write", "--weights", "model", "--seed", "1", "--set", *SETS)
+    often = "training.checkpoint_seconds=0"
+    line = ("train", "letters", "--task", "write", "--weights", "model", "--seed", "1", "--set", *SETS, often)
     return line if kind == "llama" else (*line, "network.frozen=gradual")
 
 

@@ -14,10 +14,13 @@ from lamina.cli import main
 
 ITEMS = 24
 SETS = (
-    "training.threads=1", "training.precision=fp32", "training.checkpoint_seconds=0", "training.keep=last",
+    "training.threads=1", "training.precision=fp32", "training.keep=last",
     "training.epochs=4", "training.ema=0.9", "network.width=16", "task.history=12",
 )  # fmt: skip
-TRAIN = ("train", "chains.csv", "--task", "recommend", "--seed", "1", "--set", *SETS, "task.items=items.csv")
+TRAIN = (
+    "train", "chains.csv", "--task", "recommend", "--seed", "1", "--set", *SETS, "task.items=items.csv",
+    "training.checkpoint_seconds=0",
+)  # fmt: skip
 
 
 def chains(folder: Path, users: int = 120) -> Path:

@@ -22,7 +22,7 @@ WORDS = {
     "old": "viejo", "small": "chico",
 }  # fmt: skip
 SETS = (
-    "training.threads=1", "training.checkpoint_seconds=0", "training.keep=last", "training.epochs=2",
+    "training.threads=1", "training.keep=last", "training.epochs=2",
     "training.batch_size=16", "network.width=16", "network.depth=1", "network.heads=2", "task.vocabulary=300",
 )  # fmt: skip
 
@@ -51,9 +51,10 @@ def pairs(folder: Path) -> Path:
 
 def words_of(task: str, folder: Path) -> tuple[str, ...]:
     """`lamina train` for a task, with its data made in the folder."""
+    sets = ("--seed", "1", "--set", *SETS, "training.checkpoint_seconds=0")
     if task == "write":
-        return ("train", corpus(folder).name, "--task", "write", "--seed", "1", "--set", *SETS, "task.context=24")
-    return ("train", pairs(folder).name, "--task", "translate", "--target", "es", "--seed", "1", "--set", *SETS)
+        return ("train", corpus(folder).name, "--task", "write", *sets, "task.context=24")
+    return ("train", pairs(folder).name, "--task", "translate", "--target", "es", *sets)
 
 
 @pytest.mark.parametrize("task", ["write", "translate"])
