@@ -47,8 +47,8 @@ def words_of(folder: Path, kind: str) -> tuple[str, ...]:
         given.llama(folder / "model", given.byte_level(texts(folder)))
     else:
         given.gpt2(folder / "model", given.spaced(texts(folder)), bos_token_id=1, eos_token_id=2)
-    often = "training.checkpoint_seconds=0"
-    line = ("train", "letters", "--task", "write", "--weights", "model", "--seed", "1", "--set", *SETS, often)
+    sets = ("--seed", "1", "--set", *SETS, "training.checkpoint_seconds=0", "training.evaluations=2")
+    line = ("train", "letters", "--task", "write", "--weights", "model", *sets)
     return line if kind == "llama" else (*line, "network.frozen=gradual")
 
 

@@ -21,7 +21,7 @@ PITCHES = {"a": 400, "b": 700, "c": 1150, "d": 1800, " ": 2700}
 WORDS = ("ab", "cad", "bad", "dc", "ca", "dab", "bc")
 SMALL = (
     "training.threads=1", "network.width=32", "network.depth=1", "network.heads=2", "network.channels=8",
-    "network.kernel=7", "training.batch_size=16", "training.precision=fp32",
+    "network.kernel=7", "training.batch_size=16", "training.precision=fp32", "training.evaluations=3",
 )  # fmt: skip
 TRAIN = ("train", "tones.csv", "--target", "text", "--task", "transcribe", "--quiet")
 

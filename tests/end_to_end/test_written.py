@@ -51,7 +51,7 @@ def pairs(folder: Path) -> Path:
 
 def words_of(task: str, folder: Path) -> tuple[str, ...]:
     """`lamina train` for a task, with its data made in the folder."""
-    sets = ("--seed", "1", "--set", *SETS, "training.checkpoint_seconds=0")
+    sets = ("--seed", "1", "--set", *SETS, "training.checkpoint_seconds=0", "training.evaluations=2")
     if task == "write":
         return ("train", corpus(folder).name, "--task", "write", *sets, "task.context=24")
     return ("train", pairs(folder).name, "--task", "translate", "--target", "es", *sets)
