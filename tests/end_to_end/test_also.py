@@ -27,7 +27,7 @@ def test_more_rows_are_learned_from_and_never_tested(tmp_path: Path) -> None:
     # All rows that test and validate are there again, which must not be learned from.
     write_csv(tmp_path / "more.csv", [*own, *more])
     words = ("train", "own.csv", "--target", "y", "--also", "more.csv", "--quiet", "--set", *EXACT)
-    run, _ = same_when_broken_off(tmp_path, *words, step=6)
+    run = same_when_broken_off(tmp_path, *words, step=6)
     data = json.loads((run / "results.json").read_text())["data"]
     held = data["test"] + data["validation"]
     assert data["sources"] == [

@@ -13,6 +13,7 @@ from fixtures import jsonl, same_when_broken_off
 import lamina
 from lamina import api, plan
 from lamina.cli import main
+from lamina.steps.request import Sources
 from lamina.steps.written.corpus import read
 from lamina.steps.written.pairs import again
 from lamina.steps.written.texts import HELD_OUT
@@ -111,7 +112,7 @@ def test_the_page_shows_what_was_written_and_how_it_came_to_be(writer: Path) -> 
 def test_the_sealed_model_tells_the_test_text_as_the_network_did(
     writer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "held.txt").write_text("".join(read(writer.parent / "corpus.txt", None, HELD_OUT, "", "").test))
+    (tmp_path / "held.txt").write_text("".join(read(Sources(writer.parent / "corpus.txt"), HELD_OUT, "", "").test))
     found, scores = scored_again(writer, tmp_path / "held.txt", capsys)
     assert found["bits_per_byte"] == pytest.approx(scores["bits_per_byte"], rel=1e-4)
     assert main(["test", str(writer), str(tmp_path / "held.txt")]) == 0
@@ -166,7 +167,7 @@ def test_a_column_is_translated(translator: Path, tmp_path: Path) -> None:
 def test_the_sealed_model_translates_the_test_texts_as_well_as_was_said(
     translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raw = again(plan.read(translator / "plan.toml"), str(translator.parent / "pairs.csv"), None)
+    raw = again(plan.read(translator / "plan.toml"), Sources(str(translator.parent / "pairs.csv")))
     lines = [f"{raw.texts['en'][row]},{raw.texts['es'][row]}\n" for row in raw.parts.test.tolist()]
     (tmp_path / "held.csv").write_text("".join(["en,es\n", *lines]))
     found, scores = scored_again(translator, tmp_path / "held.csv", capsys)
