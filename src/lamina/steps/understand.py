@@ -229,10 +229,9 @@ def _data_plan(request: Request, table: Table, schema: Schema, boundary: int | N
             return replace(plan, split=way, column=fields[0].name)
     if boundary is not None:
         return replace(plan, split="given")
-    by_label = (
-        request.task and schema.with_role("label") and hasattr(registry.module("tasks", request.task), "STRATIFIED")
-    )
-    categorical = bool(by_label) or any(field.modality in ("category", "set") for field in schema.targets)
+    labelled = bool(request.task and schema.with_role("label"))
+    by_label = labelled and getattr(registry.module("tasks", request.task), "STRATIFIED", False)
+    categorical = by_label or any(field.modality in ("category", "set") for field in schema.targets)
     return replace(plan, split="stratified" if categorical else "random")
 
 

@@ -287,7 +287,7 @@ def arrow_values(array: Any) -> Values:
     return object_array(array.to_pylist())
 
 
-# `to_numpy` would import pandas wherever it is installed, which takes longer than to read a table.
+# `to_numpy` would import pandas wherever it is installed, for nothing.
 
 
 def _fixed(array: Any, kind: str) -> Values:
