@@ -179,7 +179,7 @@ def test_straight_line_code_gives_the_same_loss_and_gradient(options: dict[str, 
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_straight_line_code_reads_the_weights_of_now_and_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_straight_line_code_reads_the_weights_of_now_and_other_rows() -> None:
     method, _ = made()
     for step, batch in method.replay.batches():
         loss = method._judged(batch)[0]
@@ -188,7 +188,6 @@ def test_straight_line_code_reads_the_weights_of_now_and_other_rows(monkeypatch:
         if step == 10:
             break
     assert len(method._judged.codes) == 1
-    monkeypatch.setattr(dqn, "TRACED_AFTER", 0)
     seen = {"observation": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}
     method.options = dqn.Options(exploration_last=1e-9)
     assert (method.explore(seen, 1.0) == method.act(seen)).all()
@@ -198,12 +197,7 @@ def test_straight_line_code_reads_the_weights_of_now_and_other_rows(monkeypatch:
     assert (method.explore(seen, 1.0) == method.act(seen)).all()
 
 
-@pytest.mark.parametrize("traced_after", [0, 15, 1000])
-def test_it_goes_on_exactly_where_it_was_stopped(
-    traced_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also over the change to straight-line code."""
-    monkeypatch.setattr(dqn, "TRACED_AFTER", traced_after)
+def test_it_goes_on_exactly_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = dqn.Options(warmup=64, batch_size=16, priority=0.6)
 
     def run(steps: int, folder: Path) -> dqn.DeepQ:

@@ -1,9 +1,9 @@
 """A loss and its gradient as straight-line code: in small networks the calls take more time than the arithmetic.
 
-A loss is traced once (`make_fx`, the first half of `torch.compile`): what remains is a list of tensor operations for
-the values and the gradients, without modules and without a graph that is built and torn down at each step. That takes
-about a second, where a compiler would take half a minute. Operations and their order are those of the traced call;
-randomness is drawn anew at each call, in the same order.
+A loss is recorded once (`recorded`): what remains is a list of tensor operations for the values and the gradients,
+without modules and without a graph that is built and torn down at each step. That takes a fraction of a second, where a
+compiler would take half a minute. Operations and their order are those of the recorded call; randomness is drawn anew
+at each call, in the same order.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
+from lamina.learn.recorded import Code, recorded
 
 Judge = Callable[[Batch], tuple[Loss, Mapping[str, Tensor]]]
 """From a batch to its loss without metrics, and numbers of each example by name, [row] (such as its error)."""
-Code = Callable[..., Sequence[Tensor]]
 
 MOST_CALLS = 2000
 """Of operations in straight-line code: beyond that (long recurrences), PyTorch's own loops are no slower."""
@@ -75,13 +75,13 @@ class Straight:
         return Loss(total, weight, {}, decomposes, (self.learned, gradients)), each
 
     def descend(
-        self, batch: Batch, engine: Engine, optimizers: Sequence[Optimizer], traced: bool = True
+        self, batch: Batch, engine: Engine, optimizers: Sequence[Optimizer]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step of `optimizers` through the engine; its metrics, and the examples' numbers by name, [row]."""
         found: list[Mapping[str, Tensor]] = []
 
         def loss(part: Batch) -> Loss:
-            judged, each = self(part, traced)
+            judged, each = self(part)
             found.append(each)
             return judged
 
@@ -176,72 +176,18 @@ def straightened(function: Code, arrays: Sequence[Tensor]) -> Code | None:
     # time than the first one did.
     devices = [device] if device.type == "cuda" else []
     try:
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         with torch.random.fork_rng(devices):
-            expected = function(*arrays)
-        with torch.random.fork_rng(devices):
-            graph = make_fx(function)(*arrays)
-        if len(graph.graph.nodes) > MOST_CALLS:
-            return None
+            code, expected = recorded(function, arrays, MOST_CALLS)
         with torch.no_grad(), torch.random.fork_rng(devices):
-            graph = _shortened(graph, arrays)
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            found = graph.forward(*arrays)
+            found = code(*arrays)
     except Exception:  # noqa: BLE001
-        # What PyTorch cannot trace is called as it is; if something is wrong with it, that will tell.
+        # What cannot be recorded is called as it is; if something is wrong with it, that will tell.
         return None
-    code: Code = graph.forward
     return code if all(map(_close, found, expected)) else None
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-2, atol=1e-4, equal_nan=True)
-
-
-def _shortened(graph: fx.GraphModule, arrays: Sequence[Tensor]) -> fx.GraphModule:
-    """Without repeated operations, without views that are where they began, and with the quickest calls."""
-    from torch._functorch.compile_utils import fx_graph_cse
-
-    graph = fx.GraphModule(graph, fx_graph_cse(graph.graph))
-    _Places(graph).run(*arrays)
-    for node in list(graph.graph.nodes):
-        if node.target is torch.ops.aten.lift_fresh_copy.default:
-            node.replace_all_uses_with(node.args[0])
-        origin = node
-        while _is_view(origin):
-            origin = origin.args[0]
-            if origin.meta.get("place") == node.meta["place"]:
-                node.replace_all_uses_with(origin)
-                break
-    graph.graph.eliminate_dead_code()
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
-            name = node.target._schema.name.removeprefix("aten::")
-            # PyTorch's own functions and methods take the same arguments, and read them in half the time.
-            if type(vars(torch).get(name)) is type(torch.add):
-                node.target = vars(torch)[name]
-            elif type(vars(torch._C.TensorBase).get(name)) is type(torch._C.TensorBase.view):
-                node.op, node.target = "call_method", name
-    graph.recompile()
-    return graph
-
-
-class _Places(fx.Interpreter):
-    """Runs a graph and notes where each tensor lies in memory."""
-
-    def run_node(self, n: fx.Node) -> Any:
-        found = super().run_node(n)
-        if isinstance(found, Tensor):
-            n.meta["place"] = (found.data_ptr(), found.shape, found.stride(), found.dtype)
-        return found
-
-
-def _is_view(node: fx.Node) -> bool:
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    aliases = [argument.alias_info for argument in node.target._schema.arguments if argument.alias_info is not None]
-    return bool(aliases) and not any(alias.is_write for alias in aliases) and isinstance(node.args[0], fx.Node)
 
 
 def _flat(batch: Batch) -> list[Tensor]:

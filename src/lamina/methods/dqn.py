@@ -22,15 +22,12 @@ from lamina.environments import Actions, Observations
 from lamina.learn import optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
+from lamina.learn.recorded import Code
 from lamina.learn.replay import Memory, Replay, Spans
-from lamina.learn.straight import Code, Straight, straight_forward
+from lamina.learn.straight import Straight, straight_forward
 from lamina.methods._control import Array, Setting, tensors
 from lamina.networks.assembly.observed import Observed
 from lamina.networks.blocks.options import positive, share, whole
-
-TRACED_AFTER = 1000
-"""Updates after which straight-line code pays for the second that it takes to make. It counts from the training's
-beginning, so that a resumed training changes to it at the same update."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +141,6 @@ class DeepQ:
         if random.all():
             # Early on, most steps need no network at all.
             return actions
-        if self.updates < TRACED_AFTER:
-            return np.where(random, actions, self.act(observations))
         arrays = tensors(observations, self.device).values()
         if self._explored is None:
             names = list(observations)
@@ -204,7 +199,7 @@ class DeepQ:
         """One step of the network, and of the target network where it is due."""
         self.replay.progress = engine.progress
         batch = batch.to(engine.device)
-        metrics, each = self._judged.descend(batch, engine, self.optimizers, traced=self.updates >= TRACED_AFTER)
+        metrics, each = self._judged.descend(batch, engine, self.optimizers)
         self.replay.priorities(batch.rows, each["error"])
         self.updates += 1
         if self.updates % self.options.target_every == 0:

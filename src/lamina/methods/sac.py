@@ -22,18 +22,15 @@ from lamina.environments import Actions, Observations
 from lamina.learn import optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
+from lamina.learn.recorded import Code
 from lamina.learn.replay import Memory, Replay, Spans
-from lamina.learn.straight import Code, Straight, straight_forward
+from lamina.learn.straight import Straight, straight_forward
 from lamina.methods._control import Array, Setting, acted, tensors
 from lamina.networks.assembly.observed import Observed
 from lamina.networks.blocks.options import positive, share, whole
 
 LOWEST, HIGHEST = -20.0, 2.0
 """Bounds of the logarithm of the standard deviation, as in the authors' code."""
-
-TRACED_AFTER = 1000
-"""Updates after which straight-line code pays for the seconds that it takes to make. It counts from the training's
-beginning, so that a resumed training changes to it at the same update."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,6 @@ class SoftActorCritic:
         self._explored: Code | None = None
         self._slow: list[Tensor] = list(self.targets.parameters())
         self._quick: list[Tensor] = list(self.critics.parameters())
-        self.updates = 0
 
     @torch.inference_mode()
     def act(self, observations: Observations) -> Array:
@@ -164,17 +160,14 @@ class SoftActorCritic:
     def explore(self, observations: Observations, progress: float) -> Array:
         """Actions drawn from the policy; PyTorch's generator, whose state the loop keeps."""
         inputs = tensors(observations, self.device)
-        if self.updates < TRACED_AFTER:
-            action = self._random(inputs)
-        else:
-            if self._explored is None:
-                names = list(observations)
-                self._explored = straight_forward(
-                    self.policy,
-                    lambda *given: (self._random(dict(zip(names, given, strict=True))),),
-                    list(inputs.values()),
-                )
-            (action,) = self._explored(*inputs.values())
+        if self._explored is None:
+            names = list(observations)
+            self._explored = straight_forward(
+                self.policy,
+                lambda *given: (self._random(dict(zip(names, given, strict=True))),),
+                list(inputs.values()),
+            )
+        (action,) = self._explored(*inputs.values())
         taken: Array = action.cpu().numpy()
         return taken
 
@@ -242,13 +235,11 @@ class SoftActorCritic:
         """One step of the critics, one of the policy, one of the temperature; then the targets follow."""
         self.replay.progress = engine.progress
         batch = batch.to(engine.device)
-        traced = self.updates >= TRACED_AFTER
-        metrics, values = self._judged_values.descend(batch, engine, self._critics, traced)
+        metrics, values = self._judged_values.descend(batch, engine, self._critics)
         self.replay.priorities(batch.rows, values["error"])
-        policy, drawn = self._judged_policy.descend(batch, engine, self._policy, traced)
+        policy, drawn = self._judged_policy.descend(batch, engine, self._policy)
         if self.options.automatic:
             engine.descend(lambda part: self.judge_temperature(part, drawn["entropy"]), batch, self._temperature)
-        self.updates += 1
         with torch.no_grad():
             torch._foreach_lerp_(self._slow, self._quick, self.options.target_rate)
         metrics |= {name: value.mean() for name, value in (values | drawn).items()}
@@ -289,14 +280,12 @@ class SoftActorCritic:
         return {
             "weights": self.weights(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "updates": self.updates,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.load(state["weights"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.updates = state["updates"]
 
 
 def _values(critics: Sequence[nn.Module] | nn.ModuleList, known: Mapping[str, Tensor]) -> list[Tensor]:
