@@ -75,7 +75,7 @@ def series(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
     folder, out = data / "kdd-tsad-135", place / "run"
     words = ("--test", str(folder / "test.csv"), "--task", "anomaly", "--target", "is_anomaly")
     whole_run(
-        folder / "train.csv", out, seed, (*words, "--budget", f"{120 / hurry:.0f}s", *ONE_THREAD, "task.normal=0")
+        folder / "train.csv", out, seed, (*words, "--budget", f"{300 / hurry:.0f}s", *ONE_THREAD, "task.normal=0")
     )
     command = [sys.executable, "-m", "lamina", "predict", str(out), str(folder / "test.csv"), "--out"]
     subprocess.run([*command, str(place / "answers.csv")], check=True, capture_output=True)

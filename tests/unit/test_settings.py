@@ -87,7 +87,7 @@ def test_the_ways_are_those_that_data_can_go(way: str) -> None:
         ("recommend", "training.augment.history.drop=0.1", "rows with answers and rows without answers"),
         ("control", "training.batch_size=3", "environments"),
         ("answered", "training.steps=9", "it is for environments"),
-        ("unlabelled", "network.photo.frozen=all", "'network.photo.frozen'"),
+        ("unlabelled", "network.photo.rank=4", "'network.photo.rank'"),
         ("forecast", "network.weights=x", "'network.weights'"),
         ("generate", "network.depth=3", "'network.depth'"),
         ("generate", "optimizer.weight_decay=0.1", "pictures that are made"),

@@ -29,10 +29,11 @@ from lamina.methods._unlabelled_corruption import corrupt, swap
 from lamina.methods._unlabelled_learner import Unlabelled, deviation
 from lamina.modalities import Feature
 from lamina.model.export import export
-from lamina.networks.assembly import build_body
+from lamina.networks.assembly import Assembly, build_body
 from lamina.networks.decoders import build_decoder
 from lamina.networks.decoders.maps import SeriesDecoder, Unfolding
 from lamina.networks.decoders.places import averaging, cells, grid_of, size_of, spread
+from lamina.networks.transfer.freezing import apply_freezing
 from lamina.plan import NetworkPlan, OptimizerPlan, SchedulePlan
 from lamina.steps.unlabelled.learner import _mixed
 
@@ -626,6 +627,38 @@ def test_views_come_from_the_setting() -> None:
     assert calls == [4, 4]
     assert len(prepared) == 8
     assert not torch.equal(prepared.inputs["x"][:4], prepared.inputs["x"][4:])
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "autoencoder", "one_class"])
+def test_a_frozen_network_stays_as_it_was_given_and_a_thawing_one_learns_from_the_top_on(kind: str) -> None:
+    torch.manual_seed(0)
+    features = {"x": FEATURES["image"]}
+    setting = setting_of(features)
+
+    def frozen() -> Assembly:
+        body = setting.body()
+        apply_freezing(body, "x", "all")
+        return body
+
+    def learning(gradual: tuple[str, ...]) -> list[list[bool]]:
+        """At the beginning, after a fifth and at the end: does each stage, from the lowest on?"""
+        given = replace(setting, body=frozen, gradual=gradual)
+        method = MODULES[kind].build(given, MODULES[kind].Options())
+        stages = [stage.module for stage in method.sealed.body.stages() if stage.network == "x"]
+        engine, found = Engine(CPU), []
+        for engine.progress in (0.0, 0.2, 1.0):
+            before = [[value.clone() for value in stage.state_dict().values()] for stage in stages]
+            method.update(batch_of(inputs_of(features, 32)), engine)
+            after = [stage.state_dict().values() for stage in stages]
+            found.append([not all(map(torch.equal, *parts)) for parts in zip(before, after, strict=True)])
+        return found
+
+    assert not any(map(any, learning(())))
+    first, later, last = learning(("x",))
+    assert not any(first)
+    assert later[-1]
+    assert not later[0]
+    assert all(last)
 
 
 def test_transformations_are_those_of_numpy() -> None:

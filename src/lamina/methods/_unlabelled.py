@@ -38,6 +38,7 @@ class Setting:
         optimizer: which one, and its rate.
         ema: decay of the running average of weights that is sealed; 0 for none.
         device: where networks and batches are.
+        gradual: the networks that learn from the top on, the last of their stages at half of the training.
     """
 
     features: Mapping[str, Feature]
@@ -46,6 +47,7 @@ class Setting:
     optimizer: OptimizerPlan
     ema: float
     device: torch.device
+    gradual: tuple[str, ...] = ()
 
 
 class Describes(Protocol):

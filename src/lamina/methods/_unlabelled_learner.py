@@ -16,7 +16,7 @@ from lamina.methods._unlabelled import Setting
 from lamina.methods._unlabelled_moments import FOLLOWED
 from lamina.methods.supervised import Supervised
 from lamina.networks.assembly import Assembly
-from lamina.networks.transfer.freezing import parameter_groups
+from lamina.networks.transfer.freezing import parameter_groups, thawing
 
 SEED = 1
 """Of the chance in `judge`: the same every time."""
@@ -95,7 +95,7 @@ class Unlabelled(Supervised):
 
     Args:
         objective: learns, and is sealed; on the setting's device.
-        setting: whose optimizer and average are used.
+        setting: whose optimizer, average and thawing are used.
     """
 
     def __init__(self, objective: Objective, setting: Setting) -> None:
@@ -105,6 +105,7 @@ class Unlabelled(Supervised):
             optimizers.build(groups(objective, setting.optimizer.weight_decay), setting.optimizer),
             prepare=objective.prepare,
             ema=setting.ema,
+            thaw=thawing(objective.body, setting.gradual),
         )
         self.sealed, self.places, self.device = objective, objective.places, setting.device
         self.forward = objective.outputs

@@ -23,7 +23,7 @@ from lamina.learn.loader import Loader
 from lamina.methods.supervised import Supervised
 from lamina.modalities import Feature, token_lengths
 from lamina.networks.assembly import Assembly, build_assembly
-from lamina.networks.transfer.freezing import adapters, apply_freezing, parameter_groups, unfreeze
+from lamina.networks.transfer.freezing import adapters, apply_freezing, parameter_groups, thawing
 from lamina.networks.transfer.weights import load_weights
 from lamina.plan import Plan
 from lamina.steps.prepare import Prepared
@@ -79,7 +79,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         optimizers.build(groups, plan.optimizer),
         prepare=preparation(plan, features, layouts),
         ema=training.ema,
-        thaw=_thaw(network, plan),
+        thaw=thawing(network, [name for name, part in plan.network.items() if part.frozen == "gradual"]),
     )
     if training.compile:
         method.forward = torch.compile(network)
@@ -296,18 +296,6 @@ def preparation(
         return changed
 
     return prepare
-
-
-def _thaw(network: Assembly, plan: Plan) -> Callable[[float], None] | None:
-    gradual = [name for name, part in plan.network.items() if part.frozen == "gradual"]
-    if not gradual:
-        return None
-
-    def thaw(progress: float) -> None:
-        for name in gradual:
-            unfreeze(network, name, progress)
-
-    return thaw
 
 
 def answers(network: Assembly, source: Loader, tasks: Mapping[str, Task], engine: Engine) -> dict[str, Array]:

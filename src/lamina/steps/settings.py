@@ -30,7 +30,8 @@ USED: dict[str, frozenset[str]] = {
     "data.bad_rows": PASSES - {"written"},
     **dict.fromkeys(("network.name", "network.options"), ALL - {"generate"}),
     "network.weights": frozenset(("answered", "unlabelled", "written")),
-    **dict.fromkeys(("network.frozen", "network.rank", "network.strength"), frozenset(("answered", "written"))),
+    "network.frozen": frozenset(("answered", "unlabelled", "written")),
+    **dict.fromkeys(("network.rank", "network.strength"), frozenset(("answered", "written"))),
     "network.rate": ANSWERED,
     **dict.fromkeys(("optimizer.name", "optimizer.learning_rate", "optimizer.momentum", "optimizer.beta2"), ALL),
     "optimizer.weight_decay": ALL - {"generate", "control"},
@@ -59,6 +60,8 @@ USED: dict[str, frozenset[str]] = {
 SWITCHES = ("compile", "label_smoothing", "mixup", "cutmix", "balance", "augment", "find_rate")
 """Settings of `training` that a plan has at their default unless they are wanted."""
 
+OWN = ("name", "weights", "frozen", "rank", "strength", "rate")
+"""Settings of a network that are not options of its family."""
 SMOOTHED = ("classify", "segment", "tag")
 WEIGHED = ("classify", "segment")
 """Tasks whose losses use `training.label_smoothing`, and weights of classes."""
@@ -121,7 +124,7 @@ def _asked(sets: Collection[str]) -> Iterator[tuple[str, str]]:
         parts = key.split(".")
         if parts[0] == "network" and len(parts) > 1:
             last = parts[1] if len(parts) == 2 else parts[2]
-            yield key, f"network.{last if last in ('name', 'weights', 'frozen', 'rate') else 'options'}"
+            yield key, f"network.{last if last in OWN else 'options'}"
         else:
             yield key, ".".join(parts[:2])
 

@@ -106,6 +106,18 @@ def unfreeze(assembly: Assembly, network: str, share_of_training: float) -> None
         _freeze_below(assembly, network, frozen)
 
 
+def thawing(assembly: Assembly, networks: Sequence[str]) -> Callable[[float], None] | None:
+    """What is to be called with the share of the training before each step, to `unfreeze` these; None for none."""
+    if not networks:
+        return None
+
+    def thaw(share_of_training: float) -> None:
+        for network in networks:
+            unfreeze(assembly, network, share_of_training)
+
+    return thaw
+
+
 def freeze_stages(
     network: nn.Module, how: str = "none", *, rank: int = RANK, strength: float = STRENGTH
 ) -> Callable[[float], None] | None:

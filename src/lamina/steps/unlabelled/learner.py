@@ -22,6 +22,7 @@ from lamina.methods._unlabelled import Describes, Setting
 from lamina.modalities import Feature
 from lamina.networks.assembly import Assembly, build_body
 from lamina.networks.blocks.options import read_options
+from lamina.networks.transfer.freezing import apply_freezing
 from lamina.networks.transfer.weights import load_weights
 from lamina.plan import Plan
 from lamina.steps.learner import rows_loader
@@ -153,18 +154,23 @@ def build(
     torch.manual_seed(plan.seed)
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     check_method(plan, features)
+    _check_freezing(plan)
     module = registry.module("methods", plan.method.name)
     notes: list[str] = []
 
     def body() -> Assembly:
         found = build_body(plan.network, features, base)
         notes.extend(load_weights(found, plan.network, base, prepared.encoders))
-        return found.to(device)
+        found = found.to(device)
+        for name, part in plan.network.items():
+            apply_freezing(found, name, part.frozen)
+        return found
 
     def views(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return augment.augment(inputs, plan.training.augment, features, None)
 
-    setting = Setting(features, body, views, plan.optimizer, plan.training.ema, device)
+    gradual = tuple(name for name, part in plan.network.items() if part.frozen == "gradual")
+    setting = Setting(features, body, views, plan.optimizer, plan.training.ema, device, gradual)
     options = read_options(module.Options, plan.method.options, "method.options")
     method = module.build(setting, options)
     training = plan.training
@@ -178,6 +184,17 @@ def build(
         tuple(notes),
         asked(plan)[1] in DESCRIBING,
     )
+
+
+def _check_freezing(plan: Plan) -> None:
+    """Raises InputError for adapters: what is searched and judged by is the network's own vector."""
+    for name, part in plan.network.items():
+        if part.frozen == "lora":
+            raise InputError(
+                "Low-rank adapters are for rows with answers and texts that are written.",
+                where=f"network.{name}.frozen",
+                fix='Choose "none", "all" or "gradual".',
+            )
 
 
 def _mixed(rows: Array, most: int, seed: int) -> tuple[Array, int]:
