@@ -32,6 +32,7 @@ LEAST: dict[str, float] = {
             "training.most_epochs",
             "training.clip",
             "training.threads",
+            "training.workers",
             "training.ema",
             "training.patience",
         ),
@@ -154,6 +155,7 @@ class TrainingPlan:
         precision: "fp32" or "bf16".
         compile: let torch.compile turn the network into machine code of its own before training.
         threads: CPU threads for training.
+        workers: processes that step the copies of an environment; 0: the process that trains does.
         ema: decay of the running average of weights that is evaluated and sealed (0: none).
         patience: evaluations without improvement before stopping early (0: never).
         evaluations: how many times the validation part is scored during the run.
@@ -175,6 +177,7 @@ class TrainingPlan:
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     threads: int = 0
+    workers: int = 0
     ema: float = 0.0
     patience: int = 0
     evaluations: int = 10

@@ -50,6 +50,7 @@ WITHOUT_TORCH = [
     "lamina.model.kept",
     "lamina.model.verify",
     "lamina.environments.play",
+    "lamina.environments.worker",
 ]
 
 

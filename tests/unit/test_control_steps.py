@@ -28,7 +28,8 @@ from lamina.model.runtime import Model
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, NetworkPlan, Plan, TaskPlan, TrainingPlan
 from lamina.steps.control import choose, understand
-from lamina.steps.control.player import build
+from lamina.steps.control.player import build, weights_of
+from lamina.steps.control.prepare import Simpler
 from lamina.steps.control.train import INEXACT, train
 from lamina.steps.request import Request
 from lamina.tasks.control import Task
@@ -126,6 +127,46 @@ def test_environments_are_closed_and_an_inexact_resume_is_told(module: ModuleTyp
     # The second time it goes on from the last checkpoint.
     assert player.exact == (name == "Held")
     assert (INEXACT in told.lines) == bool(record.of("inexact")) == (name == "Drifts")
+
+
+def test_worker_processes_learn_the_same(module: ModuleType, tmp_path: Path) -> None:
+    found, (plan, world) = [], decided("Held", "ppo", 16, copies=2, horizon=8)
+    for workers in (0, 1):
+        told = Told()
+        asked = replace(plan, training=replace(plan.training, workers=workers))
+        player, _, record = train(asked, world, runs.create(str(tmp_path / str(workers)), "x"), told, 0.0)
+        assert player.processes is None
+        # Episodes can still be played.
+        returns = player.play(5, 0).returns.tolist()
+        found.append((weights_of(player.method), record.of("validation")[-1]["mean_return"], returns))
+        assert not module.opened
+        module.seeds.clear()
+    assert module.seeds == []
+    for name, weights in found[0][0].items():
+        assert torch.equal(weights, found[1][0][name])
+    assert found[0][1:] == found[1][1:]
+
+
+def test_more_workers_than_copies_are_refused(module: ModuleType) -> None:
+    plan, world = decided("Held", "ppo", 16)
+    request = Request(world.name, sets=("method.name=ppo", "training.workers=17"))
+    with pytest.raises(InputError, match="17 worker processes for 16 copies") as caught:
+        choose.check(request, world, plan)
+    assert caught.value.where == "training.workers"
+    assert not module.opened
+
+
+@pytest.mark.parametrize(("asked", "found"), [((), 2), (("training.workers",), 1), (("training.steps",), 0)])
+def test_workers_are_measured_where_the_plan_leaves_them_open(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], found: int
+) -> None:
+    plan, world = decided("Held", "ppo", 16)
+    plan = replace(plan, training=replace(plan.training, workers=1))
+    monkeypatch.setattr("lamina.steps.control.working.compared", lambda *_: (0.08, 0.04))
+    slow = Simpler("acting at random", np.zeros(10), 4.0, 4.0, 400)
+    plan, reasons = choose._working(plan, world, Hardware(CPU, 2, False, ""), asked, slow, time.monotonic())
+    assert plan.training.workers == found
+    assert reasons.get("training.workers", f"{found}").startswith(f"{found}")
 
 
 def test_what_is_opened_to_check_wishes_is_closed(module: ModuleType) -> None:
@@ -226,9 +267,9 @@ def test_a_slow_environment_keeps_the_budget(
     for name in ("monotonic", "perf_counter"):
         real = getattr(time, name)
         monkeypatch.setattr(time, name, lambda real=real: real() / 100 + slow_world.passed[0])
-    trained = lamina.train(
-        "slow_world:Slow", budget=budget, out=tmp_path / "run", quiet=True, set={"method.name": method}
-    )
+    # Time passes in this process alone.
+    settings = {"method.name": method, "training.workers": 0}
+    trained = lamina.train("slow_world:Slow", budget=budget, out=tmp_path / "run", quiet=True, set=settings)
     taken = slow_world.passed[0]
     sys.modules.pop("slow_world")
     # An episode takes 25 seconds, and so do all that are begun together; each part of the run may end with some.

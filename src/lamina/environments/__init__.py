@@ -6,7 +6,7 @@ actions are what the task "control" answers. NumPy only; Gymnasium is imported w
 
 - `opening` finds it by its name;
 - `spaces` turns its spaces into a `World`;
-- `vector` runs several copies side by side;
+- `vector` runs several copies side by side: `copies` in this process, `workers` in processes of their own;
 - `play` plays whole episodes with any policy, and films one;
 - `tabular` is the baseline where states are few.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,6 +92,7 @@ class World:
         solved: the mean return at which its makers call it solved, or None.
         reach: by field of numbers, the standard deviation of each if it came equally often from anywhere within its
             bounds; infinite where it has none.
+        base: a folder whose modules can be imported too, for who opens it by its name again.
     """
 
     name: str
@@ -102,6 +104,7 @@ class World:
     longest: int = 0
     solved: float | None = None
     reach: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    base: Path | None = None
 
 
 def use_seed(seed: int, what: int) -> int:

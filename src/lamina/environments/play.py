@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from lamina.environments import Array, Observations, Policy, World
+from lamina.environments.copies import Copies, Here
 from lamina.environments.opening import close
 from lamina.environments.spaces import raw
-from lamina.environments.vector import MOST_STEPS, Sight, earned, failed, given, placed, reset, seed_of
+from lamina.environments.vector import MOST_STEPS, Sight, beginnings, earned, failed, opened, placed, seed_of
+from lamina.environments.workers import Workers
 from lamina.errors import InputError, LaminaError, MissingDependencyError
 
 FPS = 30.0
@@ -60,6 +62,7 @@ def play(
     keep: int = 0,
     seconds: float = math.inf,
     least: int = 1,
+    workers: Workers | None = None,
 ) -> Played:
     """Play `episodes` episodes to their ends, or the first ones of them that there is time for.
 
@@ -74,18 +77,18 @@ def play(
         keep: observations to keep.
         seconds: no episode is begun that would not end within them at the pace so far.
         least: so many are played in any case.
+        workers: processes that step the copies; None: this process does. The episodes are the same.
 
     Raises:
         InputError: the environment failed.
     """
     # What is begun is played to its end, so no more copies than are played in any case where the time is limited.
     number = min(copies, episodes, least if seconds < math.inf else episodes)
-    environments = [world.make(None) for _ in range(number)]
+    playing = opened(world, number, workers)
     try:
-        return _played(world, policy, environments, episodes, seed, most_steps, keep, _Time(seconds, least))
+        return _played(world, policy, playing, number, episodes, seed, most_steps, keep, _Time(seconds, least))
     finally:
-        for environment in environments:
-            close(environment)
+        playing.close()
 
 
 class _Time:
@@ -104,7 +107,8 @@ class _Time:
 def _played(
     world: World,
     policy: Policy,
-    environments: Sequence[Any],
+    copies: Copies,
+    number: int,
     episodes: int,
     seed: int,
     most_steps: int,
@@ -112,25 +116,25 @@ def _played(
     time_left: _Time,
 ) -> Played:
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-    sight, kept, cut = Sight(world, len(environments)), _Kept(world, keep), 0
-    running, playing = list(range(len(environments))), list(range(len(environments)))
-    begun = len(environments)
+    sight, kept, cut = Sight(world, number), _Kept(world, keep), 0
+    running, playing, begun = list(range(number)), list(range(number)), number
 
-    def begin(copy: int) -> Any:
-        observation = reset(world, environments[copy], seed_of(seed, playing[copy]))
-        kept.first(copy, observation)
-        return observation
+    def begin(fresh: Sequence[int]) -> list[Any]:
+        observations = beginnings(world, copies, {copy: seed_of(seed, playing[copy]) for copy in fresh})
+        for copy, observation in zip(fresh, observations, strict=True):
+            kept.first(copy, observation)
+        return observations
 
-    shown = sight.first(running, [begin(copy) for copy in running]) if running else {}
+    shown = sight.first(running, begin(running)) if running else {}
     while running:
         kept.keep(running, shown)
         observed, ended = [], []
-        actions = given(world, environments[0], np.asarray(policy(shown)))
-        for place, (copy, action) in enumerate(zip(running, actions, strict=True)):
+        outcomes, error = _stepped(copies, running, np.asarray(policy(shown)))
+        if error is not None:
+            episode = playing[running[len(outcomes)]]
+            raise failed(world, seed_of(seed, episode), int(lengths[episode]), error) from error
+        for place, (copy, (observation, reward, over)) in enumerate(zip(running, outcomes, strict=True)):
             episode = playing[copy]
-            observation, reward, over = _stepped(
-                world, environments[copy], action, seed, episode, int(lengths[episode])
-            )
             observed.append(observation)
             kept.then(copy, observation)
             returns[episode] += reward
@@ -147,7 +151,7 @@ def _played(
                 again.append(place)
         if again:
             fresh = [running[place] for place in again]
-            shown = placed(shown, again, sight.first(fresh, [begin(copy) for copy in fresh]))
+            shown = placed(shown, again, sight.first(fresh, begin(fresh)))
         if len(again) < len(ended):
             going_on = [place for place in range(len(running)) if place not in ended or place in again]
             running = [running[place] for place in going_on]
@@ -156,13 +160,23 @@ def _played(
 
 
 def _stepped(
-    world: World, environment: Any, action: Any, seed: int, episode: int, steps: int
-) -> tuple[Any, float, bool]:
+    copies: Copies, running: Sequence[int], actions: Array
+) -> tuple[list[tuple[Any, float, bool]], Exception | None]:
+    """(Observation, reward and whether it is over, of each copy up to the first that failed; what that one raised)."""
+    results: list[Any] = []
+    outcomes: list[tuple[Any, float, bool]] = []
+    error = None
     try:
-        observation, reward, terminated, truncated, _ = environment.step(action)
-        return observation, earned(reward), bool(terminated or truncated)
-    except Exception as error:
-        raise failed(world, seed_of(seed, episode), steps, error) from error
+        copies.step(running, actions, results)
+    except Exception as raised:  # noqa: BLE001
+        error = raised
+    try:
+        for observation, reward, terminated, truncated, _ in results:
+            outcomes.append((observation, earned(reward), bool(terminated or truncated)))
+    except Exception as raised:  # noqa: BLE001
+        error = raised
+    # Where each has answered and something is wrong all the same, the last one is named.
+    return outcomes[: len(running) - 1] if error else outcomes, error
 
 
 class _Kept:
@@ -232,12 +246,14 @@ def _filmed(world: World, policy: Policy, seed: int, most: int, seconds: float) 
     with _without_screen():
         environment = world.make("rgb_array")
         try:
-            sight = Sight(world, 1)
-            shown = sight.first([0], [reset(world, environment, seed_of(seed, 0))])
+            sight, copies, number = Sight(world, 1), Here([environment], world.actions), seed_of(seed, 0)
+            shown = sight.first([0], beginnings(world, copies, {0: number}))
             frames, every, steps, over = [_drawn(environment, world)], 1, 0, False
             while not over and time.monotonic() - begin < seconds:
-                action = given(world, environment, np.asarray(policy(shown)))[0]
-                observation, _, over = _stepped(world, environment, action, seed, 0, steps)
+                outcomes, error = _stepped(copies, [0], np.asarray(policy(shown)))
+                if error is not None:
+                    raise failed(world, number, steps, error) from error
+                observation, _, over = outcomes[0]
                 shown = sight.then([0], [observation])
                 steps += 1
                 if steps % every == 0 or over:

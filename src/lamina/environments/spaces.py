@@ -71,6 +71,7 @@ def open_world(name: str, *, history: int = 1, base: Path | None = None, codes: 
         longest=int(getattr(spec, "max_episode_steps", None) or 0),
         solved=None if solved is None else float(solved),
         reach={field: values for field, values in reach.items() if field in parts},
+        base=base,
     )
 
 

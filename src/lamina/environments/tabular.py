@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from lamina.environments import Array, Observations, Policy, World
+from lamina.environments.copies import given
 from lamina.environments.opening import close
 from lamina.environments.spaces import encode, value_of
-from lamina.environments.vector import earned, failed, given, reset, seed_of
+from lamina.environments.vector import earned, failed, reset, seed_of
 from lamina.modalities.category import FIRST, Encoder
 
 MOST_CELLS = 1_000_000
@@ -127,7 +128,7 @@ def _table(
     """The value of every action in every state."""
     # Plain lists: for one number at a time they are several times quicker than arrays.
     count = world.actions.size
-    taken = list(given(world, environment, np.arange(count)))
+    taken = list(given(world.actions, environment, np.arange(count)))
     table = [[0.0] * count for _ in range(state_of.count)]
     visits = [[0] * count for _ in range(state_of.count)]
     random = np.random.default_rng(seed)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from lamina.environments import Array, Observations, World
-from lamina.environments.opening import close
+from lamina.environments.copies import Copies, Here, Replayed
 from lamina.environments.spaces import gather, is_windowed, show
+from lamina.environments.workers import Workers
 from lamina.errors import InputError
 
 MOST_STEPS = 27_000
@@ -90,25 +91,29 @@ class Vector:
         world: what to open.
         number: how many copies.
         seed: of all episodes.
+        workers: processes that step them; None: this process does. The episodes are the same.
 
     Attributes:
         observations: encoded, [copy, ...] by field; new arrays after each step, never written to again.
         exact: False once an episode could not be brought back.
     """
 
-    def __init__(self, world: World, number: int, seed: int) -> None:
+    def __init__(self, world: World, number: int, seed: int, workers: Workers | None = None) -> None:
         self.world, self.number, self.seed = world, number, seed
         self.exact = True
-        self._copies = list(range(number))
-        self._environments = [world.make(None) for _ in self._copies]
-        self._steps = [environment.step for environment in self._environments]
+        self._all = list(range(number))
+        self._copies = opened(world, number, workers)
         self._sight = Sight(world, number)
         self._episodes = [0] * number
         self._returns = np.zeros(number)
         self._lengths = np.zeros(number, np.int64)
         # Of all copies at once, as the policy gave them, back to the first step of the longest running episode.
         self._actions: list[Array] = []
-        self.observations: Observations = self._sight.first(self._copies, [self._reset(copy) for copy in self._copies])
+        try:
+            self.observations: Observations = self._sight.first(self._all, self._reset(self._all))
+        except BaseException:
+            self.close()
+            raise
 
     def step(self, actions: Array) -> Stepped:
         """One step in every copy; an ended one is reset by itself, and one of `MOST_STEPS` steps is cut off.
@@ -125,8 +130,7 @@ class Vector:
             raise ValueError(f"{len(actions)} actions for {self.number} copies")
         results: list[tuple[Any, ...]] = []
         try:
-            for step, action in zip(self._steps, given(self.world, self._environments[0], actions), strict=True):
-                results.append(step(action))
+            self._copies.step(self._all, actions, results)
             observed, rewards, ends, cuts, _ = zip(*results, strict=True)
             exact = np.array(rewards, np.float64).reshape(self.number)
         except Exception as error:
@@ -136,7 +140,7 @@ class Vector:
         if not np.isfinite(exact).all():
             wrong = int(np.argmin(np.isfinite(exact)))
             raise self._failed(wrong, ValueError(f"a reward of {exact[wrong]}"))
-        following = self._sight.then(self._copies, observed)
+        following = self._sight.then(self._all, observed)
         self.observations = following
         self._actions.append(actions)
         self._returns += exact
@@ -154,9 +158,9 @@ class Vector:
         """As JSON: the episodes, their actions so far, and a digest of what is observed now."""
         return {
             "episodes": list(self._episodes),
-            "actions": [self._since_reset(copy) for copy in self._copies],
+            "actions": [self._since_reset(copy) for copy in self._all],
             "returns": self._returns.tolist(),
-            "observed": [_digest(self.observations, copy) for copy in self._copies],
+            "observed": [_digest(self.observations, copy) for copy in self._all],
             "exact": self.exact,
         }
 
@@ -177,10 +181,13 @@ class Vector:
         known = [np.array(actions, kind).reshape(-1, *axes) for actions in state["actions"]]
         lost: list[int] = []
         rows: list[Observations] = []
-        for copy, actions in enumerate(known):
-            shown, going_on = self._replayed(copy, actions)
+        replayed: list[Replayed] = []
+        episodes = {copy: (self._seed_of(copy), actions) for copy, actions in enumerate(known)}
+        self._copies.replay(episodes, self.world.history, replayed)
+        for copy, found in enumerate(replayed):
+            shown = self._seen_again(copy, found)
             rows.append(shown)
-            same = going_on and _digest(shown, 0) == state["observed"][copy]
+            same = found.going_on and _digest(shown, 0) == state["observed"][copy]
             if not same or self._returns[copy] != state["returns"][copy]:
                 lost.append(copy)
         self.observations = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
@@ -200,28 +207,21 @@ class Vector:
 
     def close(self) -> None:
         """Give back what the copies hold."""
-        for environment in self._environments:
-            close(environment)
+        self._copies.close()
 
     def _since_reset(self, copy: int) -> list[Any]:
         begin = len(self._actions) - int(self._lengths[copy])
         return [actions[copy].tolist() for actions in self._actions[begin:]]
 
-    def _replayed(self, copy: int, actions: Array) -> tuple[Observations, bool]:
-        """What is observed after these actions since the reset, and whether the episode goes on."""
-        step, going_on = self._steps[copy], True
-        shown = self._sight.first([copy], [self._reset(copy)])
-        for taken in given(self.world, self._environments[copy], actions):
-            if not going_on:
-                break
-            try:
-                observation, reward, end, cut, _ = step(taken)
-            except Exception as error:
-                raise self._failed(copy, error) from error
-            shown, going_on = self._sight.then([copy], [observation]), not (end or cut)
-            self._returns[copy] += float(reward)
-            self._lengths[copy] += 1
-        return shown, going_on
+    def _seen_again(self, copy: int, found: Replayed) -> Observations:
+        """What is observed after an episode was brought back; the copy has its return and length from now on."""
+        self._returns[copy], self._lengths[copy] = found.total, found.steps
+        if found.error is not None:
+            raise self._failed(copy, found.error) from found.error
+        shown = self._sight.first([copy], [found.seen[0]])
+        for observation in found.seen[1:]:
+            shown = self._sight.then([copy], [observation])
+        return shown
 
     def _begin_next(self, copies: Sequence[int]) -> None:
         for copy in copies:
@@ -230,7 +230,7 @@ class Vector:
         # Forgotten now and then only, so that it costs nothing at each step.
         if len(self._actions) > 2 * int(self._lengths.max()) + FORGET:
             del self._actions[: len(self._actions) - int(self._lengths.max())]
-        fresh = self._sight.first(copies, [self._reset(copy) for copy in copies])
+        fresh = self._sight.first(copies, self._reset(copies))
         self.observations = placed(self.observations, copies, fresh)
 
     def _seed_of(self, copy: int) -> int:
@@ -239,8 +239,29 @@ class Vector:
     def _failed(self, copy: int, error: Exception) -> InputError:
         return failed(self.world, self._seed_of(copy), int(self._lengths[copy]), error)
 
-    def _reset(self, copy: int) -> Any:
-        return reset(self.world, self._environments[copy], self._seed_of(copy))
+    def _reset(self, copies: Sequence[int]) -> list[Any]:
+        return beginnings(self.world, self._copies, {copy: self._seed_of(copy) for copy in copies})
+
+
+def opened(world: World, number: int, workers: Workers | None) -> Copies:
+    """So many fresh copies, in worker processes or in this one."""
+    if workers is not None:
+        return workers.copies(number)
+    return Here([world.make(None) for _ in range(number)], world.actions)
+
+
+def beginnings(world: World, copies: Copies, seeds: Mapping[int, int]) -> list[Any]:
+    """The first observations of the episodes of these seeds, by copy.
+
+    Raises:
+        InputError: the environment failed.
+    """
+    observations: list[Any] = []
+    try:
+        copies.reset(seeds, observations)
+    except Exception as error:
+        raise failed(world, list(seeds.values())[len(observations)], 0, error) from error
+    return observations
 
 
 def seed_of(*numbers: int) -> int:
@@ -267,21 +288,6 @@ def earned(reward: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"a reward of {number}")
     return number
-
-
-def given(world: World, environment: Any, actions: Array) -> Array:
-    """A policy's actions [copy] or [copy, size] as the environment's step wants them, one each."""
-    taken = world.actions.taken(actions)
-    if world.actions.sizes:
-        space = environment.action_space
-        return taken.reshape(len(actions), *space.shape).astype(space.dtype)
-    if world.actions.kind == "continuous":
-        space = environment.action_space
-        taken = taken.reshape(len(actions), *space.shape)
-        if taken.dtype != space.dtype:
-            # What is the bound in float32 may lie beyond it in float64, and the other way round.
-            taken = np.clip(taken.astype(space.dtype), space.low, space.high)
-    return taken
 
 
 def placed(observations: Observations, rows: Sequence[int], fresh: Observations) -> Observations:

@@ -46,7 +46,7 @@ USED: dict[str, frozenset[str]] = {
     **dict.fromkeys(
         ("training.epochs", "training.most_epochs", "training.batch_size", "training.ema", "training.find_rate"), PASSES
     ),
-    "training.steps": frozenset(("control",)),
+    **dict.fromkeys(("training.steps", "training.workers"), frozenset(("control",))),
     "training.shuffle": ROWS,
     "training.augment": frozenset(("answered", "unlabelled")),
     **dict.fromkeys(

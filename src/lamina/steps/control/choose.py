@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 
+from lamina import registry
 from lamina.choose import hardware
 from lamina.choose.networks import groups
 from lamina.environments import World
 from lamina.narrate import Narrator
+from lamina.networks.blocks.options import read_options
 from lamina.plan import NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TrainingPlan
 from lamina.steps.control.player import LEAST_EPISODES, Player, build, check_suits, features_of
 from lamina.steps.control.prepare import TEST_EPISODES, Simpler
+from lamina.steps.control.working import workers_for
 from lamina.steps.pace import available, threads_for
 from lamina.steps.request import Request
 from lamina.steps.settings import check_wishes
@@ -105,26 +108,28 @@ def choose(
     plan = decided(world, plan, sets, given)
     machine = hardware.detect()
     keys = {item.partition("=")[0].strip() for item in sets}
+    fixed = keys if given is None else {*keys, *_FIXED}
+    plan, why = _working(plan, world, machine, fixed, random, began)
     player = build(plan, world, machine.device)
     try:
-        fixed = keys if given is None else {*keys, *_FIXED}
         plan, reasons, seconds = _measured(plan, player, machine, fixed, random, began)
     finally:
         player.close()
-    plan = replace(plan, reasons={**plan.reasons, **reasons})
+    plan = replace(plan, reasons={**plan.reasons, **why, **reasons})
     weights = sum(value.numel() for value in player.method.policy.parameters())
     for key in ("method.name", *(f"network.{name}.name" for name in plan.network)):
         if key in plan.reasons:
             narrator.say(f"{key.removesuffix('.name')}: {plan.reasons[key]}")
     narrator.say(f"{weights:,} weights in the policy")
     narrator.say(f"threads: {plan.reasons.get('training.threads', plan.training.threads)}")
+    narrator.say(f"workers: {plan.reasons.get('training.workers', plan.training.workers)}")
     narrator.say(f"steps: {plan.reasons.get('training.steps', plan.training.steps)}")
     if "training.evaluations" in reasons:
         narrator.say(f"validations: {reasons['training.evaluations']}")
     return plan, seconds
 
 
-_FIXED = ("training.steps", "training.threads", "training.evaluations")
+_FIXED = ("training.steps", "training.threads", "training.workers", "training.evaluations")
 
 
 def decided(world: World, plan: Plan, sets: Collection[str], given: Plan | None) -> Plan:
@@ -188,12 +193,38 @@ _WHY = {
 }
 
 
+def _working(
+    plan: Plan, world: World, machine: hardware.Hardware, fixed: Collection[str], random: Simpler, began: float
+) -> tuple[Plan, dict[str, str]]:
+    """(Plan with worker processes, reasons), from a trial where the environment is slow."""
+    if "training.workers" in fixed:
+        return plan, {}
+    module = registry.module("methods", plan.method.name)
+    options = read_options(module.Options, plan.method.options, "method.options")
+    seconds = available(plan.budget, time.monotonic() - began, _testing(plan, random)) or DEFAULT_SECONDS
+    step = random.playing / max(random.steps, 1)
+    workers, why = workers_for(
+        world,
+        plan.seed,
+        copies=options.copies,
+        cores=machine.cores,
+        step=step,
+        stepping=plan.training.steps * step if "training.steps" in fixed else seconds,
+    )
+    return replace(plan, training=replace(plan.training, workers=workers)), {"training.workers": why}
+
+
+def _testing(plan: Plan, random: Simpler) -> float:
+    """Seconds of the budget to keep for the test episodes."""
+    return min(random.playing / len(random.returns) * TEST_EPISODES, TESTED * plan.budget)
+
+
 def _measured(
     plan: Plan, player: Player, machine: hardware.Hardware, fixed: Collection[str], random: Simpler, began: float
 ) -> tuple[Plan, dict[str, str], float]:
     """(Plan with threads and steps, reasons, seconds for training), from learning for a moment on trial."""
     episode = random.playing / len(random.returns)
-    testing = min(episode * TEST_EPISODES, TESTED * plan.budget)
+    testing = _testing(plan, random)
     seconds = available(plan.budget, time.monotonic() - began, testing)
     steps, batches = plan.training.steps, player.source.batches(0)
     pace = random.steps / max(random.playing, 1e-9)
@@ -307,7 +338,7 @@ def check(request: Request, world: World, plan: Plan, given: Plan | None = None)
     """
     wished = decided(world, plan, _sets(request), given)
     check_wishes(wished, request)
-    build(wished, world, torch.device("cpu")).close()
+    build(wished, world, torch.device("cpu"), acting=False).close()
 
 
 def _sets(request: Request) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from lamina import registry
 from lamina.environments import COPY_SEED, VALIDATION_SEED, World, use_seed
 from lamina.environments.play import Played, play
 from lamina.environments.vector import Vector
+from lamina.environments.workers import Workers
 from lamina.errors import InputError
 from lamina.learn.batch import Source
 from lamina.learn.engine import Engine
@@ -55,6 +57,10 @@ class Player:
     """That a validation plays."""
     vectors: Sequence[Vector]
     """The copies of the environment that experience comes from."""
+    workers: int = 0
+    """Processes that step copies; 0: this one does."""
+    processes: Workers | None = None
+    """Those that run already."""
     seconds: float = math.inf
     """That a validation may take; it plays fewer episodes then."""
 
@@ -65,8 +71,13 @@ class Player:
 
     def close(self) -> None:
         """Give back what the copies hold: there is no more experience afterwards, but it can still play episodes."""
-        for vector in self.vectors:
-            vector.close()
+        try:
+            for vector in self.vectors:
+                vector.close()
+        finally:
+            if self.processes is not None:
+                self.processes.close()
+                self.processes = None
 
     def steps_in(self, steps: int) -> int:
         """Steps of the loop for so many steps in the environment."""
@@ -80,8 +91,23 @@ class Player:
 
     def play(self, episodes: int, seed: int, *, keep: int = 0, seconds: float = math.inf) -> Played:
         """Episodes of the policy as it would be sealed now; at least LEAST_EPISODES, and more within the seconds."""
-        with self.method.evaluating():
-            return play(self.world, self.method.act, episodes, seed, keep=keep, seconds=seconds, least=LEAST_EPISODES)
+        with self.method.evaluating(), self._playing() as workers:
+            return play(
+                self.world, self.method.act, episodes, seed, keep=keep, seconds=seconds, least=LEAST_EPISODES,
+                workers=workers,
+            )  # fmt: skip
+
+    @contextmanager
+    def _playing(self) -> Iterator[Workers | None]:
+        """The processes that play episodes; where none run any more, others for as long as that takes."""
+        if self.processes is not None or not self.workers:
+            yield self.processes
+            return
+        workers = Workers(self.world, self.workers)
+        try:
+            yield workers
+        finally:
+            workers.close()
 
     def seed_of(self, what: int) -> int:
         """A seed that no other use of the environment has."""
@@ -93,8 +119,11 @@ def features_of(world: World) -> dict[str, Feature]:
     return {name: encoder.feature for name, encoder in world.encoders.items()}
 
 
-def build(plan: Plan, world: World, device: torch.device) -> Player:
+def build(plan: Plan, world: World, device: torch.device, *, acting: bool = True) -> Player:
     """Networks, method, experience and engine as the plan says; random only through the plan's seed.
+
+    Args:
+        acting: False where nothing will be done in the environment, which then needs no worker processes.
 
     Raises:
         InputError: the method does not suit the actions, or an option is unknown or out of range.
@@ -104,9 +133,17 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
     options = read_options(module.Options, plan.method.options, "method.options")
     torch.manual_seed(plan.seed)
     vectors: list[Vector] = []
+    processes = Workers(world, plan.training.workers) if acting and plan.training.workers else None
 
     def copies(number: int) -> Vector:
-        vectors.append(Vector(world, number, use_seed(plan.seed, COPY_SEED)))
+        workers = plan.training.workers
+        if workers > number:
+            raise InputError(
+                f"There are {workers} worker processes for {number} copies of the environment.",
+                where="training.workers",
+                fix=f"Give at most {number}, or more copies: --set method.copies={workers}",
+            )
+        vectors.append(Vector(world, number, use_seed(plan.seed, COPY_SEED), processes))
         return vectors[-1]
 
     setting = Setting(
@@ -118,7 +155,12 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
         seed=plan.seed,
         device=device,
     )
-    method, source = module.build(setting, options)
+    try:
+        method, source = module.build(setting, options)
+    except BaseException:
+        if processes is not None:
+            processes.close()
+        raise
     training = plan.training
     engine = Engine(device, training.precision, training.accumulation, training.clip)
     return Player(
@@ -131,6 +173,8 @@ def build(plan: Plan, world: World, device: torch.device) -> Player:
         seed=plan.seed,
         episodes=VALIDATION_EPISODES,
         vectors=vectors,
+        workers=plan.training.workers,
+        processes=processes,
     )
 
 
@@ -179,7 +223,7 @@ def _reading_action(networks: dict[str, NetworkPlan], name: str) -> dict[str, Ne
 
 def trained(plan: Plan, base: Path, weights: Mapping[str, Tensor]) -> nn.Module:
     """A run's policy with its final weights, in evaluation mode."""
-    player = build(plan, opened(plan, base), torch.device("cpu"))
+    player = build(plan, opened(plan, base), torch.device("cpu"), acting=False)
     player.close()
     player.method.load(weights)
     return player.method.policy.eval()
