@@ -585,6 +585,19 @@ def test_the_rate_is_found_where_it_is_asked_for_whatever_learns(wanted: bool) -
     assert ("optimizer.learning_rate" in reasons) is wanted
 
 
+def test_networks_that_thaw_are_measured_as_they_are_when_all_of_them_learns() -> None:
+    """At the beginning, when the head alone learns, a step may take a third of the time."""
+    seen: list[float] = []
+    learning = method("sgd", ema=0)
+    learning._thaw = seen.append
+    learner = SimpleNamespace(
+        method=learning, source=loader(), engine=Engine(CPU), validation_scores=lambda: {"score": 1.0}
+    )
+    measured(Plan(), learner, Hardware(CPU, 1, False, ""), set(), 0.0, lambda scoring: 0.0)
+    assert set(seen) == {1.0}
+    assert learner.engine.progress == 0.0
+
+
 def test_the_most_epochs_that_were_asked_for_stay() -> None:
     learner = SimpleNamespace(
         method=method("sgd", ema=0), source=loader(), engine=Engine(CPU), validation_scores=lambda: {"score": 1.0}
