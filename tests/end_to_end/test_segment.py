@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures import check_same, kept_at, read_csv, run_here
+from outlined import folder_of_outlines
 from PIL import Image
 
 import lamina
@@ -214,3 +215,19 @@ def test_polygons_in_a_table_are_masks(tmp_path: Path, cache: Path) -> None:
     assert results["seal"]["same_answers"] == 1.0
     found = lamina.load(tmp_path / "run" / "model.lamina").predict(tmp_path / "scenes.tsv").to_rows()
     assert {row["shape"].shape for row in found} == {(24, 28)}
+
+
+def test_coco_outlines_are_learned_from_and_tested_again(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of_outlines(tmp_path / "things", pictures=24)
+    sets = [item.replace("task.mask", "task.outlines") for item in SETS if not item.startswith("training.epochs")]
+    run_here(tmp_path, "train", "things", "--task", "segment", "--out", "run", "--set", *sets, "training.epochs=2")
+    target = json.loads((tmp_path / "run" / "results.json").read_text())["targets"][0]
+    assert (target["target"], target["task"]) == ("outlines", "segment")
+    assert {"iou.disc", "iou.square"} <= set(target["scores"])
+    capsys.readouterr()
+    run_here(tmp_path, "test", "run", "things", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["errors"]) == (24, 0)
+    assert set(target["scores"]) == set(found["targets"]["outlines"])

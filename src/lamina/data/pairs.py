@@ -168,13 +168,15 @@ class Cutting:
         return self.height * self.width * (self.channels + max(self.others, 4) * self.scale**2)
 
     def pairs(self, values: Sequence[Any], picture: int, draws: Sequence[int], root: Path | None = None) -> list[Any]:
-        """Parts (first, second): arrays [height, width(, channel)], of polygons a list of those that reach into it.
+        """Parts (first, second): arrays [height, width(, channel)], of outlines those that reach into it.
 
         Raises:
             Unreadable: one of them cannot be read, or they do not fit each other; and why.
         """
         pixels = image.decoded(values[0], self.channels, root)
         drawn = None if self.others else polygons.read(values[1])
+        if drawn is not None and drawn.size not in (None, pixels.shape[:2]):
+            raise Unreadable("the outlines do not fit the picture")
         other = None
         if drawn is None:
             other = image.decoded(values[1], self.others, root) if self.others else image.raw_pixels(values[1], root)
@@ -203,21 +205,16 @@ class Cutting:
     def _sides(self) -> tuple[int, int]:
         return self.height, self.width
 
-    def _second(self, other: Array | None, drawn: Any, top: int, left: int, down: int, right: int) -> Any:
+    def _second(
+        self, other: Array | None, drawn: polygons.Outlines | None, top: int, left: int, down: int, right: int
+    ) -> Any:
         if other is not None:
             rows, columns = (
                 slice(self.scale * start, self.scale * (start + side))
                 for start, side in zip((top, left), self._sides, strict=True)
             )
             return _flat(other[rows, columns])
-        moved = ((label, [[x - right, y - down] for x, y in points]) for label, points in drawn)
-        return [{"label": label, "points": points} for label, points in moved if _reaches(points, self._sides)]
-
-
-def _reaches(points: Sequence[Sequence[float]], sides: tuple[int, int]) -> bool:
-    """Does the box around these points, (x, y), touch the picture of these sides?"""
-    across, down = ([point[axis] for point in points] for axis in (0, 1))
-    return max(across) >= 0 and min(across) < sides[1] and max(down) >= 0 and min(down) < sides[0]
+        return None if drawn is None else drawn.moved(right, down, *self._sides)
 
 
 class Pairs(Table):

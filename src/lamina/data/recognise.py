@@ -235,7 +235,7 @@ def _targets(table: Table, targets: Sequence[str], overrides: Overrides, *, need
             )
     if wanted:
         return tuple(wanted)
-    for usual in ("label", "mask", "boxes") if needed else ("label", "mask"):
+    for usual in ("label", "mask", "boxes", "outlines") if needed else ("label", "mask"):
         if {"path", usual} <= set(table.columns) <= {"path", usual, "split"}:
             return (usual,)
     if not needed:

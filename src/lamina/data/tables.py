@@ -215,7 +215,7 @@ def _scattered(parts: Sequence[tuple[Rows, Values]], total: int) -> Values:
     return result
 
 
-def open_table(data: object, cache: Path) -> Table:
+def open_table(data: object, cache: Path, *, outlines: bool = False) -> Table:
     """Read any raw data as a table for training; converts it once, streaming, into a file in `cache`.
 
     Args:
@@ -223,6 +223,7 @@ def open_table(data: object, cache: Path) -> Table:
             (`file.db#table`, `file.db?query=SELECT ...`), a folder, a zip or tar of one; a data frame (pandas,
             polars, Arrow), a mapping of columns, a list of rows.
         cache: a folder for the converted table, downloads and extracted archives.
+        outlines: of a folder with boxes and outlines around things, read the outlines.
 
     Raises:
         InputError: the data is missing, damaged, unclear or has no rows.
@@ -230,7 +231,7 @@ def open_table(data: object, cache: Path) -> Table:
     """
     from lamina.data.readers.store import stored
 
-    found = collect(data, cache, labelled=True)
+    found = collect(data, cache, labelled=True, outlines=outlines)
     store = stored(found, cache)
     table = Table(
         [_Piece(store)],
@@ -430,7 +431,9 @@ class ChunkReader:
         raise IndexError(f"row {row} of {start}")
 
 
-def read_chunks(data: object, size: int = 1024, cache: Path | None = None, *, labelled: bool = False) -> ChunkReader:
+def read_chunks(
+    data: object, size: int = 1024, cache: Path | None = None, *, labelled: bool = False, outlines: bool = False
+) -> ChunkReader:
     """Read any raw data for prediction: streaming, in input order, one entry for each row, also for unreadable ones.
 
     A row that cannot be read has None in every column and a reason in `RowChunk.errors`, by its position in the chunk.
@@ -441,17 +444,18 @@ def read_chunks(data: object, size: int = 1024, cache: Path | None = None, *, la
         size: the largest number of rows in a chunk.
         cache: a folder for downloads and extracted archives; by default a temporary one that goes with the reader.
         labelled: folders are classes, whose names are in the column `label`, as in training.
+        outlines: as for `open_table`, of labelled folders.
 
     Raises:
         InputError: the data is missing, damaged, unclear or has no rows.
         MissingDependencyError: a library for this format is not installed.
     """
     if cache is not None or not is_unpacked(data):
-        found = collect(data, cache or Path(), labelled=labelled)
+        found = collect(data, cache or Path(), labelled=labelled, outlines=outlines)
         return ChunkReader(found.name, found.columns, found.root, found.notes, size, found)
     temporary = Path(tempfile.mkdtemp(prefix="lamina-"))
     try:
-        found = collect(data, temporary, labelled=labelled)
+        found = collect(data, temporary, labelled=labelled, outlines=outlines)
     except LaminaError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -19,7 +19,7 @@ from lamina.evaluate.results import Interval
 from lamina.evaluate.scored import Scored, check_columns
 from lamina.evaluate.scores import interval
 from lamina.modalities._files import Unreadable, objects
-from lamina.tasks import Mapped, Task, encode_target
+from lamina.tasks import Mapped, Task, encode_target, outlined
 
 if TYPE_CHECKING:
     from lamina.model.runtime import Model
@@ -39,7 +39,8 @@ def score(model: Model, data: Any, seed: int, by: Sequence[str] = ()) -> Scored:
     Raises:
         InputError: no column can hold the targets, one is missing, or no row could be scored.
     """
-    tasks, reader = model.labelled, read_chunks(data, labelled=True)
+    tasks = model.labelled
+    reader = read_chunks(data, labelled=True, outlines=outlined(task.task for task in tasks.values()))
     check_columns((*model.columns, *tasks, *by), reader.columns, reader.name)
     outputs: dict[str, list[Array]] = {name: [] for name in tasks}
     targets: dict[str, list[Array]] = {name: [] for name in tasks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +18,21 @@ from lamina.data.tables import Table, concatenate, open_table
 from lamina.data.target_values import read_target
 from lamina.errors import InputError, nearest
 from lamina.plan import Plan
+from lamina.tasks import outlined
 
 Array = np.ndarray[Any, Any]
 LOOKED_AT = 20_000
 """Rows that tell whether a column says which part rows belong to."""
 
 
-def opened(sources: Sequence[Any]) -> list[Table]:
-    """The tables of sources of more rows.
+def opened(sources: Sequence[Any], tasks: Iterable[str] = ()) -> list[Table]:
+    """The tables of sources of more rows, read for these tasks.
 
     Raises:
         InputError: one is missing, damaged or has no rows.
     """
-    return [open_table(source, cache_folder() / "tables") for source in sources]
+    outlines = outlined(tasks)
+    return [open_table(source, cache_folder() / "tables", outlines=outlines) for source in sources]
 
 
 def appended(table: Table, more: Sequence[Table], plan: Plan) -> Table:

@@ -172,13 +172,14 @@ def kept_of(
 
 
 def _labels(values: Array) -> tuple[str, ...]:
-    """Of polygons, the background first."""
+    """Of outlines, the background first."""
     found: set[str] = set()
     for value in values:
         try:
-            found |= {label for label, _ in polygons.read(value) or ()}
+            drawn = polygons.read(value)
         except Unreadable:
             continue
+        found |= drawn.labels if drawn is not None else set()
     return ("", *sorted(found))
 
 

@@ -26,6 +26,7 @@ from lamina.steps import also, long, pairing, tiling
 from lamina.steps.known import Question, question_of
 from lamina.steps.pairing import paired
 from lamina.steps.request import Request, Sources
+from lamina.tasks import outlined
 
 SAMPLE = 20_000
 """Rows that summaries are made of."""
@@ -58,13 +59,13 @@ class Understood:
         return visible(self.table, self.schema, np.arange(self.table.own if self.boundary is None else self.boundary))
 
 
-def open_data(data: Any, test: Any) -> tuple[Table, int | None]:
-    """The table of all rows, and where the separate test rows begin."""
-    cache = cache_folder() / "tables"
-    table = open_table(data, cache)
+def open_data(data: Any, test: Any, tasks: Iterable[str] = ()) -> tuple[Table, int | None]:
+    """The table of all rows, read for these tasks, and where the separate test rows begin."""
+    cache, outlines = cache_folder() / "tables", outlined(tasks)
+    table = open_table(data, cache, outlines=outlines)
     if test is None or test == "":
         return table, None
-    held_out = open_table(test, cache)
+    held_out = open_table(test, cache, outlines=outlines)
     return concatenate(table, held_out), len(table)
 
 
@@ -74,8 +75,9 @@ def opened_again(run: Run, plan: Plan, given: Sources) -> tuple[Table, int | Non
     Raises:
         InputError: it is other data than the run was started with.
     """
-    table, boundary = long.again(plan, *open_data(given.data, given.test))
-    table = pairing.again(plan, also.appended(table, also.opened(given.also), plan))
+    tasks = [part.name for part in plan.task.values()]
+    table, boundary = long.again(plan, *open_data(given.data, given.test, tasks))
+    table = pairing.again(plan, also.appended(table, also.opened(given.also, tasks), plan))
     check_same(run, plan, table.fingerprint)
     return table, None if boundary is None else table.boundary
 
@@ -103,13 +105,15 @@ def understand(request: Request, narrator: Narrator) -> Understood:
             where="--task",
             fix=f"Train an encoder with --task embed, then run: {command}",
         )
-    raw, boundary = open_data(request.data, request.test)
-    more = also.opened(request.also)
+    raw, boundary = open_data(request.data, request.test, (request.task,))
+    more = also.opened(request.also, (request.task,))
     table, request = paired(request, raw)
     boundary = None if boundary is None else table.boundary
     narrator.say(f"{table.name}: {len(table):,} rows, {len(table.columns)} columns")
     if table.unreadable:
         narrator.say(f"{len(table.unreadable)} places could not be read; the report lists them")
+    for note in table.notes:
+        narrator.say(note)
     check_columns([request.split] if request.split else [], table.columns, "--split")
     cut = long.read(request, table, boundary)
     if cut is not None:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtim
 
 import numpy as np
 
+from lamina import registry
 from lamina.data.schema import Field, Json, Values
 from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded
@@ -172,6 +173,11 @@ def check_width(task: Answering, inputs: Iterable[str]) -> None:
         where=f"the target {task.name!r}",
         fix=fixes.get(layout.kind, f"Encode the pictures smaller: {smaller}.size=256"),
     )
+
+
+def outlined(names: Iterable[str]) -> bool:
+    """Does one of these tasks learn from outlines, where a folder has boxes and outlines (`OUTLINES` of its module)?"""
+    return any(getattr(registry.module("tasks", name), "OUTLINES", False) for name in names if name)
 
 
 def encode_target(task: Task, values: Values, inputs: Mapping[str, Values], root: Path | None) -> Encoded:

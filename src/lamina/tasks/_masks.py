@@ -16,6 +16,8 @@ from lamina.modalities.image import header, raw_pixels
 
 Array = np.ndarray[Any, Any]
 LARGEST_VALUE = 65_535
+UNJUDGED = -1
+"""In masks made from outlines: where a crowd is."""
 OPAQUE = 255
 """Of a channel that says how opaque a mask is, where that says nothing."""
 
@@ -33,11 +35,11 @@ def size_of(value: Any, root: Path | None) -> tuple[int, int]:
 def read_mask(
     value: Any, root: Path | None, size: tuple[int, int] | None, labels: Sequence[str] = (), *, apart: bool = False
 ) -> Array:
-    """int32 [height, width]: the mask's values; of polygons the place of the label in `labels`.
+    """int32 [height, width]: the mask's values; of outlines the place of the label in `labels`, UNJUDGED of a crowd.
 
     Args:
         size: (height, width) of the picture that the mask is for; None where that is not known, e.g. of polygons alone.
-        apart: number the polygons 1, 2, ... instead.
+        apart: number the outlines 1, 2, ... instead.
 
     Raises:
         Unreadable: there is no mask, it cannot be read, or is not as large as its picture.
@@ -66,29 +68,35 @@ def read_mask(
     return whole
 
 
-def _filled(
-    drawn: Sequence[polygons.Polygon],
-    size: tuple[int, int] | None,
-    labels: Sequence[str],
-    apart: bool,
-) -> Array:
+def _filled(drawn: polygons.Outlines, size: tuple[int, int] | None, labels: Sequence[str], apart: bool) -> Array:
     from PIL import Image, ImageDraw
 
-    if size is None:
-        corners = [corner for _, points in drawn for corner in points]
-        size = (
-            max(1, int(max((y for _, y in corners), default=0)) + 1),
-            max(1, int(max((x for x, _ in corners), default=0)) + 1),
+    if size is not None and drawn.size not in (None, size):
+        raise Unreadable(
+            f"the outlines are of a picture of {drawn.size[1]} x {drawn.size[0]} pixels, its picture has "
+            f"{size[1]} x {size[0]}: make them equal"
         )
-        if size[0] * size[1] > PIXEL_LIMIT:
-            raise Unreadable(f"a polygon reaches to pixel {size[1] - 1:.6g}, {size[0] - 1:.6g}: no picture is so large")
-    canvas = Image.new("I", (size[1], size[0]), 0)
+    height, width = size or drawn.size or _extent(drawn)
+    canvas = Image.new("I", (width, height), 0)
     pen = ImageDraw.Draw(canvas)
-    for number, (label, points) in enumerate(drawn, 1):
-        if not apart and label not in labels:
-            raise Unreadable(f"the polygon's label {label!r} is no class of the training part")
-        pen.polygon(points, fill=number if apart else labels.index(label))
+    for number, thing in enumerate(drawn.things, 1):
+        if not (apart or thing.crowd or thing.label in labels):
+            raise Unreadable(f"the polygon's label {thing.label!r} is no class of the training part")
+        code = UNJUDGED if thing.crowd else number if apart else labels.index(thing.label)
+        if thing.points:
+            pen.polygon(thing.points, fill=code)
+        for inside, top, left in thing.inside(height, width):
+            canvas.paste(code, (left, top), Image.fromarray(np.uint8(255) * inside))
     return np.asarray(canvas, dtype=np.int32)
+
+
+def _extent(drawn: polygons.Outlines) -> tuple[int, int]:
+    """(height, width) of the smallest picture that the outlines fit into."""
+    corners = [thing.extent() for thing in drawn.things]
+    height, width = (max(1, int(max((corner[axis] for corner in corners), default=0)) + 1) for axis in (1, 0))
+    if height * width > PIXEL_LIMIT:
+        raise Unreadable(f"a polygon reaches to pixel {width - 1:.6g}, {height - 1:.6g}: no picture is so large")
+    return height, width
 
 
 def laid(mask: Array, frame: Frame, outside: int) -> Array:

@@ -15,7 +15,7 @@ from lamina.data.schema import Field, Json
 from lamina.errors import InputError
 from lamina.modalities import Chunks, polygons
 from lamina.modalities._files import Unreadable, present, sample
-from lamina.tasks._masks import read_mask
+from lamina.tasks._masks import UNJUDGED, read_mask
 from lamina.tasks._regions import parts_of_each
 
 Array = np.ndarray[Any, Any]
@@ -73,9 +73,10 @@ class Seen:
             labels, values = ("background", "foreground"), (0, -255)
             counts = (self._background, self._foreground)
         elif self.labels:
-            ordered = sorted(self.labels)
+            ordered = self.drawn
             labels, values = ("background", *ordered), tuple(range(len(ordered) + 1))
-            counts = (self._background, *(self.labels[label] for label in ordered))
+            background = self._background + self.labels.get("background", 0)
+            counts = (background, *(self.labels[label] for label in ordered))
         else:
             values = tuple(sorted(self.counts))
             labels = tuple("background" if value == 0 else str(value) for value in values)
@@ -88,6 +89,11 @@ class Seen:
             shown = ", ".join(map(str, values))
             raise wrong(target, "names", names, f"Give {len(values)} different names, for the values {shown}.")
         return tuple(map(str, names)), values, counts
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Labels of outlines, sorted; one may be of the background, on top of others."""
+        return tuple(sorted(set(self.labels) - {"background"}))
 
     @property
     def _background(self) -> int:
@@ -117,30 +123,35 @@ def _check_classes(target: str, number: int, values: Sequence[int]) -> None:
 
 @dataclass
 class _Outlines:
-    """What polygons show. They do not say how large their picture is: the largest extent of all is taken for it.
+    """What outlines show. Where they do not say how large their picture is, the largest extent of all is taken for it.
 
     Attributes:
         labels: pixels by label.
         areas: pixels of each picture's polygons.
         extent: (height, width).
+        unjudged: pixels of crowds.
     """
 
     labels: dict[str, int] = part(default_factory=dict)
     areas: list[Array] = part(default_factory=list)
     extent: tuple[int, int] = (0, 0)
+    unjudged: int = 0
 
-    def add(self, mask: Array, labels: Sequence[str]) -> None:
-        """One picture's polygons, numbered from 1 in the mask [height, width], and their labels."""
+    def add(self, mask: Array, drawn: polygons.Outlines) -> None:
+        """One picture's outlines, numbered from 1 in the mask [height, width]; a crowd is nothing to learn."""
         self.extent = max(self.extent[0], mask.shape[0]), max(self.extent[1], mask.shape[1])
-        own = np.bincount(mask.ravel(), minlength=len(labels) + 1)[1:]
+        judged = mask[mask != UNJUDGED]
+        self.unjudged += mask.size - judged.size
+        own = np.bincount(judged, minlength=len(drawn.things) + 1)[1:]
         self.areas.append(own)
-        for label, pixels in zip(labels, own.tolist(), strict=True):
-            self.labels[label] = self.labels.get(label, 0) + pixels
+        for thing, pixels in zip(drawn.things, own.tolist(), strict=True):
+            if not thing.crowd:
+                self.labels[thing.label] = self.labels.get(thing.label, 0) + pixels
 
     def counts(self) -> dict[int, int]:
         """Pixels of the background as 0, of all else as 1; nothing where there are no polygons."""
         shown = sum(self.labels.values())
-        background = len(self.areas) * math.prod(self.extent) - shown
+        background = len(self.areas) * math.prod(self.extent) - shown - self.unjudged
         return {code: count for code, count in ((0, background), (1, shown)) if count}
 
     def shares(self) -> list[float]:
@@ -179,7 +190,7 @@ def looked(
                 reason = reason or str(error)
                 continue
             if drawn is not None:
-                outlines.add(mask, [label for label, _ in drawn])
+                outlines.add(mask, drawn)
                 continue
             found, number = np.unique(mask[mask != unlabelled], return_counts=True)
             sizes.append((mask.shape[0], mask.shape[1]))

@@ -19,7 +19,7 @@ from lamina.modalities._frame import Frame
 from lamina.tasks import Layout, Score, Sight
 from lamina.tasks import _pixels as pixels
 from lamina.tasks._agreement import Agreement
-from lamina.tasks._masks import laid, read_mask, size_of
+from lamina.tasks._masks import UNJUDGED, laid, read_mask, size_of
 from lamina.tasks._masks_seen import MASKS, Kind, looked, wrong
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._regions import bordered, components, instances
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+OUTLINES = True
+"""Of a folder with outlines and boxes, the outlines are what is learned from."""
 INPUTS: Mapping[str, Mapping[str, Json]] = {"image": {"size": "large"}}
 """By modality: options of the inputs' encoders that suit this task better than the usual ones."""
 HEAD = ("decoder_width", "decoder_widest", "upsampling", "decoder_dropout")
@@ -153,7 +155,7 @@ class Task:
         head = {name: options[name] for name in HEAD if name in options}
         smallest = SMALLEST_SHARE * seen.instance if kind == "instances" else 0.0
         numbered = kind == "instances" and seen.numbered
-        drawn = tuple(sorted(seen.labels)) if kind == "classes" and options.get("names") is not None else ()
+        drawn = seen.drawn if kind == "classes" and options.get("names") is not None else ()
         task = cls(
             field.name, kind, labels, values, counts, source, frame, size or seen.window, smallest, unlabelled, head,
             numbered, drawn, cut,
@@ -191,11 +193,11 @@ class Task:
 
     def _codes(self, value: Any, root: Path | None, size: tuple[int, int] | None) -> Array:
         instances, foreground = self.kind == "instances", self.values[-1] < 0
-        labels = (self.labels[0], *self.drawn) if self.drawn else self.labels
+        labels = ("background", *self.drawn) if self.drawn else self.labels
         mask = read_mask(value, root, size, labels, apart=instances or foreground)
         drawn = polygons.read(value) is not None
-        # The numbers of polygons are their places in the list: none stands for what has no label.
-        judged = np.ones(mask.shape, dtype=bool) if drawn else mask != self.unlabelled
+        # The numbers of outlines are their places in the list: no value of masks stands for what has no label.
+        judged = mask != (UNJUDGED if drawn else self.unlabelled)
         # A part of a picture may lie where nothing is labelled, and be no mistake.
         if not judged.any() and not self.native:
             raise Unreadable("no pixel of the mask has a label")
@@ -204,7 +206,7 @@ class Task:
         if foreground:
             return np.where(judged, mask > 0, UNKNOWN).astype(np.uint8)
         if drawn:
-            return mask.astype(np.uint8)
+            return np.where(judged, mask, UNKNOWN).astype(np.uint8)
         place = np.searchsorted(self.values, mask).clip(max=len(self.values) - 1)
         strange = judged & (np.asarray(self.values)[place] != mask)
         if strange.any():

@@ -1,4 +1,4 @@
-"""What readers of boxes around things have in common: what they find, and where pictures and parts are."""
+"""What readers of boxes and outlines have in common: what they find, and where pictures and parts are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lamina.data.readers.locate import IMAGES
 class Scene:
     """One picture: its path relative to the root, size in pixels, boxes (None if nothing says which), and part.
 
-    The part is "" where none is said.
+    The part is "" where none is said. Outlines are long: in place of boxes there is what the table will have, as text.
     """
 
     path: str
     width: float
     height: float
-    boxes: Sequence[Mapping[str, Any]] | None
+    boxes: Sequence[Mapping[str, Any]] | str | None
     split: str = ""
 
 

@@ -2,7 +2,8 @@
 
 All become one table: `path`, `boxes` (a picture's size and its boxes, see `lamina.modalities.boxes`) and, where the
 folder has parts, `split`. A box that makes no sense stays in its row, where it is reported with its place and reason;
-what belongs to no picture is listed as unreadable.
+what belongs to no picture is listed as unreadable. Of COCO, outlines can be asked for in place of boxes: `outlines`
+(see `lamina.modalities.polygons`).
 """
 
 from __future__ import annotations
@@ -17,26 +18,36 @@ from lamina.data.readers.folder import fingerprint, path_source, walk
 from lamina.data.readers.source import Collection, Part
 from lamina.errors import InputError
 
-BOXES = "boxes"
+BOXES, OUTLINES = "boxes", "outlines"
 
 
-def read(root: Path) -> Collection | None:
-    """The folder as a table of pictures with boxes; None if it holds no boxes.
+def read(root: Path, *, outlines: bool = False) -> Collection | None:
+    """The folder as a table of pictures with boxes, or with `outlines`; None if it holds neither.
 
     Raises:
-        InputError: labels that cannot be read as a whole, pictures that are not where they should be, or parts that
-            do not fit together.
+        InputError: labels that cannot be read as a whole, pictures that are not where they should be, parts that
+            do not fit together, or no outlines where these are asked for.
     """
     from lamina.data.readers import coco, voc, yolo
 
-    for reader in (coco, yolo, voc):
-        found: Found | None = reader.read(root)
+    found: Found | None = coco.read(root, outlines=outlines)
+    if found is not None:
+        return _collection(root, found, OUTLINES if outlines else BOXES)
+    for reader in (yolo, voc):
+        found = reader.read(root)
+        if found is not None and outlines:
+            raise InputError(
+                f"{root.name} has labels in the form of {reader.FORM}, of which only boxes are read.",
+                where=str(root),
+                fix="Give outlines in COCO's form, or masks: the folders images and masks with the same names in both. "
+                "Boxes are learned with --task detect.",
+            )
         if found is not None:
-            return _collection(root, found)
+            return _collection(root, found, BOXES)
     return None
 
 
-def _collection(root: Path, found: Found) -> Collection:
+def _collection(root: Path, found: Found, labels: str) -> Collection:
     if not found.scenes:
         first = "; ".join(f"{place}: {reason}" for place, reason in found.unreadable[:3])
         raise InputError(
@@ -59,7 +70,7 @@ def _collection(root: Path, found: Found) -> Collection:
         scenes = sorted(scenes, key=lambda scene: order.index(scene.split))
     columns: dict[str, Sequence[str | None]] = {
         "path": [scene.path for scene in scenes],
-        BOXES: [_text(scene) for scene in scenes],
+        labels: [_text(scene) for scene in scenes],
     }
     if several:
         columns["split"] = [scene.split for scene in scenes]
@@ -83,6 +94,6 @@ def _with_test(found: Found) -> list[Scene]:
 
 
 def _text(scene: Scene) -> str | None:
-    if scene.boxes is None:
-        return None
+    if scene.boxes is None or isinstance(scene.boxes, str):
+        return scene.boxes
     return json.dumps({"width": scene.width, "height": scene.height, BOXES: scene.boxes}, ensure_ascii=False)

@@ -1,7 +1,9 @@
 """COCO's form: a JSON file for each part with images, annotations and categories (Lin et al. 2014).
 
 Read are `annotations/*.json` beside folders of pictures (train/, images/train2017/, images/, ...), and
-`_annotations.coco.json` inside the folder of each part.
+`_annotations.coco.json` inside the folder of each part: boxes, or outlines where these are asked for. Outlines are most
+of such a file, and a number in memory takes four times as much as its text: while the file is read they are dropped, or
+become text again, annotation by annotation.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,16 +22,17 @@ from lamina.errors import InputError
 
 INSIDE = "_annotations.coco.json"
 _TRIED = 20
+OUTLINE = "segmentation"
 
 
-def read(root: Path) -> Found | None:
-    """Every part's pictures with boxes; None if there are no such files.
+def read(root: Path, *, outlines: bool = False) -> Found | None:
+    """Every part's pictures with boxes, or with outlines; None if there are no such files.
 
     Raises:
-        InputError: a file that is no JSON or not of this form, two images of one id, two files of one part, or pictures
-            that are missing altogether.
+        InputError: a file that is no JSON or not of this form, two images of one id, two files of one part, pictures
+            that are missing altogether, or no outlines where these are asked for.
     """
-    found = Found()
+    found, given = Found(), _Given(outlines)
     files = _files(root, found)
     if not files:
         return None
@@ -42,8 +46,34 @@ def read(root: Path) -> Found | None:
                 fix="Keep one of them, or call them instances_train.json and instances_test.json.",
             )
         parts[part] = file
-        _read(root, file, part, found)
+        _read(root, file, part, found, given)
+    if outlines and given.annotations and not given.outlined:
+        raise InputError(
+            f"None of the {given.annotations:,} annotations of {root.name} has an outline ({OUTLINE}): they are boxes.",
+            where=", ".join(relative(file, root) for file in files),
+            fix="Learn boxes with --task detect, or write the labels again with their outlines.",
+        )
+    if given.outlined and not outlines:
+        found.notes.append(f"Boxes are learned from. There are {given.outlined:,} outlines as well: --task segment")
     return found
+
+
+@dataclass
+class _Given:
+    """What is asked for, and how many annotations there are, with and without an outline."""
+
+    outlines: bool
+    annotations: int = 0
+    outlined: int = 0
+
+    def slim(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An object of a file without its outline, or with it as text."""
+        if OUTLINE in item:
+            outline = item.pop(OUTLINE)
+            self.outlined += bool(outline)
+            if self.outlines:
+                item[OUTLINE] = json.dumps(outline, separators=(",", ":"))
+        return item
 
 
 def _files(root: Path, found: Found) -> list[Path]:
@@ -61,36 +91,38 @@ def _part(file: Path) -> str:
     return named[-1] if named else ""
 
 
-def _read(root: Path, file: Path, part: str, found: Found) -> None:
-    document = _document(file)
+def _read(root: Path, file: Path, part: str, found: Found, given: _Given) -> None:
+    document = _document(file, given)
     where = relative(file, root)
     categories = {
         item["id"]: item["name"]
         for item in document["categories"]
         if isinstance(item, Mapping) and {"id", "name"} <= set(item) and isinstance(item["id"], int | str)
     }
-    boxes: dict[Any, list[Mapping[str, Any]]] = {}
+    things: dict[Any, list[Any]] = {}
+    thing = _outline if given.outlines else _box
+    given.annotations += len(document["annotations"])
     pictures: list[Mapping[str, Any]] = []
     for number, item in enumerate(document["images"]):
         if _is_picture(item):
-            if item["id"] in boxes:
+            if item["id"] in things:
                 raise InputError(
                     f"Two images of {file.name} have the id {item['id']!r}: whose the boxes are cannot be told.",
                     where=f"{where}, image {number + 1}",
                     fix="Give every image an id of its own; files put together must be numbered anew.",
                 )
             pictures.append(item)
-            boxes[item["id"]] = []
+            things[item["id"]] = []
         else:
             found.unreadable.append((f"{where}, image {number + 1}", "it has no id, file_name, width and height"))
     for number, item in enumerate(document["annotations"]):
         owner = item.get("image_id") if isinstance(item, Mapping) else None
-        if not isinstance(owner, int | str) or owner not in boxes:
+        if not isinstance(owner, int | str) or owner not in things:
             found.unreadable.append(
                 (f"{where}, annotation {number + 1}", f"image_id {owner!r} is no image of the file")
             )
         else:
-            boxes[owner].append(_box(item, categories))
+            things[owner].append(thing(item, categories))
     folder = _folder(root, file, part, [item["file_name"] for item in pictures])
     for item in pictures:
         place = _inside(folder, item["file_name"])
@@ -98,14 +130,15 @@ def _read(root: Path, file: Path, part: str, found: Found) -> None:
             reason = "there is no such picture" if place else "its name leads out of the folder"
             found.unreadable.append((f"{where}, image {item['file_name']!r}", reason))
         else:
-            scene = Scene(relative(place, root), item["width"], item["height"], boxes[item["id"]], part)
-            found.scenes.append(scene)
+            own = things.pop(item["id"])
+            boxes = _together(item, own) if given.outlines else own
+            found.scenes.append(Scene(relative(place, root), item["width"], item["height"], boxes, part))
 
 
-def _document(file: Path) -> dict[str, Any]:
+def _document(file: Path, given: _Given) -> dict[str, Any]:
     with readable(file):
         try:
-            document = json.loads(file.read_bytes())
+            document = json.loads(file.read_bytes(), object_hook=given.slim)
         except (ValueError, RecursionError) as error:
             reason = f"{error.msg} in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(error)
             raise InputError(
@@ -130,11 +163,15 @@ def _is_picture(item: Any) -> bool:
     )
 
 
-def _box(item: Mapping[str, Any], categories: Mapping[Any, Any]) -> dict[str, Any]:
-    """The box as the table has it; what is wrong with it is kept, for the row's error to name it."""
+def _named(item: Mapping[str, Any], categories: Mapping[Any, Any]) -> dict[str, Any]:
     category = item.get("category_id")
     known = isinstance(category, int | str) and category in categories
-    box: dict[str, Any] = {"label": categories[category] if known else {"category_id": category}}
+    return {"label": categories[category] if known else {"category_id": category}}
+
+
+def _box(item: Mapping[str, Any], categories: Mapping[Any, Any]) -> dict[str, Any]:
+    """The box as the table has it; what is wrong with it is kept, for the row's error to name it."""
+    box = _named(item, categories)
     edges = item.get("bbox")
     if isinstance(edges, list) and len(edges) == 4:
         box |= dict(zip(("x", "y", "width", "height"), edges, strict=True))
@@ -143,6 +180,18 @@ def _box(item: Mapping[str, Any], categories: Mapping[Any, Any]) -> dict[str, An
     if item.get("iscrowd"):
         box["crowd"] = True
     return box
+
+
+def _outline(item: dict[str, Any], categories: Mapping[Any, Any]) -> str:
+    """The outline as the table has it, as text; what is wrong with it is kept as well."""
+    named = _named(item, categories) | ({"crowd": True} if item.get("iscrowd") else {})
+    return f'{json.dumps(named, ensure_ascii=False)[:-1]}, "{OUTLINE}": {item.pop(OUTLINE, "null")}}}'
+
+
+def _together(item: Mapping[str, Any], outlines: list[str]) -> str:
+    """A picture's size and outlines as the table has them."""
+    size = json.dumps({side: item[side] for side in ("width", "height")})
+    return f'{size[:-1]}, "outlines": [{", ".join(outlines)}]}}'
 
 
 def _folder(root: Path, file: Path, part: str, names: list[str]) -> Path:

@@ -29,13 +29,14 @@ from lamina.data.schema import Values
 from lamina.errors import InputError, nearest
 
 
-def collect(data: object, cache: Path, *, labelled: bool) -> Collection:
+def collect(data: object, cache: Path, *, labelled: bool, outlines: bool = False) -> Collection:
     """Find out what `data` is and prepare to stream it.
 
     Args:
         data: a path, a URL, or data in memory (see `frames.read`).
         cache: where downloads and extracted archives go.
         labelled: True for training (folders are classes), False for prediction (every file is a row).
+        outlines: of a labelled folder with boxes and outlines, give the outlines.
 
     Raises:
         InputError: nothing there, an unknown or damaged format, no rows.
@@ -52,7 +53,7 @@ def collect(data: object, cache: Path, *, labelled: bool) -> Collection:
     else:
         path, selection = find(text)
     if path.is_dir():
-        return _folder(path, labelled)
+        return _folder(path, labelled, outlines)
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder.", fix="Give a file or a folder.")
     ending = suffix(path)
@@ -61,7 +62,7 @@ def collect(data: object, cache: Path, *, labelled: bool) -> Collection:
     if ending in MEDIA:
         return folder.one_file(path)
     if ending in ARCHIVES:
-        return _archive(path, cache, labelled)
+        return _archive(path, cache, labelled, outlines)
     fingerprint = file_hash(path, selection)
     source = _with_forward_slashes(_read_file(path, selection), path.parent)
     return Collection(source.name, (Part(source),), path.parent, fingerprint, notes=source.notes)
@@ -94,15 +95,16 @@ def _read_file(path: Path, selection: str = "") -> Source:
     )
 
 
-def _folder(path: Path, labelled: bool) -> Collection:
+def _folder(path: Path, labelled: bool, outlines: bool) -> Collection:
     root = path.resolve() if path.name in ("", "..") else path
-    found = (annotated.read(root) if labelled else None) or folder.read(root, _read_file, labelled=labelled)
+    found = annotated.read(root, outlines=outlines) if labelled else None
+    found = found or folder.read(root, _read_file, labelled=labelled)
     parts = tuple(replace(part, source=_with_forward_slashes(part.source, root)) for part in found.parts)
     notes = tuple(note for part in parts for note in part.source.notes)
     return replace(found, parts=parts, notes=(*notes, *found.notes))
 
 
-def _archive(path: Path, cache: Path, labelled: bool) -> Collection:
+def _archive(path: Path, cache: Path, labelled: bool, outlines: bool) -> Collection:
     fingerprint = file_hash(path)
     key = hashlib.blake2b(f"{fingerprint} files".encode(), digest_size=12).hexdigest()
     root = cache / key
@@ -110,7 +112,7 @@ def _archive(path: Path, cache: Path, labelled: bool) -> Collection:
     inner = root
     while (only := _only_folder(inner)) and _is_wrapper(only):
         inner = only
-    found = _folder(inner, labelled)
+    found = _folder(inner, labelled, outlines)
     return replace(found, name=path.name, fingerprint=fingerprint, unreadable=(*left_out, *found.unreadable))
 
 

@@ -50,7 +50,8 @@ def stored(collection: Collection, cache: Path) -> Store:
     Raises:
         InputError: no row can be read, the disk is full, the cache cannot be written.
     """
-    names = "\0".join([collection.fingerprint, *(part.source.name for part in collection.parts)])
+    # The same folder is another table where outlines are asked for in place of boxes.
+    names = "\0".join([collection.fingerprint, *(part.source.name for part in collection.parts), *collection.columns])
     path = cache / f"{_key(names)}.arrow"
     beside = path.with_suffix(f".{os.getpid()}.part")
     listing = _read_listing(path)

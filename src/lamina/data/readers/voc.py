@@ -15,6 +15,7 @@ from lamina.data.readers._scenes import Found, Scene, part_of, pictures_in, rela
 from lamina.data.readers.folder import SPLITS
 from lamina.data.readers.locate import readable
 
+FORM = "Pascal VOC"
 LABELS = ("Annotations", "annotations", "labels")
 PICTURES = ("JPEGImages", "images", "Images", "img")
 LARGEST = 16 << 20

@@ -17,6 +17,7 @@ from lamina.data.readers.folder import walk
 from lamina.data.readers.locate import IMAGES, readable
 from lamina.errors import InputError
 
+FORM = "YOLO"
 PICTURES, LABELS = "images", "labels"
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt", "obj.names")
 _NOT_LABELS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt"})
