@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -55,11 +55,7 @@ def predict_to_file(
         pictures.check_apart(folder, data)
         album = pictures.Album(folder, path.parent)
     kind = screen if to_screen else path.suffix.lower()
-    if kind not in _WRITERS:
-        raise InputError(
-            f"Cannot write answers to {path.name!r}: its extension is {kind or 'missing'!r}.",
-            fix=f"Name a file that ends in one of these. {nearest(kind, _WRITERS)}",
-        )
+    _check_kind(path, kind)
     if not to_screen:
         check_place(path, data)
     rows = opened(data, model, batch)
@@ -75,6 +71,48 @@ def predict_to_file(
                 answered = [album.kept(one, counts["rows"] + number) for number, one in enumerate(answered)]
             writer.part(answered)
             _count(counts, part)
+        writer.close()
+    return counts
+
+
+def _check_kind(path: Path, kind: str) -> None:
+    if kind not in _WRITERS:
+        raise InputError(
+            f"Cannot write answers to {path.name!r}: its extension is {kind or 'missing'!r}.",
+            fix=f"Name a file that ends in one of these. {nearest(kind, _WRITERS)}",
+        )
+
+
+def rows_to_file(
+    rows: Iterable[dict[str, Any]],
+    columns: Sequence[str],
+    out: str | os.PathLike[str],
+    data: Any,
+    *,
+    screen: str = ".csv",
+) -> dict[str, int]:
+    """Write rows of texts as `predict_to_file` does, row by row as they come; returns {"rows", "errors"}.
+
+    Args:
+        rows: by column; where there is an "error", the row counts as one.
+        data: what they are made from, which `out` must not be.
+
+    Raises:
+        InputError: an unknown extension, a folder that cannot be written, or `out` is the input itself.
+        MissingDependencyError: Parquet without pyarrow.
+    """
+    to_screen, path = str(out) == "-", Path(out)
+    kind = screen if to_screen else path.suffix.lower()
+    _check_kind(path, kind)
+    if not to_screen:
+        check_place(path, data)
+    counts = {"rows": 0, "errors": 0}
+    with _opened(path, to_screen, kind) as file:
+        writer = _WRITERS[kind](file, columns, dict.fromkeys(columns, "text"))
+        for row in rows:
+            writer.part([row])
+            counts["rows"] += 1
+            counts["errors"] += bool(row.get(ERROR))
         writer.close()
     return counts
 
