@@ -24,6 +24,7 @@ from lamina.narrate import Silent
 from lamina.run import Run
 from lamina.steps.request import Request, Sources
 from lamina.steps.understand import opened_again, understand
+from lamina.tasks import segment
 from lamina.tasks._masks import UNJUDGED, read_mask
 from lamina.tasks.segment import UNKNOWN, UNKNOWN_ID, Task
 
@@ -285,3 +286,16 @@ def test_the_task_decides_what_a_folder_is_read_for(task: str, tmp_path: Path) -
     table, _ = opened_again(Run(tmp_path), plan, Sources(plan.data.train))
     assert name in table.columns
     assert any("There are 12 outlines as well" in line for line in told.lines) == (not task)
+
+
+def test_a_rare_category_is_a_class_however_few_masks_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only some masks are drawn to look at them; the labels of all are read."""
+    monkeypatch.setattr(segment, "MASKS", 5)
+    usual, rare = (value(thing(label, box(1, 1, 9, 9))) for label in ("cat", "toaster"))
+    broken = value(thing("cat", None))
+    for place in (0, 20, 39):
+        values = [usual] * 40
+        values[place], values[5] = rare, broken
+        task = fitted(*values)
+        assert task.labels == ("background", "cat", "toaster")
+        assert not encoded(task, rare).errors

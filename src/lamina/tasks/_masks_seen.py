@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field as part
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from lamina.data.schema import Field, Json
 from lamina.errors import InputError
 from lamina.modalities import Chunks, polygons
-from lamina.modalities._files import Unreadable, present, sample
+from lamina.modalities._files import Unreadable, is_missing, present, sample
 from lamina.tasks._masks import UNJUDGED, read_mask
 from lamina.tasks._regions import parts_of_each
 
@@ -148,6 +149,15 @@ class _Outlines:
             if not thing.crowd:
                 self.labels[thing.label] = self.labels.get(thing.label, 0) + pixels
 
+    def name(self, chunks: Chunks) -> None:
+        """Take the labels of all outlines: to read them takes far less than to draw them, and a rare one is a class."""
+        for values in chunks():
+            for value in values:
+                with suppress(Unreadable):
+                    drawn = None if is_missing(value) else polygons.read(value)
+                    for label in drawn.labels if drawn is not None else ():
+                        self.labels.setdefault(label, 0)
+
     def counts(self) -> dict[int, int]:
         """Pixels of the background as 0, of all else as 1; nothing where there are no polygons."""
         shown = sum(self.labels.values())
@@ -181,7 +191,8 @@ def looked(
     parts: list[Array] = []
     outlines = _Outlines()
     reason = ""
-    for values in sample(chunks, present(chunks), most, seed=2):
+    total = present(chunks)
+    for values in sample(chunks, total, most, seed=2):
         for value in values:
             try:
                 drawn = polygons.read(value)
@@ -202,6 +213,8 @@ def looked(
             areas += (own / mask.size).tolist()
             for one, pixels_there in zip(found.tolist(), number.tolist(), strict=True):
                 counts[one] = counts.get(one, 0) + pixels_there
+    if outlines.labels and total > most:
+        outlines.name(chunks)
     for one, pixels_there in outlines.counts().items():
         counts[one] = counts.get(one, 0) + pixels_there
     areas += outlines.shares()
