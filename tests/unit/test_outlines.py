@@ -139,6 +139,7 @@ def test_a_crowd_is_not_judged_and_no_class() -> None:
     classes, instances = fitted(drawn), fitted(drawn, kind="instances")
     assert classes.labels == ("background", "cat")
     assert classes.counts == (np.sum(expected == 0), 100)
+    assert classes.window == instances.window == SIZE, "they say how large their picture is"
     for task, unknown in ((classes, UNKNOWN), (instances, UNKNOWN_ID), (fitted(drawn, kind="foreground"), UNKNOWN)):
         assert np.array_equal(encoded(task, drawn).array[0], np.where(expected < 0, unknown, expected))
 

@@ -202,6 +202,7 @@ def looked(
                 continue
             if drawn is not None:
                 outlines.add(mask, drawn)
+                sizes += [drawn.size] if drawn.size is not None else []
                 continue
             found, number = np.unique(mask[mask != unlabelled], return_counts=True)
             sizes.append((mask.shape[0], mask.shape[1]))
