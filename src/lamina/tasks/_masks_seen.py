@@ -24,7 +24,8 @@ Kind = Literal["classes", "instances"]
 
 MASKS = 2000
 """Training masks that are looked at, drawn at random where there are more."""
-MOST_CLASSES = 64
+MOST_CLASSES = 200
+"""COCO has 80 and ADE20K 150; masks of more values number something else."""
 PARTS = ("background", "inside", "border")
 """What the network tells apart where instances are asked for: their borders keep those that touch apart."""
 MANY = 8
