@@ -481,7 +481,7 @@ def test_what_is_wrong_with_a_mask_is_an_error_of_its_row(tmp_path: Path) -> Non
         ([squares(1)], {"kind": "boxes"}, "instances"),
         ([squares(1)], {"names": ["only one"]}, "2 different names"),
         ([squares(1)], {"unlabelled": "none"}, "255"),
-        ([np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 70], {"kind": "classes"}, "kind=instances"),
+        ([np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 210], {"kind": "classes"}, "kind=instances"),
     ],
 )
 def test_wrong_masks_and_wishes_name_the_fix(masks: list[Any], options: dict[str, Any], words: str) -> None:
