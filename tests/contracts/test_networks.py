@@ -31,6 +31,7 @@ from lamina.networks.bag import Bag
 from lamina.networks.blocks import fields
 from lamina.networks.blocks.options import read_options
 from lamina.networks.edsr import Edsr
+from lamina.networks.mlp import Perceptron
 from lamina.plan import NetworkPlan
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -289,7 +290,8 @@ def test_places_are_told_beside_the_same_vector(made: tuple[Assembly, dict[str, 
     network, features = made
     part = network.network("only")
     if not isinstance(part, Local):
-        assert features.keys() & {"age", "type"} or isinstance(part, Bag | Edsr), "all others know of places"
+        placeless = isinstance(part, Bag | Edsr | Perceptron)
+        assert features.keys() & {"age", "type"} or placeless, "all others know of places"
         return
     network.eval()
     inputs = inputs_of(features, 6)

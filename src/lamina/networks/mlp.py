@@ -1,11 +1,13 @@
-"""Multilayer perceptron for plain columns, with category embeddings and residual blocks."""
+"""Multilayer perceptron for plain columns and short series, with category embeddings and residual blocks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from lamina.modalities import Feature
@@ -16,7 +18,7 @@ from lamina.networks.blocks.norm import BatchNorm
 from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.table import NumericEmbedding, TableInput
 
-ACCEPTS = ("numbers", "category")
+ACCEPTS = ("numbers", "category", "series")
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,28 @@ class Block(nn.Module):
         return values + branch if self.residual else branch
 
 
-class Perceptron(nn.Module):
-    """All plain columns, a linear layer, blocks, a last norm."""
+class Columns(nn.Module):
+    """All that is read, side by side: [batch, width]. Every step of a series is a number of its own."""
 
     def __init__(self, features: Mapping[str, Feature], options: Options) -> None:
         super().__init__()
-        self.columns = TableInput(features, options.numeric, options.numeric_width)
+        self.series = [name for name, feature in features.items() if feature.kind == "series"]
+        plain = {name: feature for name, feature in features.items() if feature.kind != "series"}
+        self.plain = TableInput(plain, options.numeric, options.numeric_width) if plain else None
+        self.width = sum(math.prod(features[name].shape) for name in self.series)
+        self.width += self.plain.width if self.plain is not None else 0
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        steps = [inputs[name].float().flatten(1) for name in self.series]
+        return torch.cat([*([self.plain(inputs)] if self.plain is not None else []), *steps], dim=1)
+
+
+class Perceptron(nn.Module):
+    """All plain columns and all steps of series side by side, a linear layer, blocks, a last norm."""
+
+    def __init__(self, features: Mapping[str, Feature], options: Options) -> None:
+        super().__init__()
+        self.columns = Columns(features, options)
         self.entry = nn.Linear(self.columns.width, options.width)
         skipped = chances(options.stochastic_depth, options.depth)
         self.blocks = nn.ModuleList(Block(options, skipped[number]) for number in range(options.depth))
@@ -91,6 +109,6 @@ class Perceptron(nn.Module):
 
 
 def build(features: Mapping[str, Feature], options: Options) -> Perceptron:
-    """A multilayer perceptron for any number of plain columns."""
+    """A multilayer perceptron for any number of plain columns and series."""
     check_fields("mlp", ACCEPTS, features)
     return Perceptron(features, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.errors import InputError
+from lamina.modalities import Feature
 from lamina.narrate import Narrator
 from lamina.plan import MethodPlan, NetworkPlan, Plan
 from lamina.steps.choose import networks_asked, of_inputs
@@ -43,6 +45,10 @@ EPOCHS = {
     "anogan": 200.0,
 }
 """Passes over the rows that a method profits from, where there is time."""
+EPOCHS_OF_WINDOWS = 350.0
+"""Of an autoencoder's passes over the windows of one long series: most of a window is in the one before it as well."""
+MOST_NUMBERS = 1024
+"""Of a window, up to which dense layers read it."""
 BY_STAGES = ("anogan",)
 """Methods whose losses do not compare over the whole training, for what they are measured by is still learned: no
 evaluation in the middle is the best of all."""
@@ -126,24 +132,29 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
         _check_kept(plan)
         return plan
     rows = len(prepared.split.train)
-    own = networks_asked(request, list(choose_networks.groups(features)))
-    # Members of an ensemble would each describe a row in a way of their own: one plain network does it once.
-    for key, fields in choose_networks.groups(features).items():
-        if not own[key].name and {features[name].kind for name in fields} <= set(choose_networks.PLAIN):
-            own[key] = replace(own[key], name="mlp", options={"dropout": 0.0, "numeric": "auto", **own[key].options})
-    networks, why = choose_networks.choose(features, rows, own, request.base)
-    networks = {name: _quiet(part) for name, part in networks.items()}
-    optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classify=False)
     task = asked(plan)[1]
     method = question(task).method(features)
     wished = [item.partition("=")[2].strip().strip('"') for item in sets if item.startswith("method.name=")]
     name = wished[-1] if wished else method
+    windows = name == "autoencoder" and bool(plan.task[asked(plan)[0]].options.get("window"))
+    own = networks_asked(request, list(choose_networks.groups(features)))
+    dense: dict[str, str] = {}
+    for key, fields in choose_networks.groups(features).items():
+        found = _dense([features[field] for field in fields], windows)
+        if found is not None and not own[key].name:
+            options, dense[f"network.{key}.name"] = found
+            own[key] = replace(own[key], name="mlp", options={**options, **own[key].options})
+    networks, why = choose_networks.choose(features, rows, own, request.base)
+    why |= dense
+    networks = {name: _quiet(part) for name, part in networks.items()}
+    optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classify=False)
     options = {"gives": "anomaly" if task == "anomaly" else "embed"} if name == "autoencoder" else {}
     views = {field: dict(VIEWS[feature.kind]) for field, feature in features.items() if feature.kind in VIEWS}
     for field, feature in features.items():
         if feature.kind == "image":
             views[field] |= {key: value for key, value in training.augment.get(field, {}).items() if key == "flip"}
-    epochs = max(min(EPOCHS.get(name, training.epochs), MOST_SEEN / rows), training.epochs)
+    wanted = EPOCHS_OF_WINDOWS if windows else EPOCHS.get(name, training.epochs)
+    epochs = max(min(wanted, MOST_SEEN / rows), training.epochs)
     training = replace(
         training,
         epochs=round(epochs, 1),
@@ -172,6 +183,25 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     check_method(plan, features)
     _check_kept(plan)
     return plan
+
+
+def _dense(features: Sequence[Feature], windows: bool) -> tuple[dict[str, Any], str] | None:
+    """(Options, why) of dense layers for the fields of one network, where they describe rows best.
+
+    Args:
+        windows: an autoencoder reads windows of one long series.
+    """
+    if {feature.kind for feature in features} <= set(choose_networks.PLAIN):
+        why = "an ensemble's members would each describe a row in a way of their own, one plain network does it once"
+        return {"dropout": 0.0, "numeric": "auto"}, f"mlp: {why}"
+    if windows and [feature.kind for feature in features] == ["series"]:
+        steps, channels = features[0].shape
+        if steps * channels <= MOST_NUMBERS:
+            why = (
+                "of a short window dense layers learn where in its period it is in a tenth of the time of convolutions"
+            )
+            return {}, f"mlp: {why}"
+    return None
 
 
 def _check_kept(plan: Plan) -> None:
