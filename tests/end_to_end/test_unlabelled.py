@@ -404,7 +404,9 @@ def test_one_long_series_is_cut_into_windows_and_every_step_scored(along: Path) 
     curve = result["exhibits"][0]
     assert curve["title"] == "Scores over time"
     assert any("test.csv, line 152 to line 171" in line for line in curve["lines"])
-    assert "window = 20" in (along / "run" / "plan.toml").read_text()
+    plan = (along / "run" / "plan.toml").read_text()
+    assert "window = 20" in plan
+    assert '"network.window.name" = "mlp: of a short window' in plan
     assert "threshold" in (along / "run" / "report.html").read_text()
 
 

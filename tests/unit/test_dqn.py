@@ -166,9 +166,9 @@ def test_straight_line_code_gives_the_same_loss_and_gradient(options: dict[str, 
     method, batch = made(**options)
     found = []
     state = torch.get_rng_state()
-    for traced in (False, True):
+    for judged in (method._judged.as_it_is, method._judged):
         method.optimizers[0].zero_grad()
-        loss, each = method._judged(batch, traced)
+        loss, each = judged(batch)
         loss.backward()
         gradients = [parameter.grad for parameter in method.policy.parameters()]
         found.append([loss.sum.detach(), loss.weight, *each.values(), *gradients])
@@ -221,8 +221,9 @@ def test_pictures_and_histories_are_learned_from(name: str, history: int) -> Non
     method, source = dqn.build(setting(name, history=history), dqn.Options(warmup=32, batch_size=8))
     before = {key: value.clone() for key, value in method.weights().items()}
     for step, batch in source.batches():
-        eager, straight = method._judged(batch, traced=False)[0], method._judged(batch)[0]
+        eager, straight = method._judged.as_it_is(batch)[0], method._judged(batch)[0]
         assert torch.allclose(eager.sum, straight.sum, rtol=1e-4)
+        assert None not in method._judged.codes.values()
         method.update(batch, Engine(CPU))
         if step == 3:
             break

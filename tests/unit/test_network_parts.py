@@ -149,6 +149,14 @@ def test_table_input_passes_missing_flags_and_wide_fields_as_they_are() -> None:
     assert TableInput(features, "none", 5).width == 6
 
 
+def test_table_input_reads_every_step_of_a_series() -> None:
+    features = {"a": Feature("numbers", (1,), "float32"), "s": Feature("series", (3, 2), "float32")}
+    part = TableInput(features, "none", 5)
+    assert part.width == 7
+    steps = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
+    assert part({"a": torch.tensor([[9.0]]), "s": steps})[0].tolist() == [9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
 def test_rotary_scores_depend_on_the_distance_only() -> None:
     rotary = Rotary(10, 8)
     query, key = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 1, 8)

@@ -133,16 +133,16 @@ def test_an_update_changes_each_part_by_its_own_loss_only() -> None:
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("policy."))
     # The gradient of the critics is that of their own loss, not also the one of the policy's.
     other, again = made()
-    loss, _ = other._judged_values(again, False)
+    loss, _ = other._judged_values.as_it_is(again)
     torch.manual_seed(1)
     for part in (other, method):
         for optimizer in part.optimizers:
             optimizer.zero_grad()
     torch.manual_seed(1)
-    loss, _ = other._judged_values(again, False)
+    loss, _ = other._judged_values.as_it_is(again)
     loss.backward()
     alone = [parameter.grad for parameter in other.critics.parameters()]
-    policy, _ = other._judged_policy(again, False)
+    policy, _ = other._judged_policy.as_it_is(again)
     policy.backward()
     for parameter, kept in zip(other.critics.parameters(), alone, strict=True):
         assert parameter.grad is kept
@@ -178,11 +178,11 @@ def test_straight_line_code_gives_the_same_losses_and_gradients(options: dict[st
     for judged in (method._judged_values, method._judged_policy):
         judged(batch)
         found = []
-        for traced in (False, True):
+        for way in (judged.as_it_is, judged):
             torch.manual_seed(3)
             for parameter in judged.learned:
                 parameter.grad = None
-            loss, each = judged(batch, traced)
+            loss, each = way(batch)
             loss.backward()
             gradients = [parameter.grad for parameter in judged.learned]
             found.append([loss.sum.detach(), loss.weight, *each.values(), *gradients, torch.randn(1)])

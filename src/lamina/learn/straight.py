@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
-from lamina.learn.recorded import Code, recorded
+from lamina.learn.recorded import CannotRecordError, Code, recorded
 
 Judge = Callable[[Batch], tuple[Loss, Mapping[str, Tensor]]]
 """From a batch to its loss without metrics, and numbers of each example by name, [row] (such as its error)."""
@@ -36,7 +36,7 @@ class Straight:
         learned: the weights that get a gradient, as far as they are not frozen.
 
     Attributes:
-        codes: by the shapes of the batch: straight-line code, or None where the loss cannot be traced (as it looks at
+        codes: by the shapes of the batch: straight-line code, or None where the loss cannot be recorded (as it looks at
             values to decide what to do): then it is called as it is.
     """
 
@@ -45,34 +45,34 @@ class Straight:
         self.codes: dict[object, _Traced | None] = {}
         self._holder = nn.ModuleList(modules)
         self._tensors = {**dict(self._holder.named_parameters()), **dict(self._holder.named_buffers())}
-        self._values = tuple(self._tensors.values())
+        # The same memory, but nothing to take gradients of: code that has them written out needs no other.
+        self._values = tuple(tensor.detach() for tensor in self._tensors.values())
         wanted = [id(weight) for weight in self.learned]
         self._names = [name for name, tensor in self._tensors.items() if id(tensor) in wanted]
         if [id(self._tensors[name]) for name in self._names] != wanted:
             raise ValueError("the learned weights must be among the modules', in their order")
 
-    def __call__(self, batch: Batch, traced: bool = True) -> tuple[Loss, Mapping[str, Tensor]]:
-        """The loss, whose gradient reaches the learned weights only; and the examples' numbers, without gradient.
-
-        Args:
-            traced: by straight-line code, where that is possible. The answers are the same but for rounding.
-        """
-        code = self._code(batch) if traced else None
+    def __call__(self, batch: Batch) -> tuple[Loss, Mapping[str, Tensor]]:
+        """The loss, whose gradient reaches the learned weights only; and the examples' numbers, without gradient."""
+        code = self._code(batch)
         if code is None:
-            loss, each = self.judge(batch)
-            gradients: Sequence[Tensor] = torch.autograd.grad(loss.sum, self.learned, materialize_grads=True)
-            total, each = loss.sum.detach(), {name: value.detach() for name, value in each.items()}
-            weight, decomposes = loss.weight, loss.decomposes
-        else:
-            arrays, decomposes = (*self._values, *_flat(batch)), code.decomposes
-            if torch.is_autocast_enabled(batch.rows.device.type):
-                # Mixed precision is written out in the code already.
-                with torch.autocast(batch.rows.device.type, enabled=False):
-                    total, weight, each, gradients = code(arrays)
-            else:
+            return self.as_it_is(batch)
+        arrays = (*self._values, *_flat(batch))
+        if torch.is_autocast_enabled(batch.rows.device.type):
+            # Mixed precision is written out in the code already.
+            with torch.autocast(batch.rows.device.type, enabled=False):
                 total, weight, each, gradients = code(arrays)
+        else:
+            total, weight, each, gradients = code(arrays)
         # A path of the gradient through each weight would take PyTorch longer than all the arithmetic.
-        return Loss(total, weight, {}, decomposes, (self.learned, gradients)), each
+        return Loss(total, weight, {}, code.decomposes, (self.learned, gradients)), each
+
+    def as_it_is(self, batch: Batch) -> tuple[Loss, Mapping[str, Tensor]]:
+        """The same but for rounding, without straight-line code."""
+        loss, each = self.judge(batch)
+        gradients = torch.autograd.grad(loss.sum, self.learned, materialize_grads=True)
+        kept = {name: value.detach() for name, value in each.items()}
+        return Loss(loss.sum.detach(), loss.weight, {}, loss.decomposes, (self.learned, gradients)), kept
 
     def descend(
         self, batch: Batch, engine: Engine, optimizers: Sequence[Optimizer]
@@ -127,7 +127,6 @@ class _Traced:
     names: tuple[str, ...]
     decomposes: bool
 
-    @torch.no_grad()
     def __call__(self, arrays: Sequence[Tensor]) -> tuple[Tensor, Tensor, Mapping[str, Tensor], Sequence[Tensor]]:
         """Sum, weight, the examples' numbers, gradients."""
         total, weight, *others = self.code(*arrays)
@@ -170,7 +169,7 @@ def straight_forward(module: nn.Module, read: Code, arrays: Sequence[Tensor]) ->
 
 
 def straightened(function: Code, arrays: Sequence[Tensor]) -> Code | None:
-    """`function` as straight-line code for arrays of these shapes; None where that fails or gives other answers."""
+    """`function` as straight-line code for arrays of these shapes; None where that cannot be or gives other answers."""
     device = arrays[0].device
     # Each call here draws the same random numbers, and none for whoever comes next: a resumed run traces at another
     # time than the first one did.
@@ -178,10 +177,13 @@ def straightened(function: Code, arrays: Sequence[Tensor]) -> Code | None:
     try:
         with torch.random.fork_rng(devices):
             code, expected = recorded(function, arrays, MOST_CALLS)
-        with torch.no_grad(), torch.random.fork_rng(devices):
+    except CannotRecordError:
+        return None
+    try:
+        with torch.random.fork_rng(devices):
             found = code(*arrays)
-    except Exception:  # noqa: BLE001
-        # What cannot be recorded is called as it is; if something is wrong with it, that will tell.
+    except TypeError:
+        # One of PyTorch's own functions takes other arguments than the dispatcher does.
         return None
     return code if all(map(_close, found, expected)) else None
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from lamina.modalities import Feature
@@ -66,28 +64,12 @@ class Block(nn.Module):
         return values + branch if self.residual else branch
 
 
-class Columns(nn.Module):
-    """All that is read, side by side: [batch, width]. Every step of a series is a number of its own."""
-
-    def __init__(self, features: Mapping[str, Feature], options: Options) -> None:
-        super().__init__()
-        self.series = [name for name, feature in features.items() if feature.kind == "series"]
-        plain = {name: feature for name, feature in features.items() if feature.kind != "series"}
-        self.plain = TableInput(plain, options.numeric, options.numeric_width) if plain else None
-        self.width = sum(math.prod(features[name].shape) for name in self.series)
-        self.width += self.plain.width if self.plain is not None else 0
-
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        steps = [inputs[name].float().flatten(1) for name in self.series]
-        return torch.cat([*([self.plain(inputs)] if self.plain is not None else []), *steps], dim=1)
-
-
 class Perceptron(nn.Module):
     """All plain columns and all steps of series side by side, a linear layer, blocks, a last norm."""
 
     def __init__(self, features: Mapping[str, Feature], options: Options) -> None:
         super().__init__()
-        self.columns = Columns(features, options)
+        self.columns = TableInput(features, options.numeric, options.numeric_width)
         self.entry = nn.Linear(self.columns.width, options.width)
         skipped = chances(options.stochastic_depth, options.depth)
         self.blocks = nn.ModuleList(Block(options, skipped[number]) for number in range(options.depth))

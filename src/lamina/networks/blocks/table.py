@@ -1,4 +1,4 @@
-"""Plain columns to one vector: category embeddings and numeric embeddings, all columns at once."""
+"""Plain columns and short series to one vector: category and numeric embeddings, all columns at once."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ class ColumnLinear(nn.Module):
 
 
 class TableInput(nn.Module):
-    """All plain columns as one vector [batch, self.width].
+    """All plain columns, and all steps of series, as one vector [batch, self.width].
 
     Args:
-        features: fields of kind "numbers" or "category".
+        features: fields of kind "numbers", "category" or "series".
         numeric: how single numbers are embedded: "piecewise" where the encoder found bins ("auto": else
             periodic), "periodic" for all, or "none" for the standardised numbers as they are.
         width: the embedding's width for each number.
@@ -146,6 +146,8 @@ class TableInput(nn.Module):
         embedded = {*self.binned, *self.waves}
         self.plain = tuple((name, 1 if name in embedded else 0) for name, feature in numbers.items()
                            if name not in embedded or feature.shape[0] > 1)  # fmt: skip
+        series = {name: feature for name, feature in features.items() if feature.kind == "series"}
+        self.series = tuple(series)
         self.categories = Categories(categories) if categories else None
         self.piecewise = PiecewiseLinear([edges[name] for name in binned], width) if binned else None
         self.periodic = Periodic(len(self.waves), width) if self.waves else None
@@ -153,6 +155,7 @@ class TableInput(nn.Module):
             sum(numbers[name].shape[0] - start for name, start in self.plain)
             + (self.categories.width if self.categories is not None else 0)
             + len(embedded) * width
+            + sum(math.prod(feature.shape) for feature in series.values())
         )
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -165,6 +168,7 @@ class TableInput(nn.Module):
             parts.append(self.periodic(values).flatten(1))
         if self.categories is not None:
             parts.append(self.categories(inputs))
+        parts += [inputs[name].float().flatten(1) for name in self.series]
         return torch.cat(parts, dim=1)
 
 

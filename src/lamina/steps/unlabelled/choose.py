@@ -141,7 +141,7 @@ def decided(request: Request, prepared: Prepared, plan: Plan, given: Plan | None
     dense: dict[str, str] = {}
     for key, fields in choose_networks.groups(features).items():
         found = _dense([features[field] for field in fields], windows)
-        if found is not None and not own[key].name:
+        if found is not None and not own[key].name and not own[key].weights:
             options, dense[f"network.{key}.name"] = found
             own[key] = replace(own[key], name="mlp", options={**options, **own[key].options})
     networks, why = choose_networks.choose(features, rows, own, request.base)
