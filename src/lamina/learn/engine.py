@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lamina.errors import InputError
 from lamina.learn import memory
 from lamina.learn.batch import Batch, Loss
-from lamina.learn.optimizers import take_step
+from lamina.learn.optimizers import can_skip, take_step
 
 
 class NonFiniteLossError(InputError):
@@ -62,6 +62,9 @@ class Engine:
         hosted: whether batches are prepared in the computer's own memory and go to the device part by part.
         together: the most rows that are answered at once in evaluation; 0 for whole batches.
         normalised: the fewest rows of a part that batch statistics were taken over; 0 where it was all of a batch.
+        deferred: whether `settle` tells of a loss that is not finite, rather than the step that it comes up in, so that
+            the computer need not wait for the accelerator at each. That step and all after it are then left out on the
+            device, where the optimizers can do so; others are looked at as ever.
     """
 
     device: torch.device
@@ -74,10 +77,15 @@ class Engine:
     hosted: bool = False
     together: int = 0
     normalised: int = 0
+    deferred: bool = False
     _asked: int = field(init=False)
     _recomputable: bool = field(init=False, default=True)
     _unknown: memory.Watched = field(init=False)
     _watched: dict[nn.Module, memory.Watched] = field(init=False, default_factory=dict)
+    _taken: list[tuple[int, Tensor]] = field(init=False, default_factory=list)
+    """Steps and rows of the batches that `settle` has not looked at yet."""
+    _failed: Tensor | None = field(init=False, default=None)
+    """On the device: which of them was the first that is not finite; -1 for none."""
 
     def __post_init__(self) -> None:
         self._asked = self.accumulation
@@ -195,24 +203,22 @@ class Engine:
             metrics (means over the parts, weighted): scalars on the device.
 
         Raises:
-            NonFiniteLossError: before any weight is changed.
+            NonFiniteLossError: before any weight is changed (where `deferred`, by `settle`).
             InputError: accumulation was asked for a loss that is no sum over examples, or memory does not suffice for a
                 single example, for such a loss of a whole batch, or for the optimizers.
         """
         total, weight, metrics = self._fitting(loss, batch, optimizers, network)
         mean = total / weight
+        if self.deferred and all(map(can_skip, optimizers)):
+            return self._unseen(total, weight, metrics, batch.rows, optimizers)
         if not bool(torch.isfinite(mean)):
             if bool(weight == 0) and bool(total == 0):
                 for optimizer in optimizers:
                     optimizer.zero_grad(set_to_none=True)
                 return {"loss": torch.zeros_like(mean)}
             raise NonFiniteLossError("The loss is not a finite number", self.step, batch.rows.tolist())
-        parameters = [parameter for parameter in _parameters(optimizers) if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.accumulation > 1:
-            torch._foreach_div_(gradients, weight)
+        parameters, norm = self._gradient(optimizers, weight)
         result = {"loss": mean, **metrics}
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         length = float(norm)
         if not math.isfinite(length):
             raise NonFiniteLossError("The gradient is not finite", self.step, batch.rows.tolist())
@@ -224,6 +230,57 @@ class Engine:
         for optimizer in optimizers:
             self._take(optimizer)
         return result
+
+    def settle(self) -> None:
+        """Wait for the steps that nobody has looked at yet, where there are any (`deferred`).
+
+        Raises:
+            NonFiniteLossError: of the first whose loss or gradient was not finite; the weights are as they were before.
+        """
+        taken, self._taken = self._taken, []
+        failed, self._failed = self._failed, None
+        place = -1 if failed is None else int(failed)
+        if place >= 0:
+            step, rows = taken[place]
+            raise NonFiniteLossError("The loss or its gradient is not finite", step, rows.tolist())
+
+    def _gradient(
+        self, optimizers: Sequence[torch.optim.Optimizer], weight: Tensor
+    ) -> tuple[list[nn.Parameter], Tensor]:
+        """The weights with a gradient, made that of the mean, and its norm over all of them."""
+        parameters = [parameter for parameter in _parameters(optimizers) if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.accumulation > 1:
+            torch._foreach_div_(gradients, weight)
+        return parameters, torch.nn.utils.get_total_norm(gradients, foreach=True)
+
+    def _unseen(
+        self,
+        total: Tensor,
+        weight: Tensor,
+        metrics: Mapping[str, Tensor],
+        rows: Tensor,
+        optimizers: Sequence[torch.optim.Optimizer],
+    ) -> dict[str, Tensor]:
+        """The rest of `descend` without waiting for any number: whether a step counts is decided on the device."""
+        norm = self._gradient(optimizers, weight)[1]
+        empty = (weight == 0) & (total == 0)
+        finite = torch.isfinite(total / weight) & torch.isfinite(norm)
+        known = self._failed if self._failed is not None else torch.full_like(total, -1, dtype=torch.int64)
+        self._failed = torch.where((known < 0) & ~finite & ~empty, len(self._taken), known)
+        self._taken.append((self.step, rows))
+        left_out = (empty | (self._failed >= 0)).float()
+        for optimizer in optimizers:
+            switches: Any = optimizer
+            switches.found_inf = left_out
+            # What the step divides the gradient by: no further pass over it.
+            switches.grad_scale = (norm / self.clip).clamp_min(1.0).float() if self.clip > 0 else None
+            try:
+                self._take(optimizer)
+            finally:
+                switches.found_inf = switches.grad_scale = None
+        result = {"loss": torch.where(empty, 0.0, total / weight), **metrics}
+        return result | ({"norm": norm.detach()} if self.clip > 0 else {})
 
     def _take(self, optimizer: torch.optim.Optimizer) -> None:
         try:

@@ -16,6 +16,7 @@ import torch
 from lamina.data.buffers import Buffers
 from lamina.data.examples import Examples
 from lamina.learn.batch import Batch
+from lamina.learn.resident import Resident
 
 Array = np.ndarray[Any, Any]
 WINDOW = 50
@@ -58,6 +59,8 @@ class Loader:
     shuffle: Literal["rows", "blocks"] = "rows"
     buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
     """Where large batches lie, once earlier ones are gone."""
+    held: Resident | None = None
+    """The inputs and targets where training computes; None where batches are gathered in the computer's own memory."""
 
     @property
     def steps(self) -> int:
@@ -74,7 +77,7 @@ class Loader:
             for number in range(position, self.steps):
                 upto = (number + 1) * self.batch_size
                 while reached < len(begins) - 1 and begins[reached] < upto:
-                    self.examples.expect(self._names, order[begins[reached] : begins[reached + 1]])
+                    self.examples.expect(self.names, order[begins[reached] : begins[reached + 1]])
                     reached += 1
                 yield step, self.batch(order[number * self.batch_size : upto])
                 step += 1
@@ -96,22 +99,33 @@ class Loader:
                 yield some, self.batch(self.rows[some])
 
     def batch(self, rows: Array) -> Batch:
-        """The examples at `rows` as tensors in memory."""
+        """The examples at `rows` as tensors in memory, or on the device that holds them."""
         widths: dict[str, int] = {}
         if self.lengths is not None and len(rows):
             # Multiples of 8 keep the number of different shapes, and so of allocations, small.
             longest = max(8, -(-int(self.lengths[rows].max()) // 8) * 8)
             widths = dict.fromkeys(self.padded, longest)
+        places = torch.from_numpy(np.asarray(rows, np.int64))
+        weight = None if self.weight is None else torch.from_numpy(self.weight[rows])
+        if self.held is not None:
+            places = places.to(self.held.device)
+            return Batch(
+                rows=places,
+                inputs=self.held.take(self.inputs, places, widths),
+                targets=self.held.take(self.targets, places, {}),
+                weight=None if weight is None else weight.to(self.held.device),
+            )
         inputs = self.examples.take(self.inputs, rows, widths=widths, buffers=self.buffers)
         return Batch(
-            rows=torch.from_numpy(np.asarray(rows, np.int64)),
+            rows=places,
             inputs=_tensors(inputs),
             targets=_tensors(self.examples.take(self.targets, rows, buffers=self.buffers)),
-            weight=None if self.weight is None else torch.from_numpy(self.weight[rows]),
+            weight=weight,
         )
 
     @property
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Of all arrays that batches are made of."""
         return [*self.inputs, *self.targets]
 
     def _order(self, epoch: int) -> tuple[Array, Array]:
@@ -131,7 +145,7 @@ class Loader:
 
     def _in_blocks(self, rows: Array, generator: np.random.Generator) -> tuple[Array, Array]:
         """Blocks of neighbours are drawn in any order, and the rows of each MIXED of them are shuffled together."""
-        each = sum(self.examples.bytes_each(name) for name in self._names)
+        each = sum(self.examples.bytes_each(name) for name in self.names)
         size = max(1, BLOCK // max(each, 1))
         blocks = max(1, -(-len(rows) // size))
         stretches = -(-blocks // MIXED)

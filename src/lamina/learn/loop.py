@@ -127,7 +127,7 @@ def fit(
         begin()
     record.go_on_from(status.step)
     run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights)
-    with _interruptible() as interrupted:
+    with _interruptible() as interrupted, _not_waiting_for(engine):
         run.train(interrupted)
     if limits.keep_best and run.best_weights is not None:
         method.load(run.best_weights)
@@ -172,12 +172,15 @@ class _Run:
             rate = schedule.apply(step, self.method.optimizers)
             metrics = self.method.update(batch, self.engine)
             self._tell_memory(step + 1, len(batch))
-            status.step, status.seconds = step + 1, time.monotonic() - self._clock
+            status.step = step + 1
+            last = status.step >= schedule.steps
+            looks = last or status.step % self.limits.log_steps == 0
+            if looks:
+                self.engine.settle()
+            status.seconds = time.monotonic() - self._clock
             stepped = status.seconds - self._aside
             if self._threads.step(status.step, stepped):
                 self._threads_changed()
-            last = status.step >= schedule.steps
-            looks = last or status.step % self.limits.log_steps == 0
             if step == first:
                 # It compiles, traces and fetches memory besides, so it says nothing of the pace.
                 begun = stepped
@@ -213,6 +216,7 @@ class _Run:
         """Evaluate; True if training should stop for want of progress."""
         if self.evaluate is None:
             return False
+        self.engine.settle()
         begin = time.monotonic()
         scores = dict(self.evaluate())
         self._tell_memory(self.status.step, 0)
@@ -266,6 +270,7 @@ class _Run:
     def _save(self) -> None:
         if self.checkpoints is None:
             return
+        self.engine.settle()
         begin = time.monotonic()
         state = {
             "status": {**vars(self.status), "best": _finite(self.status.best)},
@@ -279,6 +284,18 @@ class _Run:
         self.checkpoints.write(self.status.step, state)
         self.saved = time.monotonic()
         self._aside += self.saved - begin
+
+
+@contextmanager
+def _not_waiting_for(engine: Engine) -> Iterator[None]:
+    """Within, steps on an accelerator are looked at later; there is nothing to wait for on the computer's own cores."""
+    asked = engine.deferred
+    engine.deferred = asked or engine.device.type != "cpu"
+    try:
+        yield
+        engine.settle()
+    finally:
+        engine.deferred = asked
 
 
 def _finite(value: float) -> float | None:

@@ -47,12 +47,22 @@ def take_step(optimizer: Optimizer) -> None:
         inspect.unwrap(type(optimizer).step)(optimizer)
 
 
-def _sgd(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
-    return [torch.optim.SGD(groups, plan.learning_rate, momentum=plan.momentum, nesterov=False, fused=True)]
+def can_skip(optimizer: Optimizer) -> bool:
+    """Can the device itself leave out a step, by the optimizer's `found_inf`, as `torch.amp.GradScaler` has it?"""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
-def _nesterov(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
-    return [torch.optim.SGD(groups, plan.learning_rate, momentum=plan.momentum, nesterov=True, fused=True)]
+def _momentum(nesterov: bool) -> Callable[[Groups, OptimizerPlan], list[Optimizer]]:
+    def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
+        optimizer = torch.optim.SGD(groups, plan.learning_rate, momentum=plan.momentum, nesterov=nesterov, fused=True)
+        if plan.momentum:
+            # PyTorch's fused step begins all of a group's momentum in one step, or fails: not so weights that thaw one
+            # after the other. From zero it begins the same, bit for bit.
+            for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return [optimizer]
+
+    return build
 
 
 def _adam_family(kind: type[Optimizer], **extra: Any) -> Callable[[Groups, OptimizerPlan], list[Optimizer]]:
@@ -99,8 +109,8 @@ def _muon(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
 
 
 BUILDERS: dict[str, Callable[[Groups, OptimizerPlan], list[Optimizer]]] = {
-    "sgd": _sgd,
-    "nesterov": _nesterov,
+    "sgd": _momentum(nesterov=False),
+    "nesterov": _momentum(nesterov=True),
     "adam": _adam_family(torch.optim.Adam, fused=True, weight_decay=0.0),
     "adamw": _adam_family(torch.optim.AdamW, fused=True, weight_decay=0.0),
     "nadam": _adam_family(torch.optim.NAdam, weight_decay=0.0, decoupled_weight_decay=True),

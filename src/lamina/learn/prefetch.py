@@ -1,16 +1,18 @@
-"""Batches made ahead by a thread, while the step before them is computed."""
+"""Batches made ahead by a thread, while the step before them is computed, or where they are used."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from lamina.learn.batch import Batch, Source
+from lamina.learn.loader import Loader
+from lamina.learn.resident import SHARE, free_bytes, resident
 
 DEPTH = 2
 """Batches that wait."""
@@ -67,12 +69,17 @@ class Prefetched:
 
 
 def ahead(source: Source, device: torch.device, threads: int, cores: int) -> Source:
-    """`source`, made ahead where that pays: beside an accelerator, or where the training leaves a core free.
+    """`source`, from the accelerator's own memory where all examples fit; else made ahead where that pays: beside an
+    accelerator, or where the training leaves a core free.
 
     Args:
         threads: that the training computes with.
         cores: that it may use.
     """
+    if device.type != "cpu" and isinstance(source, Loader):
+        held = resident(source.examples, source.names, device, SHARE * free_bytes(device))
+        if held is not None:
+            return replace(source, held=held)
     # On the only core, both would wait for each other.
     if not getattr(source, "pure", False) or cores < 2 or (device.type == "cpu" and threads >= cores):
         return source
