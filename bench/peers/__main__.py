@@ -1,6 +1,7 @@
 """The same job with Lamina and with what a user would pick instead, side by side.
 
-    python -m bench peers --data DATA [--only JOB] [--tools NAME ...] [--rounds 5] [--watched 1] [--environments FOLDER]
+    python -m bench peers --data DATA [--only JOB] [--tools NAME ...] [--rounds 5] [--more] [--watched 1]
+                          [--environments FOLDER]
 
 Every tool runs as a program of its own in an environment of its own (made here on the first call, with the same
 PyTorch), round by round in turn, from raw files to answers for the test rows, which are scored here, all in the same
@@ -8,8 +9,8 @@ way. The programs lie in `_programs/`, each as its tool's documentation would ha
 train the same one, with the same recipe and number of passes.
 
 Seconds to the wanted score come from rounds of their own (--watched), in which peers answer the test rows after every
-pass, with the clock stopped; one that tells of no passes has it at its end. Lamina's come from every round: what it
-scores on its own validation part while it trains, which is its time.
+pass, with the clock stopped; one that tells of no passes has it at its end, in every round. Lamina's come from every
+round too: what it scores on its own validation part while it trains, which is its time.
 """
 
 from __future__ import annotations
@@ -341,45 +342,84 @@ def _answers(run: Path, files: Path) -> np.ndarray[Any, Any]:
     return np.array([row[model.targets[0]] for row in rows])
 
 
-def compare(job: Job, data: Path, rounds: int, watched: int, environments: Path, only: Sequence[str]) -> dict[str, Any]:
-    """All tools in turn, round by round: figures by tool."""
-    pythons = {name: environment_of(name, peer, environments) for name, peer in job.peers.items() if name in only}
-    values: dict[str, list[dict[str, float | None]]] = {name: [] for name in ("Lamina", *pythons) if name in only}
-    soon: dict[str, list[float | None]] = {name: [] for name in values}
-    for seed in range(max(rounds, watched)):
-        for name in values:
-            if seed < rounds:
+@dataclass
+class Rounds:
+    """A tool's runs so far: their figures, and when each of those that tell had the wanted score, None for never."""
+
+    runs: list[dict[str, float | None]] = field(default_factory=list)
+    soon: list[float | None] = field(default_factory=list)
+
+
+def compare(
+    job: Job,
+    data: Path,
+    seeds: Sequence[int],
+    watched: Sequence[int],
+    environments: Path,
+    known: Mapping[str, Rounds],
+) -> dict[str, Any]:
+    """All tools in turn, round by round: figures by tool.
+
+    Args:
+        seeds: of the rounds.
+        watched: seeds of those that tell when the wanted score was reached.
+        known: by tool, what earlier calls measured; all that is measured is added.
+    """
+    pythons = {name: environment_of(name, job.peers[name], environments) for name in known if name in job.peers}
+    for seed in sorted({*seeds, *watched}):
+        for name, rounds in known.items():
+            if seed in seeds:
                 if name == "Lamina":
-                    values[name].append(run_lamina(job, data, seed))
-                    soon[name].append(values[name][-1].pop("seconds to the score"))
+                    run = run_lamina(job, data, seed)
+                    rounds.soon.append(run.pop("seconds to the score"))
                 else:
-                    values[name].append(run_peer(job.peers[name], pythons[name][0], job, data, seed))
-                print(seed, name, _rounded(values[name][-1]), flush=True)
-            if seed < watched and name in pythons:
+                    run = run_peer(job.peers[name], pythons[name][0], job, data, seed)
+                    if _tells_of_no_passes(run):
+                        rounds.soon.append(run["seconds"] if _reached(job, float(run["score"] or 0)) else None)
+                rounds.runs.append(run)
+                print(seed, name, _rounded(run), flush=True)
+            if seed in watched and name in pythons and not any(map(_tells_of_no_passes, rounds.runs)):
                 found = run_peer(job.peers[name], pythons[name][0], job, data, seed, watched=True)
-                soon[name].append(found["seconds to the score"])
-            print(seed, name, "to the score:", soon[name][-1:], flush=True)
+                rounds.soon.append(found["seconds to the score"])
+            print(seed, name, "to the score:", rounds.soon[-1:], flush=True)
     return {"wanted": job.wanted, "epochs": job.epochs, "tools": {
-        name: _figures(job, runs, soon[name]) | ({} if name not in pythons else {
+        name: _figures(job, rounds) | ({} if name not in pythons else {
             "version": _version(pythons[name][0], job.peers[name].tells), "installed MB": pythons[name][1],
         })
-        for name, runs in values.items()
+        for name, rounds in known.items()
     }}  # fmt: skip
+
+
+def _tells_of_no_passes(run: Mapping[str, float | None]) -> bool:
+    return run["seconds until training"] is None
+
+
+def earlier_rounds(job: str, tools: Sequence[str]) -> dict[str, Rounds]:
+    """What the kept result of a job holds of each tool.
+
+    Raises:
+        SystemExit: it holds no single rounds, or is of other tools.
+    """
+    found = _machine.kept(f"peers-{job}").get("tools", {})
+    if set(found) != set(tools) or any("runs" not in part for part in found.values()):
+        raise SystemExit(f"peers-{job}.json holds no rounds of {', '.join(tools)} to add to: leave out --more")
+    return {name: Rounds(found[name]["runs"], found[name]["soon"]["each"]) for name in tools}
 
 
 def _rounded(found: Mapping[str, float | None]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items() if value is not None}
 
 
-def _figures(job: Job, runs: Sequence[Mapping[str, float | None]], soon: Sequence[float | None]) -> dict[str, Any]:
-    """Spreads of a tool's runs; of what it does not tell (its passes) none."""
+def _figures(job: Job, rounds: Rounds) -> dict[str, Any]:
+    """Spreads of a tool's runs, and each of them; of what it does not tell (its passes) none."""
     found: dict[str, Any] = {}
+    runs, soon = rounds.runs, rounds.soon
     for key in runs[0]:
         told = [value for run in runs if (value := run[key]) is not None]
         found |= {key: _machine.spread(told)} if told else {}
     found["reached"] = sum(_reached(job, float(run["score"] or 0)) for run in runs)
-    found["soon"] = {"of": len(soon), "seconds": [value for value in soon if value is not None]}
-    return found
+    found["soon"] = {"of": len(soon), "seconds": [value for value in soon if value is not None], "each": soon}
+    return found | {"runs": runs}
 
 
 def _reached(job: Job, score: float) -> bool:
@@ -431,14 +471,18 @@ def main(words: list[str]) -> int:
     parser.add_argument("--only", nargs="+", default=list(JOBS), choices=list(JOBS), help="jobs")
     parser.add_argument("--tools", nargs="+", default=[], help="names of tools; default: all; the result is of these")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--more", action="store_true", help="further rounds, beside those of the kept result")
     parser.add_argument("--watched", type=int, default=1, help="rounds that tell when the wanted score was reached")
     parser.add_argument("--environments", type=Path, default=ROOT / ".venv-peers")
     arguments = parser.parse_args(words)
     data = arguments.data.resolve()
     for name in arguments.only:
         job = JOBS[name]
-        tools = arguments.tools or ["Lamina", *job.peers]
-        places = arguments.environments.resolve()
-        found = compare(job, data, arguments.rounds, arguments.watched, places, tools)
-        print(_machine.keep(f"peers-{name}", {"job": name, **found}))
+        tools = [tool for tool in ("Lamina", *job.peers) if tool in (arguments.tools or ["Lamina", *job.peers])]
+        earlier = _machine.kept(f"peers-{name}") if arguments.more else {}
+        known = earlier_rounds(name, tools) if arguments.more else {tool: Rounds() for tool in tools}
+        first = max(len(rounds.runs) for rounds in known.values())
+        seeds, watched = range(first, first + arguments.rounds), range(first, first + arguments.watched)
+        found = compare(job, data, seeds, watched, arguments.environments.resolve(), known)
+        print(_machine.keep(f"peers-{name}", {"job": name, **found} | _machine.before(earlier)))
     return 0

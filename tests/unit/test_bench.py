@@ -10,8 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from bench import _machine
 from bench.__main__ import places
-from bench.peers.__main__ import JOBS, PROGRAMS, Usage, _reached, _seconds_to_score
+from bench.peers import __main__ as of_peers
+from bench.peers.__main__ import JOBS, PROGRAMS, Job, Peer, Usage, _reached, _seconds_to_score
 
 from lamina.modalities import Feature
 from lamina.networks.assembly import build_assembly
@@ -78,6 +80,47 @@ def test_a_peers_answering_between_passes_is_not_its_time(tmp_path: Path) -> Non
     assert _seconds_to_score(never, used, right, tmp_path, tmp_path) is None
     told = replace(used, lines=[])
     assert _seconds_to_score(job, told, right, tmp_path, tmp_path) == 40.0
+
+
+def test_further_rounds_are_added_to_those_of_a_kept_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tool that tells of no passes has the score at its end, in each round; others in rounds of their own."""
+    job = replace(JOBS["table"], wanted=10.0)
+    figures = {"processor seconds": 1.0, "peak MB": 1.0, "examples a second": None}
+    asked = []
+
+    def lamina(job: Job, data: Path, seed: int) -> dict[str, float | None]:
+        asked.append(("Lamina", seed))
+        own = {"seconds until training": 2.0, "seconds to the score": 5.0 + seed}
+        return {**figures, **own, "score": 9.0, "seconds": 20.0 + seed}
+
+    def peer(
+        peer: Peer, python: Path, job: Job, data: Path, seed: int, watched: bool = False
+    ) -> dict[str, float | None]:
+        passes = "textbook" in peer.program
+        asked.append((peer.program, seed))
+        if watched:
+            return {"seconds to the score": 7.0}
+        told = {"seconds until training": 1.0 if passes else None}
+        return {**figures, **told, "score": 9.0 + 2 * seed, "seconds": 30.0 + seed}
+
+    monkeypatch.setattr(of_peers, "run_lamina", lamina)
+    monkeypatch.setattr(of_peers, "run_peer", peer)
+    monkeypatch.setattr(of_peers, "environment_of", lambda *_: (tmp_path, 1.0))
+    monkeypatch.setattr(of_peers, "_version", lambda *_: "1")
+    monkeypatch.setattr(_machine, "RESULTS", tmp_path)
+    monkeypatch.setitem(JOBS, "table", job)
+    words = ["--data", str(tmp_path), "--only", "table", "--tools", "LightGBM", "textbook PyTorch", "Lamina"]
+    assert of_peers.main([*words, "--rounds", "1"]) == 0
+    assert asked == [("Lamina", 0), ("table/with_lightgbm", 0), ("table/textbook", 0), ("table/textbook", 0)]
+    assert of_peers.main([*words, "--rounds", "2", "--watched", "0", "--more"]) == 0
+    assert [seed for _, seed in asked[4:]] == [1, 1, 1, 2, 2, 2]
+    tools = _machine.kept("peers-table")["tools"]
+    assert {name: part["score"]["n"] for name, part in tools.items()} == dict.fromkeys(tools, 3)
+    assert tools["Lamina"]["soon"]["each"] == [5.0, 6.0, 7.0]
+    assert tools["LightGBM"]["soon"]["each"] == [30.0, None, None]
+    assert tools["textbook PyTorch"]["soon"]["each"] == [7.0]
+    with pytest.raises(SystemExit, match="leave out --more"):
+        of_peers.main([*words[:-1], "--more"])
 
 
 def test_programs_of_peers_are_no_benchmarks() -> None:
