@@ -319,12 +319,15 @@ def run_lamina(job: Job, data: Path, seed: int) -> dict[str, float | None]:
     paces = [entry["examples_per_second"] for entry in log if entry["kind"] == "train"]
     spent = results["cost"]["seconds"]
     before = used.wall - sum(spent.values()) + sum(spent[step] for step in BEFORE)
-    good = (entry["seconds"] for entry in log if entry["kind"] == "validation" and _reached(job, entry[job.named]))
-    soonest = next(good, None)
+    told = [entry for entry in log if entry["kind"] == "validation" and job.named in entry]
+    soonest = next((before + entry["seconds"] for entry in told if _reached(job, entry[job.named])), None)
+    if not told and _reached(job, score):
+        # It validates by another score.
+        soonest = used.wall
     return {
         "score": score,
         "seconds": used.wall,
-        "seconds to the score": None if soonest is None else before + soonest,
+        "seconds to the score": soonest,
         "seconds until training": before,
         "examples a second": statistics.median(paces[len(paces) // 4 :]),
         "processor seconds": used.processor,
