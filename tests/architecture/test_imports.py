@@ -21,7 +21,7 @@ LAYERS = [
     {"learn"},
     {"methods"},
     {"choose", "evaluate", "explain", "model", "run"},
-    {"report", "steps", "api", "using", "lamina"},
+    {"report", "steps", "serve", "api", "using", "lamina"},
     {"cli", "__main__"},
 ]
 WITHOUT_TORCH = [
@@ -49,6 +49,8 @@ WITHOUT_TORCH = [
     "lamina.model.hnsw",
     "lamina.model.kept",
     "lamina.model.verify",
+    "lamina.serve.app",
+    "lamina.cli.serve",
     "lamina.environments.play",
     "lamina.environments.worker",
 ]
@@ -190,7 +192,9 @@ def imported(folder: Path, *words: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1])) - {"lamina"}
 
 
-@pytest.mark.parametrize("words", ["", "--help", "predict --help", "train --help", "search --help", "verify --help"])
+@pytest.mark.parametrize(
+    "words", ["", "--help", "predict --help", "train --help", "search --help", "verify --help", "serve --help"]
+)
 def test_starting_imports_no_package_at_all(words: str, tmp_path: Path) -> None:
     assert imported(tmp_path, *words.split()) == set()
 

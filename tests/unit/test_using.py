@@ -76,16 +76,25 @@ def test_what_a_model_does_not_do_is_told(file: Path) -> None:
         lamina.score(Model(table_model()[0]), "gym:CartPole-v1")
 
 
-def test_one_of_several_processes_does_not_train(
+def test_one_of_several_processes_has_to_know_where_they_meet(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     assert main(["train", str(tmp_path / "rows.csv"), "--target", "b", "--out", str(tmp_path / "run")]) == 2
-    assert "one of 4 processes" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "one of 4 processes" in told
+    assert "RANK, MASTER_ADDR, MASTER_PORT is not set" in told
     assert main(["resume", str(tmp_path / "run")]) == 2
-    assert "without torchrun" in capsys.readouterr().err
+    assert "torchrun" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("RANK", "4")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    assert main(["resume", str(tmp_path / "run")]) == 2
+    assert "RANK is 4 of 4 processes" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert main(["train", str(tmp_path / "nothing.csv"), "--target", "b"]) == 2
     assert "nothing.csv" in capsys.readouterr().err

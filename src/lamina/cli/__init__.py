@@ -84,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         code = _failed(told, as_json)
     _let_go()
+    if argv is None and os.environ.get("WORLD_SIZE", "") not in ("", "1"):
+        # One of several processes: PyTorch's threads that talk to the others do not always end by themselves.
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 

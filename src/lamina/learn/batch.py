@@ -46,7 +46,7 @@ class Batch:
 
     def part(self, start: int, end: int) -> Batch:
         """The examples from `start` to before `end`."""
-        return self._map(lambda tensor: tensor[start:end], self)
+        return self._map(lambda tensor: tensor[start:end], self.whole or self)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`; what it is a part of stays where it is."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lamina.errors import InputError
 from lamina.learn import memory
 from lamina.learn.batch import Batch, Loss
+from lamina.learn.distributed import Team
 from lamina.learn.optimizers import can_skip, take_step
 
 
@@ -65,6 +66,7 @@ class Engine:
         deferred: whether `settle` tells of a loss that is not finite, rather than the step that it comes up in, so that
             the computer need not wait for the accelerator at each. That step and all after it are then left out on the
             device, where the optimizers can do so; others are looked at as ever.
+        team: the processes that learn from the same batches, each from its share; None where there is one.
     """
 
     device: torch.device
@@ -78,6 +80,7 @@ class Engine:
     together: int = 0
     normalised: int = 0
     deferred: bool = False
+    team: Team | None = None
     _asked: int = field(init=False)
     _recomputable: bool = field(init=False, default=True)
     _unknown: memory.Watched = field(init=False)
@@ -208,20 +211,22 @@ class Engine:
                 single example, for such a loss of a whole batch, or for the optimizers.
         """
         total, weight, metrics = self._fitting(loss, batch, optimizers, network)
-        mean = total / weight
+        if self.team is not None:
+            total, weight, metrics = self.team.summed(total, weight, metrics, _parameters(optimizers))
+        mean, rows = total / weight, (batch.whole or batch).rows
         if self.deferred and all(map(can_skip, optimizers)):
-            return self._unseen(total, weight, metrics, batch.rows, optimizers)
+            return self._unseen(total, weight, metrics, rows, optimizers)
         if not bool(torch.isfinite(mean)):
             if bool(weight == 0) and bool(total == 0):
                 for optimizer in optimizers:
                     optimizer.zero_grad(set_to_none=True)
                 return {"loss": torch.zeros_like(mean)}
-            raise NonFiniteLossError("The loss is not a finite number", self.step, batch.rows.tolist())
+            raise NonFiniteLossError("The loss is not a finite number", self.step, rows.tolist())
         parameters, norm = self._gradient(optimizers, weight)
         result = {"loss": mean, **metrics}
         length = float(norm)
         if not math.isfinite(length):
-            raise NonFiniteLossError("The gradient is not finite", self.step, batch.rows.tolist())
+            raise NonFiniteLossError("The gradient is not finite", self.step, rows.tolist())
         if self.clip > 0:
             # A shorter gradient would be multiplied by 1, which costs another pass over all of it.
             if length > self.clip:
@@ -250,7 +255,7 @@ class Engine:
         """The weights with a gradient, made that of the mean, and its norm over all of them."""
         parameters = [parameter for parameter in _parameters(optimizers) if parameter.grad is not None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.accumulation > 1:
+        if self.accumulation > 1 or self.team is not None:
             torch._foreach_div_(gradients, weight)
         return parameters, torch.nn.utils.get_total_norm(gradients, foreach=True)
 
@@ -379,7 +384,7 @@ class Engine:
         self, loss: Callable[[Batch], Loss], batch: Batch, watched: memory.Watched
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Gradients of the mean (one part) or of the sum (several); the sum, the weight, the mean metrics."""
-        if self.accumulation == 1:
+        if self.accumulation == 1 and self.team is None:
             # In small networks every call here costs as much as a layer.
             with self.autocast():
                 value = loss(batch.to(self.device) if self.hosted else batch)
@@ -395,6 +400,12 @@ class Engine:
         for part in batch.parts(number):
             with self.autocast():
                 value = loss(part.to(self.device) if self.hosted else part)
+            if not value.decomposes and self.team is not None:
+                raise InputError(
+                    "This loss compares the examples of a batch, so several processes cannot share them.",
+                    where="WORLD_SIZE",
+                    fix="Train in one process, without a launcher.",
+                )
             if not value.decomposes and number > 1:
                 raise _CannotBeCutError
             value.backward(mean=False)

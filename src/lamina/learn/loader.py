@@ -7,7 +7,7 @@ an epoch, mixed with those of many other blocks, so that each part of the disk i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from lamina.data.buffers import Buffers
 from lamina.data.examples import Examples
 from lamina.learn.batch import Batch
+from lamina.learn.distributed import Place
 from lamina.learn.resident import Resident
 
 Array = np.ndarray[Any, Any]
@@ -59,6 +60,8 @@ class Loader:
     shuffle: Literal["rows", "blocks"] = "rows"
     buffers: Buffers = field(default_factory=Buffers, repr=False, compare=False)
     """Where large batches lie, once earlier ones are gone."""
+    place: Place | None = None
+    """Of several processes: of each training batch then only this one's share is gathered, a part of the whole one."""
     held: Resident | None = None
     """The inputs and targets where training computes; None where batches are gathered in the computer's own memory."""
 
@@ -79,7 +82,7 @@ class Loader:
                 while reached < len(begins) - 1 and begins[reached] < upto:
                     self.examples.expect(self.names, order[begins[reached] : begins[reached + 1]])
                     reached += 1
-                yield step, self.batch(order[number * self.batch_size : upto])
+                yield step, self._share(order[number * self.batch_size : upto])
                 step += 1
 
     def once(self) -> Iterator[Batch]:
@@ -122,6 +125,13 @@ class Loader:
             targets=_tensors(self.examples.take(self.targets, rows, buffers=self.buffers)),
             weight=weight,
         )
+
+    def _share(self, rows: Array) -> Batch:
+        """What this process learns from of a batch; it knows the weights and targets of all of it."""
+        if self.place is None:
+            return self.batch(rows)
+        whole = replace(self, inputs=[], padded=frozenset(), held=None, buffers=Buffers()).batch(rows)
+        return replace(self.batch(rows[self.place.share(len(rows))]), whole=whole)
 
     @property
     def names(self) -> list[str]:

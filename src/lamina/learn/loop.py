@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -121,12 +123,16 @@ def fit(
         Where training ended; the method holds the best weights (or the last, see Limits).
     """
     limits, record = limits or Limits(), record or Record(None)
+    # Before the generator is put back to where a checkpoint left it.
+    seed = torch.initial_seed()
     checkpoints = None if folder is None else Checkpoints(folder)
     status, best_weights = _resumed(checkpoints, method, source, schedule, engine)
     if not status.step and begin is not None:
         begin()
+    if engine.team is not None:
+        engine.team.send(_packed(method, schedule, engine, status, seed))
     record.go_on_from(status.step)
-    run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights)
+    run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights, seed)
     with _interruptible() as interrupted, _not_waiting_for(engine):
         run.train(interrupted)
     if limits.keep_best and run.best_weights is not None:
@@ -146,6 +152,7 @@ class _Run:
     checkpoints: Checkpoints | None
     status: Status
     best_weights: dict[str, Tensor] | None
+    seed: int
     _threads: Threads = field(init=False)
     saved: float = field(default_factory=time.monotonic)
     _pace: float = 0.0
@@ -159,7 +166,7 @@ class _Run:
 
     def train(self, interrupted: threading.Event) -> None:
         status, schedule = self.status, self.schedule
-        if status.step >= schedule.steps or status.stopped == "patience":
+        if _done(schedule, status):
             return
         status.stopped, status.planned = "", status.planned or max(schedule.steps, self.limits.most_steps)
         kept = 0 if self.limits.shared() else status.threads
@@ -167,9 +174,12 @@ class _Run:
         self._clock, self._spared = time.monotonic() - status.seconds, self.engine.spared()
         first = log_step = status.step
         begun = log_from = status.seconds
+        team, told = self.engine.team, schedule.state()
         for step, batch in self.source.batches(status.step):
             self.engine.step, self.engine.progress = step, schedule.progress(step)
             rate = schedule.apply(step, self.method.optimizers)
+            if team is not None:
+                team.seed(self.seed, step)
             metrics = self.method.update(batch, self.engine)
             self._tell_memory(step + 1, len(batch))
             status.step = step + 1
@@ -188,7 +198,7 @@ class _Run:
                     log_from, log_step = stepped, status.step
             if looks:
                 pace = (status.step - log_step) / max(stepped - log_from, 1e-9)
-                examples = pace * len(batch)
+                examples = pace * len(batch.whole or batch)
                 self.record.write(
                     "train", step=status.step, steps=schedule.steps, seconds=status.seconds, rate=rate,
                     examples_per_second=examples, **metrics,
@@ -209,6 +219,10 @@ class _Run:
                 status.stopped, last = "interrupted", True
             if last or time.monotonic() - self.saved > self.limits.save_seconds:
                 self._save()
+            if team is not None:
+                changed = schedule.state() != told
+                team.send(LAST if last else json.dumps(schedule.state()).encode() if changed else b"")
+                told = schedule.state()
             if last:
                 return
 
@@ -300,6 +314,64 @@ def _not_waiting_for(engine: Engine) -> Iterator[None]:
 
 def _finite(value: float) -> float | None:
     return None if value == float("-inf") else value
+
+
+def follow(method: Learns, source: Source, schedule: Schedule, engine: Engine) -> None:
+    """Take the steps that the first process of the engine's team takes in `fit`, from its state to its end.
+
+    Raises:
+        LaminaError: that process has ended before.
+        NonFiniteLossError: in it, too.
+    """
+    team = engine.team
+    assert team is not None
+    state = _unpacked(team.receive())
+    method.restore(state["method"])
+    schedule.restore(state["schedule"])
+    engine.restore(state["engine"])
+    if state["done"]:
+        return
+    with _not_waiting_for(engine):
+        for step, batch in source.batches(state["step"]):
+            engine.step, engine.progress = step, schedule.progress(step)
+            schedule.apply(step, method.optimizers)
+            team.seed(state["seed"], step)
+            method.update(batch, engine)
+            told = team.receive()
+            if told == LAST:
+                return
+            if told:
+                engine.settle()
+                schedule.restore(json.loads(told))
+
+
+LAST = b"last"
+"""What the others are told after the last step; after any other step nothing, or how the schedule has changed."""
+
+
+def _packed(method: Learns, schedule: Schedule, engine: Engine, status: Status, seed: int) -> bytes:
+    """What others need to take the same steps."""
+    state = {
+        "method": method.state(),
+        "schedule": schedule.state(),
+        "engine": engine.state(),
+        "step": status.step,
+        "seed": seed,
+        "done": _done(schedule, status),
+    }
+    tensors, document = checkpoint.pack(state)
+    return save(tensors, {"state": document})
+
+
+def _unpacked(content: bytes) -> dict[str, Any]:
+    size = int.from_bytes(content[:8], "little")
+    document = json.loads(content[8 : 8 + size])["__metadata__"]["state"]
+    return checkpoint.unpack(load(content), document)
+
+
+def _done(schedule: Schedule, status: Status) -> bool:
+    """Has training come to its end in an earlier process?"""
+    return status.step >= schedule.steps or status.stopped == "patience"
 
 
 def _resumed(

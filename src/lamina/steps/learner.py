@@ -16,7 +16,7 @@ from lamina.choose import hardware
 from lamina.choose import training as choose_training
 from lamina.data.examples import BLOCK, at, blocks, known_targets, room
 from lamina.errors import InputError
-from lamina.learn import augment, optimizers
+from lamina.learn import augment, distributed, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
@@ -88,7 +88,10 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         network,
         method,
         engine,
-        rows_loader(plan, prepared, learned(prepared), training.batch_size, training.balance == "sampling"),
+        replace(
+            rows_loader(plan, prepared, learned(prepared), training.batch_size, training.balance == "sampling"),
+            place=distributed.place(),
+        ),
         loader(plan, prepared, prepared.split.validation),
         prepared.tasks,
         notes,

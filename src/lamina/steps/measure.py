@@ -135,14 +135,17 @@ def _answers_asked(prepared: Prepared, pace: float) -> int:
 
 def _seconds_per_answer(learner: Measured) -> float:
     """The time of one example's answer, from a few batches."""
-    engine, numbers = learner.engine, count()
+    engine, numbers, rows = learner.engine, count(), 1
 
     def answer() -> None:
+        nonlocal rows
         _, batch = next(learner.source.batches(next(numbers)))
+        # Of several processes each has a share of the batch.
+        rows = len(batch)
         learner.network(batch.to(engine.device).inputs)
 
     with learner.method.evaluating():
-        return hardware.seconds_per_call(answer, calls=3, most=2.0) / learner.source.batch_size
+        return hardware.seconds_per_call(answer, calls=3, most=2.0) / rows
 
 
 def _check_compiles(step: Callable[[], None]) -> None:

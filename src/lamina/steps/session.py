@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import alike, answered, long, prepare, understand
+from lamina.steps import alike, answered, long, prepare, together, understand
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, Sources, apply_weights, check, followed, shares
@@ -30,18 +29,6 @@ from lamina.steps.settings import check_used
 
 Ended = tuple[Run, Results, Status]
 """A finished run, what it found out, and where its training ended."""
-
-
-def check_single() -> None:
-    """Raise InputError in one of several processes of a launcher: each would write into the same run folder."""
-    number = os.environ.get("WORLD_SIZE", "")
-    if number.isdecimal() and int(number) > 1:
-        raise InputError(
-            f"Lamina was started as one of {number} processes (WORLD_SIZE); it trains in one process, on one device.",
-            where="WORLD_SIZE",
-            fix="Start it once, without torchrun. For several devices start a run for each, with CUDA_VISIBLE_DEVICES "
-            "and --out of its own; where the variable is left from something else: unset WORLD_SIZE",
-        )
 
 
 class Clock:
@@ -64,13 +51,22 @@ class Clock:
 
 
 def train(request: Request, narrator: Narrator) -> Ended:
-    """A new run, from the data to the sealed model.
+    """A new run, from the data to the sealed model. Of several processes only the first one comes back from it.
 
     Raises:
-        InputError: the data or the request is wrong, or this is one of several processes.
+        InputError: the data or the request is wrong, or what is asked is not trained in several processes.
     """
+    with together.met(_of_the_run):
+        return _train(request, narrator)
+
+
+def _of_the_run(run: Run, plan: Plan) -> tuple[Table, int | None]:
+    """The data that another process, which leads, has begun a run with."""
+    return data_of(run, plan, Sources(None, None, ()))
+
+
+def _train(request: Request, narrator: Narrator) -> Ended:
     began = request.began or time.monotonic()
-    check_single()
     check(request)
     runs.check_out(request.out)
     clock, meter = Clock(began), EnergyMeter()
@@ -78,6 +74,7 @@ def train(request: Request, narrator: Narrator) -> Ended:
     if given is not None and given.data.also and not request.also:
         narrator.say(f"the plan learned from more rows: again with --also {' --also '.join(given.data.also)}")
     if apart := understand.way_of(request, given):
+        together.check_way(apart)
         check_used(apart, request, given)
         way = _session(apart)
         return _closed(way.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
@@ -86,6 +83,7 @@ def train(request: Request, narrator: Narrator) -> Ended:
         request = following(request, given)
     request = apply_weights(request)
     understood = alike.encoded_alike(request, understand.understand(request, narrator), narrator)
+    together.check_way(_way_of(understood.plan))
     check_used(_way_of(understood.plan), asked, given)
     way = _way(understood.plan)
     if hasattr(way, "readied"):
@@ -110,18 +108,23 @@ def train(request: Request, narrator: Narrator) -> Ended:
 
 
 def resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
-    """Go on with a run from its newest checkpoint.
+    """Go on with a run from its newest checkpoint. Of several processes only the first one comes back from it.
 
     Args:
         given: data in place of what the run was started with.
 
     Raises:
-        InputError: there is no run, the data is not what the run was started with, or this is one of several processes.
+        InputError: there is no run, or the data is not what the run was started with.
     """
+    with together.met(_of_the_run):
+        return _resume(folder, narrator, given)
+
+
+def _resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
     began, meter = time.monotonic(), EnergyMeter("only since the run was resumed")
-    check_single()
     run = runs.find(folder)
     plan, status = run.plan(), run.status()
+    together.check_way("control" if is_environment(plan.data.train) else _way_of(plan))
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
         return _closed(_session("control").resume(run, plan, narrator, clock=clock, meter=meter))

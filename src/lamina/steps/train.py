@@ -25,6 +25,7 @@ from lamina.steps.inform import inform
 from lamina.steps.learner import Learner, build
 from lamina.steps.pace import Allowance
 from lamina.steps.prepare import Prepared
+from lamina.steps.together import lead
 
 PLACES = 8
 """Rows of a batch that an error names."""
@@ -67,6 +68,7 @@ def train(
         threads = max(1, min(threads, machine.cores - company.cores))
     torch.set_num_threads(threads)
     learner = build(plan, prepared, machine.device, base)
+    team = lead(learner, run)
     status, record = carry_out(
         learner,
         plan,
@@ -78,6 +80,9 @@ def train(
         company=company,
         begin=partial(inform, learner, plan, prepared),
     )
+    if team is not None:
+        learner.engine.team = None
+        team.leave()
     return learner, status, record
 
 
