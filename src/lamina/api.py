@@ -440,9 +440,9 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     """
     from lamina.data.schema import Schema
     from lamina.environments import is_environment
-    from lamina.networks.assembly import build_assembly
     from lamina.networks.transfer.freezing import adapters, apply_freezing
     from lamina.steps import prepare
+    from lamina.steps.learner import assembled
     from lamina.steps.understand import later
 
     run = runs.find(_path(folder, RUN))
@@ -465,7 +465,7 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     encoders, tasks = prepare.restored(run, plan, Schema(plan.schema))
     features = {name: encoder.feature for name, encoder in encoders.items()}
     widths = {name: task.width for name, task in tasks.items()}
-    found = build_assembly(plan.network, features, widths, base=Path(run.status().get("base", ".")))
+    found = assembled(plan, features, widths, Path(run.status().get("base", ".")))
     for name, part in plan.network.items():
         apply_freezing(found, name, part.frozen, **adapters(name, part))
     found.load_state_dict(dict(_final_weights(run)))

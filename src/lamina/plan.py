@@ -201,6 +201,23 @@ class MethodPlan:
 
 
 @dataclass(frozen=True)
+class PrivacyPlan:
+    """What weights may tell of a single training row (`lamina.learn.privacy`).
+
+    Attributes:
+        epsilon: how much, at most (differential privacy); 0: nothing is promised.
+        delta: the chance that it is more; 0 chooses a tenth of one in as many as there are training rows.
+        clip: the largest length of a row's gradient.
+        noise: on the sum of a batch's gradients, in such lengths; found from the others.
+    """
+
+    epsilon: float = 0.0
+    delta: float = 0.0
+    clip: float = 1.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
 class Plan:
     """All decisions of one run, and why each was taken."""
 
@@ -217,6 +234,7 @@ class Plan:
     optimizer: OptimizerPlan = field(default_factory=OptimizerPlan)
     schedule: SchedulePlan = field(default_factory=SchedulePlan)
     training: TrainingPlan = field(default_factory=TrainingPlan)
+    privacy: PrivacyPlan = field(default_factory=PrivacyPlan)
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why: the decision's dotted key to a sentence for the user."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from outlined import folder_of_outlines
+from PIL import Image
 from pycocotools import mask as reference
 
 from lamina.data import pairs
@@ -260,13 +262,56 @@ def test_boxes_alone_and_other_forms_have_no_outlines(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="annotations of data has an outline") as caught:
         understand(Request(str(tmp_path / "data"), task="segment"), Silent())
     assert "--task detect" in (caught.value.fix or "")
-    (tmp_path / "yolo" / "images").mkdir(parents=True)
-    (tmp_path / "data" / "train" / "0.png").rename(tmp_path / "yolo" / "images" / "0.png")
-    (tmp_path / "yolo" / "labels").mkdir()
-    (tmp_path / "yolo" / "labels" / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
-    (tmp_path / "yolo" / "classes.txt").write_text("cat\n")
-    with pytest.raises(InputError, match="in the form of YOLO"):
-        read_folder(tmp_path / "yolo", outlines=True)
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "data" / "train" / "0.png").rename(tmp_path / "voc" / "0.png")
+    (tmp_path / "voc" / "0.xml").write_text("<annotation/>")
+    with pytest.raises(InputError, match="in the form of Pascal VOC"):
+        read_folder(tmp_path / "voc", outlines=True)
+
+
+def yolo(root: Path, *lines: str) -> None:
+    """One picture of 20 x 10 pixels with these lines of labels."""
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save(root / "images" / "0.png")
+    (root / "labels" / "0.txt").write_text("\n".join(lines))
+    (root / "classes.txt").write_text("cat\ndog\n")
+
+
+def test_outlines_of_yolo_are_shares_of_the_picture(tmp_path: Path) -> None:
+    yolo(tmp_path / "data", "1 0.1 0.2 0.5 0.2 0.5 0.8 0.1 0.8", "0 0.2 0.4 0.4 0.4 0.4 0.6 0.2 0.6", "")
+    plain, drawn = (open_table(tmp_path / "data", tmp_path / "cache", outlines=wish) for wish in (False, True))
+    assert (plain.columns, drawn.columns) == (("path", "boxes"), ("path", "outlines"))
+    assert "2 outlines as well: --task segment" in plain.notes[0]
+    (text,) = drawn.take([0])["outlines"]
+    # The smaller one on top.
+    found = read_mask(text, None, None, ("", "dog", "cat"))
+    assert np.array_equal(found, painted((1, 2, 2, 10, 8), (2, 4, 4, 8, 6))[:10, :20])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("0 0.5 0.5 0.2 0.2", "outline 2: it has no segmentation"),
+        ("0 0.5 0.5 0.2 0.2 0.9", "outline 2: it has no segmentation"),
+        ("7 0.1 0.1 0.5 0.1 0.5 0.6", "outline 2: its label is {'class': '7'}"),
+        ("0 0.1 0.1 0.5 0.1 0.5 much", "outline 2: it has no segmentation"),
+    ],
+)
+def test_a_line_of_yolo_that_is_no_outline_is_named_by_its_picture(line: str, reason: str, tmp_path: Path) -> None:
+    yolo(tmp_path, "1 0.1 0.2 0.5 0.2 0.5 0.8", line)
+    found = read_folder(tmp_path, outlines=True)
+    assert found is not None
+    (chunk,) = found.parts[0].source.chunks(100)
+    with pytest.raises(Unreadable, match=re.escape(reason)):
+        polygons.read(chunk.values["outlines"][0])
+
+
+def test_boxes_of_yolo_alone_are_no_outlines(tmp_path: Path) -> None:
+    yolo(tmp_path / "data", "0 0.5 0.5 0.2 0.2")
+    with pytest.raises(InputError, match="None of the 1 lines of labels of data is an outline") as caught:
+        read_folder(tmp_path / "data", outlines=True)
+    assert "--task detect" in caught.value.fix
 
 
 class Told(Silent):

@@ -205,6 +205,47 @@ def test_other_addresses_methods_and_types_are_refused(running: Running) -> None
     assert running.ask("GET", "/page.html/../app.py")[0] == 404
 
 
+def test_bodies_of_many_clients_are_bounded_together(models: Mapping[str, Model]) -> None:
+    server = Server({"customers": models["customers"]}, Limits(bytes=50_000, together=60_000))
+    found = Running(server)
+    try:
+        slow = http.client.HTTPConnection("127.0.0.1", found.port)
+        slow.putrequest("POST", "/predict")
+        slow.putheader("content-length", "40000")
+        slow.endheaders(b" " * 30_000)
+        while server._held < 30_000:
+            time.sleep(0.001)
+        body = json.dumps({"rows": [ROW]}).encode() + b" " * 35_000
+        status, told, headers = found.ask("POST", "/predict", body)
+        assert status == 503
+        assert headers["retry-after"] == "1"
+        assert "Ask again" in told["error"]["fix"]
+        slow.close()
+        while server._held:
+            time.sleep(0.001)
+        assert found.ask("POST", "/predict", body)[0] == 200
+        assert server._held == 0
+    finally:
+        found.close()
+        server.close()
+
+
+def test_a_fault_of_the_server_says_nothing_of_its_insides(
+    models: Mapping[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server({"customers": models["customers"]})
+    monkeypatch.setattr(server.queues["customers"], "ask", lambda asked: 1 / 0)
+    found = Running(server)
+    try:
+        status, told, _ = found.ask("POST", "/predict", {"rows": [ROW]})
+        assert status == 500
+        assert "division" not in json.dumps(told)
+        assert told["error"]["fix"]
+    finally:
+        found.close()
+        server.close()
+
+
 def test_a_page_elsewhere_cannot_point_its_name_here(running: Running) -> None:
     assert running.ask("GET", "/models", headers={"host": "evil.example"})[0] == 400
     assert running.ask("GET", "/models", headers={"host": f"localhost:{running.port}"})[0] == 200
@@ -220,6 +261,8 @@ def test_models_are_described_without_their_rows(running: Running, models: Mappi
     assert color == {"column": "color", "modality": "category", "values": ["blue", "green", "red"]}
     assert told["customers"]["targets"]["bought"]["task"] == "classify"
     assert running.ask("GET", "/models/customers")[1] == told["customers"]
+    assert [column["column"] for column in told["shops"]["reads"]] == ["shop", "day", "sold", "promo", "rain"]
+    assert (told["shops"]["rows"], told["photos"]["rows"]) == ("the steps of series, in order", "each by itself")
     _, api, _ = running.ask("GET", "/openapi.json")
     assert set(api["paths"]) >= {f"/models/{name}/predict" for name in models}
     assert "image/*" in api["paths"]["/models/photos/predict"]["post"]["requestBody"]["content"]

@@ -16,7 +16,7 @@ from lamina import registry
 from lamina.errors import InputError
 from lamina.learn.optimizers import BUILDERS, build
 from lamina.learn.schedules import CURVES
-from lamina.plan import DataPlan, NetworkPlan, OptimizerPlan, Plan, SchedulePlan, TaskPlan, TrainingPlan
+from lamina.plan import DataPlan, NetworkPlan, OptimizerPlan, Plan, PrivacyPlan, SchedulePlan, TaskPlan, TrainingPlan
 from lamina.steps import settings
 from lamina.steps.request import Request
 from lamina.steps.session import _session
@@ -66,10 +66,14 @@ def test_the_table_agrees_with_what_the_code_reads(way: str) -> None:
 
 
 def test_every_setting_of_the_plan_is_in_the_table() -> None:
-    tables = {"training": TrainingPlan, "network": NetworkPlan, "optimizer": OptimizerPlan, "data": DataPlan}
+    tables = {
+        "training": TrainingPlan, "network": NetworkPlan, "optimizer": OptimizerPlan, "data": DataPlan,
+        "privacy": PrivacyPlan,
+    }  # fmt: skip
     known = {f"{name}.{item.name}" for name, kind in tables.items() for item in dataclasses.fields(kind)}
     given = {f"data.{name}" for name in ("train", "test", "also", "fingerprint")}
-    assert known - given - {"network.fields", "network.fingerprint"} == set(USED)
+    found = {"network.fields", "network.fingerprint", "privacy.noise"}
+    assert known - given - found == set(USED)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -92,6 +96,7 @@ def test_the_ways_are_those_that_data_can_go(way: str) -> None:
         ("generate", "network.depth=3", "'network.depth'"),
         ("generate", "optimizer.weight_decay=0.1", "pictures that are made"),
         ("recommend", "data.split=random", "'data.split'"),
+        ("forecast", "privacy.epsilon=2", "rows with answers"),
     ],
 )
 def test_a_setting_that_would_do_nothing_is_refused(way: str, item: str, told: str) -> None:

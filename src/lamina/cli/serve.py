@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     token = _token(arguments.token_file)
     models = _models(arguments.models, arguments.threads)
-    limits = Limits(int(arguments.most_mb * 2**20), arguments.most_rows, max(2 * arguments.most_rows, 1000))
+    most = int(arguments.most_mb * 2**20)
+    limits = Limits(most, arguments.most_rows, max(2 * arguments.most_rows, 1000), max(8 * most, Limits.together))
     with _listening(arguments.host, arguments.port) as listening:
         server = Server(models, limits, token)
         config = uvicorn.Config(

@@ -18,6 +18,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="[FIELD=]PATH", nargs="+", action="extend", default=[],
         help="first weights: a Lamina run, a Hugging Face folder, or a backbone's state dict",
     )  # fmt: skip
+    parser.add_argument(
+        "--private", metavar="EPSILON", type=float, default=0.0,
+        help="bound what the weights tell of any single training row (differential privacy)",
+    )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="accepted, and changes nothing: no question is ever asked")
 
 
@@ -25,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lamina.api import train_request
     from lamina.steps.request import seconds
 
+    if arguments.private:
+        arguments.sets.append(f"privacy.epsilon={arguments.private!r}")
     request = _options.request(
         arguments,
         budget=seconds(arguments.budget) if arguments.budget else 0.0,

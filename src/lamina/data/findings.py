@@ -22,7 +22,7 @@ class AuditFinding:
         kind: "duplicates", "near duplicates", "conflicting labels", "leak", "missingness leak", "group leak",
             "time leak", "constant", "identifier", "repeated column", "shift", "rare class", "unknown class",
             "imbalance", "outlier", "missing target", "unreadable" or "suspect label"; of what was learned "batch
-            statistics" or "collapse".
+            statistics", "collapse" or "privacy".
         severity: "error", "warning" or "note".
         text: one plain sentence.
         count: how many rows or columns.

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from lamina.errors import InputError, LaminaError
 
+MEETING = timedelta(minutes=10)
+"""That processes wait for each other at first: not all are started at once, but one that is missing is to be told."""
 PATIENCE = timedelta(days=7)
 """The others wait while the first one reads data, scores and writes."""
 PIECE = 25_000_000
@@ -90,6 +92,7 @@ class Team:
 
     def __init__(self, place: Place) -> None:
         import torch.distributed
+        from torch.distributed.rendezvous import rendezvous
 
         self.place, self._group, self.dismissed = place, torch.distributed, False
         device = torch.device("cuda", place.local) if torch.cuda.is_available() else torch.device("cpu")
@@ -97,7 +100,8 @@ class Team:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         try:
-            self._group.init_process_group(backend, timeout=PATIENCE)
+            store, rank, size = next(iter(rendezvous("env://", timeout=MEETING)))
+            self._group.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise _alone(error, place) from error
 

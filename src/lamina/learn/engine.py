@@ -20,6 +20,7 @@ from lamina.learn import memory
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.distributed import Team
 from lamina.learn.optimizers import can_skip, take_step
+from lamina.learn.privacy import Private
 
 
 class NonFiniteLossError(InputError):
@@ -67,6 +68,7 @@ class Engine:
             the computer need not wait for the accelerator at each. That step and all after it are then left out on the
             device, where the optimizers can do so; others are looked at as ever.
         team: the processes that learn from the same batches, each from its share; None where there is one.
+        private: how gradients are made private; None where they need not be.
     """
 
     device: torch.device
@@ -81,6 +83,7 @@ class Engine:
     normalised: int = 0
     deferred: bool = False
     team: Team | None = None
+    private: Private | None = None
     _asked: int = field(init=False)
     _recomputable: bool = field(init=False, default=True)
     _unknown: memory.Watched = field(init=False)
@@ -210,6 +213,8 @@ class Engine:
             InputError: accumulation was asked for a loss that is no sum over examples, or memory does not suffice for a
                 single example, for such a loss of a whole batch, or for the optimizers.
         """
+        if self.private is not None:
+            return self._privately(self.private, loss, batch, optimizers, network)
         total, weight, metrics = self._fitting(loss, batch, optimizers, network)
         if self.team is not None:
             total, weight, metrics = self.team.summed(total, weight, metrics, _parameters(optimizers))
@@ -286,6 +291,23 @@ class Engine:
                 switches.found_inf = switches.grad_scale = None
         result = {"loss": torch.where(empty, 0.0, total / weight), **metrics}
         return result | ({"norm": norm.detach()} if self.clip > 0 else {})
+
+    def _privately(
+        self,
+        private: Private,
+        loss: Callable[[Batch], Loss],
+        batch: Batch,
+        optimizers: Sequence[torch.optim.Optimizer],
+        network: nn.Module | None,
+    ) -> dict[str, Tensor]:
+        """One step by a gradient that tells little of a single row; a row whose loss is no number does not count."""
+        if network is None:
+            raise InputError("This method cannot train privately.", where="privacy.epsilon", fix="Leave it out.")
+        parameters = [one for one in _parameters(optimizers) if one.requires_grad]
+        total, weight = private.gradient(loss, batch.to(self.device), network, parameters, self.step)
+        for optimizer in optimizers:
+            self._take(optimizer)
+        return {"loss": total / weight.clamp_min(1e-9)}
 
     def _take(self, optimizer: torch.optim.Optimizer) -> None:
         try:

@@ -17,6 +17,7 @@ from lamina.data.buffers import Buffers
 from lamina.data.examples import Examples
 from lamina.learn.batch import Batch
 from lamina.learn.distributed import Place
+from lamina.learn.privacy import sampled
 from lamina.learn.resident import Resident
 
 Array = np.ndarray[Any, Any]
@@ -62,6 +63,8 @@ class Loader:
     """Where large batches lie, once earlier ones are gone."""
     place: Place | None = None
     """Of several processes: of each training batch then only this one's share is gathered, a part of the whole one."""
+    secret: bytes = field(default=b"", repr=False)
+    """Where training is private: of the draws of batches, in which each row is by a chance of its own."""
     held: Resident | None = None
     """The inputs and targets where training computes; None where batches are gathered in the computer's own memory."""
 
@@ -73,6 +76,9 @@ class Loader:
     def batches(self, start: int = 0) -> Iterator[tuple[int, Batch]]:
         """(step, batch) from `start`, for ever; the same from any start."""
         step = start
+        while self.secret:
+            yield step, self.batch(sampled(self.secret, step, self.rows, self.batch_size / len(self.rows)))
+            step += 1
         while True:
             epoch, position = divmod(step, self.steps)
             order, begins = self._order(epoch)

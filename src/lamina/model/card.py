@@ -25,6 +25,7 @@ def build(
     golden: int = 0,
     licence: str = "",
     network: Mapping[str, Json] | None = None,
+    privacy: Mapping[str, Json] | None = None,
 ) -> dict[str, Json]:
     """The card as JSON.
 
@@ -34,7 +35,9 @@ def build(
         golden: raw rows that are kept in the sealed file.
         licence: the user's words on who may use the model; "" if nothing was said.
         network: as in `Results.network`.
+        privacy: what private training promises: "epsilon", "delta" and how it was reached.
     """
+    found = limits(plan, data, targets, golden)
     return {
         "name": plan.name,
         "created": created,
@@ -46,10 +49,11 @@ def build(
             "fingerprint": plan.data.fingerprint,
             **{name: data[name] for name in DATA if name in data},
         },
-        "limits": limits(plan, data, targets, golden),
+        "limits": [privacy["told"], *found] if privacy else found,
         "plan": _summary(plan),
         "network": dict(network or {}),
         "versions": dict(versions),
+        **({"privacy": {key: value for key, value in privacy.items() if key != "told"}} if privacy else {}),
     }
 
 

@@ -57,11 +57,13 @@ class Limits:
         bytes: of a request.
         rows: of a request.
         waiting: rows that wait for a model; further requests are refused (503).
+        together: bytes of all requests that are being read or answered; further ones are refused (503).
     """
 
     bytes: int = 32 << 20
     rows: int = 10_000
     waiting: int = 20_000
+    together: int = 256 << 20
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Server:
 
     def __post_init__(self) -> None:
         self.queues = {name: Queue(model, self.limits.waiting) for name, model in self.models.items()}
+        self._held = 0
 
     def close(self) -> None:
         """Answer what waits, then end."""
@@ -89,10 +92,14 @@ class Server:
         """The answers to a request's rows, in order."""
         name = request.path_params.get("name") or self._only()
         model, queue = self._of(self.models, name), self._of(self.queues, name)
-        body = await self._body(request)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        asked = await run_in_threadpool(self._asked, body, kind, model)
-        lines = await asyncio.wrap_future(queue.ask(asked))
+        body = bytearray()
+        try:
+            await self._read(request, body)
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            asked = await run_in_threadpool(self._asked, bytes(body), kind, model)
+            lines = await asyncio.wrap_future(queue.ask(asked))
+        finally:
+            self._held -= len(body)
         self.metrics.answered(name, len(lines), sum(line.get("error") is not None for line in lines))
         return JSONResponse({"model": name, "answers": await run_in_threadpool(values.answer, lines)})
 
@@ -149,17 +156,19 @@ class Server:
             raise InputError(f"The request is no JSON: {error}.", where="the body", fix=values.FORM) from None
         return values.asked(document, model, self.limits.rows)
 
-    async def _body(self, request: Request) -> bytes:
-        """The body, of which no more is read than is taken."""
+    async def _read(self, request: Request, body: bytearray) -> None:
+        """The body, of which no more is read than is taken; what is read is counted."""
         said = request.headers.get("content-length", "")
-        found = bytearray()
         if not (said.isdigit() and int(said) > self.limits.bytes):
             async for part in request.stream():
-                found += part
-                if len(found) > self.limits.bytes:
+                body += part
+                self._held += len(part)
+                if self._held > self.limits.together:
+                    raise FullError(sum(queue.waiting for queue in self.queues.values()))
+                if len(body) > self.limits.bytes:
                     break
             else:
-                return bytes(found)
+                return
         raise TooLargeError(
             f"The request has more than the {self.limits.bytes:,} bytes that are taken at once.",
             where="the body",
@@ -204,7 +213,8 @@ def application(server: Server, host: str) -> Starlette:
         route("/predict", server.predict, "POST"),
     ]
     own = [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])] if host in LOOPBACK else []
-    return Starlette(routes=routes, middleware=own, exception_handlers={404: _nothing_here, 405: _nothing_here})
+    told = {404: _nothing_here, 405: _nothing_here, 500: _our_fault}
+    return Starlette(routes=routes, middleware=own, exception_handlers=told)
 
 
 def _file(server: Server, name: str) -> Handler:
@@ -248,3 +258,8 @@ async def _nothing_here(request: Request, error: Exception) -> Response:
     status = int(getattr(error, "status_code", 404))
     what = f"There is nothing at {request.method} {request.url.path[:200]}."
     return _failed(status, what, None, "See GET /openapi.json, or ask POST /models/NAME/predict.")
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:
+    # What it was stands in the server's own output, not in the answer to a stranger.
+    return _failed(500, "The server could not answer this.", None, "Tell who runs it; its output says what happened.")

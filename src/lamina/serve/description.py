@@ -7,7 +7,9 @@ from typing import Any
 
 from lamina import __version__
 from lamina.data.schema import Json
+from lamina.model.forecast import long_table, window_of
 from lamina.model.runtime import Input, Model
+from lamina.model.steps import cut_of
 from lamina.serve.values import FILES
 
 TOLD = ("task", "scores", "verdict", "labels")
@@ -20,11 +22,13 @@ def of(name: str, model: Model) -> dict[str, Json]:
     """A model's columns, answers and card, without anything of the rows that it was made from."""
     card = model.card
     targets = card.get("targets", {})
+    reads, of_series = _reads(model)
     return {
         "name": name,
         "created": card.get("created", ""),
         "licence": card.get("licence", "not stated"),
-        "reads": [column for item in model.inputs.values() for column in _columns(item)],
+        "reads": reads,
+        "rows": "the steps of series, in order" if of_series else "each by itself",
         "answers": list(model.answer_columns),
         "targets": {
             target: {key: value for key, value in dict(targets.get(target, {})).items() if key in TOLD}
@@ -52,7 +56,7 @@ def openapi(models: Mapping[str, Model]) -> dict[str, Json]:
 
 
 def _predict(name: str, model: Model) -> dict[str, Json]:
-    reads = [column for item in model.inputs.values() for column in _columns(item)]
+    reads, _ = _reads(model)
     row = {"type": "object", "properties": {column["column"]: _schema(column) for column in reads}}
     content: dict[str, Json] = {
         "application/json": {
@@ -85,6 +89,17 @@ def _predict(name: str, model: Model) -> dict[str, Json]:
             **{status: {"description": text} for status, text in failed.items()},
         },
     }
+
+
+def _reads(model: Model) -> tuple[list[dict[str, Json]], bool]:
+    """(The columns that a request's rows have, whether the rows are steps of series rather than each by itself)"""
+    cut, long, window = cut_of(model), long_table(model, []), window_of(model)
+    if cut is not None:
+        return [{"column": column, "modality": "number"} for column in cut.columns], True
+    if long is not None and window is not None:
+        known = {window[1].time: "time", window[1].target: "number", window[1].group: "category"}
+        return [{"column": column, "modality": known.get(column, "")} for column in long.columns], True
+    return [column for item in model.inputs.values() for column in _columns(item)], False
 
 
 def _columns(item: Input) -> list[dict[str, Json]]:

@@ -45,6 +45,21 @@ function field(column) {
   return label;
 }
 
+function rowsField(model) {
+  const label = made("label", "", { className: "wide" });
+  const step = Object.fromEntries(model.reads.map((column) => [column.column, "..."]));
+  label.append(made("span", "rows "), made("small", `${model.rows}, as JSON`),
+    made("textarea", "", { name: "rows", placeholder: JSON.stringify([step, step], null, 1) }));
+  return label;
+}
+
+async function rowsOf(model) {
+  if (model.rows !== "each by itself") return JSON.parse(at("fields").querySelector("textarea").value);
+  const row = {};
+  for (const entry of at("fields").querySelectorAll("input, select, textarea")) row[entry.name] = await valueOf(entry);
+  return [row];
+}
+
 async function content(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   let text = "";
@@ -70,7 +85,8 @@ function tell(model) {
     at("about").append(made("h2", `${target}: ${told.task}`));
     if (told.verdict) at("about").append(made("p", told.verdict));
   }
-  at("fields").replaceChildren(...model.reads.map(field));
+  const series = model.rows !== "each by itself";
+  at("fields").replaceChildren(...(series ? [rowsField(model)] : model.reads.map(field)));
   at("limits").replaceChildren(...model.limits.map((limit) => made("li", limit)));
   at("notes").hidden = !model.limits.length;
   at("answer").replaceChildren();
@@ -117,10 +133,9 @@ async function ask(event) {
   const button = at("row").querySelector("button");
   button.disabled = true;
   try {
-    const row = {};
-    for (const entry of at("fields").querySelectorAll("input, select, textarea")) row[entry.name] = await valueOf(entry);
+    const rows = await rowsOf(model);
     const response = await fetch(`/models/${encodeURIComponent(model.name)}/predict`, {
-      method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify({ rows: [row] }),
+      method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify({ rows }),
     });
     const found = await response.json();
     if (found.error) throw new Error(`${found.error.what} ${found.error.fix}`);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from lamina.choose import hardware
 from lamina.choose import networks as choose_networks
 from lamina.choose import training as choose_training
 from lamina.errors import InputError, nearest
+from lamina.learn.privacy import SECRET_BYTES
 from lamina.narrate import Narrator
 from lamina.networks.heads import reads
 from lamina.plan import NetworkPlan, Plan
 from lamina.run import Run
+from lamina.steps import private
 from lamina.steps.inform import remember
 from lamina.steps.learner import Learner, build, preparation, shuffled
 from lamina.steps.measure import measure
@@ -47,12 +50,16 @@ def choose(
     machine = hardware.detect()
     plan, reasons, sets = _decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device, request.base)
+    if private.wanted(plan):
+        # What is tried is put back; the secret of what counts is another one.
+        private.arm(learner, plan, os.urandom(SECRET_BYTES))
     remember(learner, plan, prepared)
     for note in learner.notes:
         narrator.say(note)
     keys = _keys(sets)
     # A whole plan that was given says how to train; what the user has set by hand stays as well.
     fixed = keys | ({"training.precision", "training.batch_size"} if given is not None else set())
+    fixed |= private.FIXED if private.wanted(plan) else set()
     plan, measured, allowed = measure(plan, learner, machine, fixed, prepared, began)
     reasons.update(measured)
     if given is None and not keys & {"optimizer.learning_rate", "training.find_rate"}:
@@ -61,6 +68,9 @@ def choose(
         if rate < plan.optimizer.learning_rate:
             reasons["optimizer.learning_rate"] = f"{rate:g}: there is time for {steps} steps only, so smaller ones"
             plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
+    if private.wanted(plan):
+        plan, why = private.calibrated(plan, learner)
+        reasons |= why
     plan = replace(plan, reasons=reasons)
     _tell(narrator, plan, learner, reasons)
     return plan, allowed
@@ -154,6 +164,9 @@ def _decided(
         plan = plan.with_set(item for item in sets if not of_inputs(item, asked))
     else:
         plan = plan.with_set(sets)
+    if private.wanted(plan):
+        plan, why = private.settled(plan, _keys(sets), rows)
+        reasons |= why
     reasons.update({item.partition("=")[0]: "you asked for it" for item in sets})
     return plan, reasons, sets
 
@@ -215,3 +228,5 @@ def _tell(narrator: Narrator, plan: Plan, learner: Learner, reasons: Mapping[str
     for key in ("optimizer", "schedule", *(f"training.{name}" for name in told)):
         if key in reasons:
             narrator.say(f"{key.removeprefix('training.').replace('_', ' ')}: {reasons[key]}")
+    if "privacy.noise" in reasons:
+        narrator.say(f"privacy: noise {reasons['privacy.noise']}")

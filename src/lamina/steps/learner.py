@@ -20,6 +20,7 @@ from lamina.learn import augment, distributed, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
+from lamina.learn.privacy import without_statistics
 from lamina.methods.supervised import Supervised
 from lamina.modalities import Feature, token_lengths
 from lamina.networks.assembly import Assembly, build_assembly
@@ -61,7 +62,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
     torch.manual_seed(plan.seed)
     features = {name: encoder.feature for name, encoder in prepared.encoders.items()}
     layouts = {name: layout_of(task) for name, task in prepared.tasks.items()}
-    network = build_assembly(plan.network, features, layouts, base=base)
+    network = assembled(plan, features, layouts, base)
     notes = load_weights(network, plan.network, base, prepared.encoders)
     network = network.to(device)
     for name, part in plan.network.items():
@@ -96,6 +97,14 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         prepared.tasks,
         notes,
     )
+
+
+def assembled(plan: Plan, features: Mapping[str, Feature], layouts: Mapping[str, int | Layout], base: Path) -> Assembly:
+    """The networks and heads of a plan, with first weights by chance."""
+    network = build_assembly(plan.network, features, layouts, base=base)
+    if plan.privacy.epsilon:
+        without_statistics(network)
+    return network
 
 
 def learned(prepared: Prepared) -> Array:

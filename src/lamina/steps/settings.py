@@ -48,6 +48,7 @@ USED: dict[str, frozenset[str]] = {
     ),
     **dict.fromkeys(("training.steps", "training.workers"), frozenset(("control",))),
     "training.shuffle": ROWS,
+    **dict.fromkeys(("privacy.epsilon", "privacy.delta", "privacy.clip"), ANSWERED),
     "training.augment": frozenset(("answered", "unlabelled")),
     **dict.fromkeys(
         (
@@ -92,6 +93,8 @@ def check_used(way: str, request: Request, given: Plan | None = None) -> None:
         setting = f"training.{name}"
         if way not in USED[setting] and getattr(training, name) != getattr(TrainingPlan(), name):
             raise _unused(setting, setting, way, f"Take it out of the plan {request.plan}.")
+    if given is not None and given.privacy.epsilon and way not in USED["privacy.epsilon"]:
+        raise _unused("privacy.epsilon", "privacy.epsilon", way, f"Take it out of the plan {request.plan}.")
 
 
 def check_wishes(plan: Plan, request: Request) -> None:

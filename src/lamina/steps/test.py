@@ -22,7 +22,7 @@ from lamina.model.runtime import Model
 from lamina.networks.transfer.freezing import merge_lora
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import shown
+from lamina.steps import private, shown
 from lamina.steps.baselines import Answers, LeftOut
 from lamina.steps.explanations import explanations
 from lamina.steps.finish import SHOWN_SCORES, Course, versions_of
@@ -57,7 +57,10 @@ def test(
         course.tell(result, named=True, most=SHOWN_SCORES)
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
     versions = versions_of(plan, run)
-    model, sealed = _sealed(plan, prepared, learner, tasks, found, outputs, run, data, versions)
+    promised = private.told(plan, learner, course.ended.step) if private.wanted(plan) else {}
+    if promised:
+        private.forget(run)
+    model, sealed = _sealed(plan, prepared, learner, tasks, found, outputs, run, data, versions, promised)
     course.tell_seal(sealed, "test rows answered again from their raw values")
     explained = explanations(prepared, model, prepared.split.test, plan.seed, pace=sealed.rows_per_second)
     return course.finish(
@@ -66,7 +69,7 @@ def test(
         data=data,
         network=shown.network_document(learner),
         versions=versions,
-        audit=(*prepared.findings, *suspects),
+        audit=(*([private.finding(promised)] if promised else []), *prepared.findings, *suspects),
         explanations=explained,
         exhibits=shown.exhibits(prepared, tasks, outputs),
     )
@@ -169,8 +172,12 @@ def _sealed(
     run: Run,
     data: Mapping[str, Json],
     versions: Mapping[str, str],
+    promised: Mapping[str, Json],
 ) -> tuple[Model, Seal]:
     """Export, seal beside, prove on the raw test rows, and only then give the file its name.
+
+    Args:
+        promised: of a private training; its file holds no raw rows.
 
     Raises:
         LaminaError: the sealed model answers otherwise than the trained network; there is then no model file.
@@ -178,14 +185,15 @@ def _sealed(
     merge_lora(learner.network)
     learner.network.eval()
     description = card.build(
-        plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=golden.USUAL,
-        network=shown.network_document(learner),
+        plan, data, found, versions, created=time.strftime("%Y-%m-%d"), golden=0 if promised else golden.USUAL,
+        network=shown.network_document(learner), privacy=promised,
     )  # fmt: skip
     for name, task in tasks.items():
         if isinstance(task, Stated):
             description["targets"][name]["stated"] = list(task.stated())
     fields = {name: prepared.schema[name] for name in prepared.encoders}
-    sealed = sealed_parts(learner.network.cpu(), fields, prepared.encoders, tasks, description, *example_rows(prepared))
+    examples = example_rows(prepared, prepared.split.test[:0] if promised else None)
+    sealed = sealed_parts(learner.network.cpu(), fields, prepared.encoders, tasks, description, *examples)
     return prove_and_write(run, sealed, raw_test_rows(prepared), prepared.table.root, outputs)
 
 

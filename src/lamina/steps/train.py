@@ -21,6 +21,7 @@ from lamina.learn.schedules import Schedule
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
+from lamina.steps import private
 from lamina.steps.inform import inform
 from lamina.steps.learner import Learner, build
 from lamina.steps.pace import Allowance
@@ -69,6 +70,8 @@ def train(
     torch.set_num_threads(threads)
     learner = build(plan, prepared, machine.device, base)
     team = lead(learner, run)
+    if private.wanted(plan):
+        private.arm(learner, plan, private.secret_of(run))
     status, record = carry_out(
         learner,
         plan,
@@ -78,7 +81,8 @@ def train(
         scored=bool(len(prepared.split.validation)),
         place=prepared.table.place,
         company=company,
-        begin=partial(inform, learner, plan, prepared),
+        # Private training starts from nothing that was read off the rows.
+        begin=None if private.wanted(plan) else partial(inform, learner, plan, prepared),
     )
     if team is not None:
         learner.engine.team = None

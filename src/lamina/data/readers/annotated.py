@@ -2,8 +2,8 @@
 
 All become one table: `path`, `boxes` (a picture's size and its boxes, see `lamina.modalities.boxes`) and, where the
 folder has parts, `split`. A box that makes no sense stays in its row, where it is reported with its place and reason;
-what belongs to no picture is listed as unreadable. Of COCO, outlines can be asked for in place of boxes: `outlines`
-(see `lamina.modalities.polygons`).
+what belongs to no picture is listed as unreadable. Of COCO and YOLO, outlines can be asked for in place of boxes:
+`outlines` (see `lamina.modalities.polygons`).
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def read(root: Path, *, outlines: bool = False) -> Collection | None:
     """
     from lamina.data.readers import coco, voc, yolo
 
-    found: Found | None = coco.read(root, outlines=outlines)
-    if found is not None:
-        return _collection(root, found, OUTLINES if outlines else BOXES)
-    for reader in (yolo, voc):
-        found = reader.read(root)
-        if found is not None and outlines:
-            raise InputError(
-                f"{root.name} has labels in the form of {reader.FORM}, of which only boxes are read.",
-                where=str(root),
-                fix="Give outlines in COCO's form, or masks: the folders images and masks with the same names in both. "
-                "Boxes are learned with --task detect.",
-            )
+    for outlined in (coco, yolo):
+        found: Found | None = outlined.read(root, outlines=outlines)
         if found is not None:
-            return _collection(root, found, BOXES)
+            return _collection(root, found, OUTLINES if outlines else BOXES)
+    found = voc.read(root)
+    if found is not None and outlines:
+        raise InputError(
+            f"{root.name} has labels in the form of {voc.FORM}, of which only boxes are read.",
+            where=str(root),
+            fix="Give outlines in the form of COCO or YOLO, or masks: the folders images and masks with the same names "
+            "in both. Boxes are learned with --task detect.",
+        )
+    if found is not None:
+        return _collection(root, found, BOXES)
     return None
 
 

@@ -1,14 +1,16 @@
 """YOLO's form: a text file of lines "class x y width height" for each picture, all but the class as shares of it.
 
 Read are `images/` and `labels/` side by side, with or without a folder for each part above or below them; x and y are
-the middle of the box. A line with more numbers is an outline, whose box is taken. The classes' names are in `data.yaml`
-or `classes.txt`. A picture without a file of labels holds nothing; where no picture of a part has one, nobody knows.
+the middle of the box. A line with more numbers is an outline "class x y x y x y ...", whose box is taken, or where
+outlines are asked for the outline itself. The classes' names are in `data.yaml` or `classes.txt`. A picture without a
+file of labels holds nothing; where no picture of a part has one, nobody knows.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,18 @@ from lamina.data.readers.folder import walk
 from lamina.data.readers.locate import IMAGES, readable
 from lamina.errors import InputError
 
-FORM = "YOLO"
 PICTURES, LABELS = "images", "labels"
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/classes.txt", "obj.names")
 _NOT_LABELS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt"})
 
 
-def read(root: Path) -> Found | None:
-    """Every picture below a folder `images`, with its boxes; None if no folder `labels` beside one holds text files.
+def read(root: Path, *, outlines: bool = False) -> Found | None:
+    """Every picture below a folder `images`, with its boxes, or its outlines; None if no folder `labels` beside one
+    holds text files.
 
     Raises:
-        InputError: the classes' names are nowhere, or no training picture has a file of labels.
+        InputError: the classes' names are nowhere, no training picture has a file of labels, or none of all lines is an
+            outline where these are asked for.
     """
     if not any(True for pattern in ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt") for _ in root.glob(pattern)):
         return None
@@ -37,6 +40,7 @@ def read(root: Path) -> Found | None:
         return None
     names, found, used = _names(root), Found(), set[str]()
     empty, unknown = 0, _without_labels(root, pictures, files)
+    given = outlined = 0
     for path in pictures:
         size = size_of(root / path)
         if isinstance(size, str):
@@ -49,12 +53,21 @@ def read(root: Path) -> Found | None:
             found.scenes.append(Scene(path, *size, None, part))
             continue
         empty += labels not in files
-        boxes = _boxes(root / labels, names, size) if labels in files else []
-        found.scenes.append(Scene(path, *size, boxes, part))
+        lines = _lines_of(root / labels) if labels in files else []
+        given, outlined = given + len(lines), outlined + sum(_is_outline(line) for line in lines)
+        found.scenes.append(Scene(path, *size, (_outlines if outlines else _boxes)(lines, names, size), part))
     for path in files:
         of_labels = LABELS in Path(path).parts and path.endswith(".txt") and Path(path).name not in _NOT_LABELS
         if of_labels and path not in used:
             found.unreadable.append((path, "there is no picture of that name in images/"))
+    if outlines and given and not outlined:
+        raise InputError(
+            f"None of the {given:,} lines of labels of {root.name} is an outline: they are boxes.",
+            where=str(root),
+            fix="Learn boxes with --task detect, or write the labels again as outlines: class x y x y x y ...",
+        )
+    if outlined and not outlines:
+        found.notes.append(f"Boxes are learned from. There are {outlined:,} outlines as well: --task segment")
     found.notes += [
         f"No picture of the {part} part has a file of labels: nothing is learned from its {number:,} pictures, nor "
         "scored on them. If they do hold nothing, give each an empty file."
@@ -94,38 +107,63 @@ def _labels_of(path: str) -> str:
     return "/".join(parts)
 
 
-def _boxes(file: Path, names: Mapping[int, str], size: tuple[float, float]) -> list[Mapping[str, Any]]:
-    """The boxes as the table has them; a line that makes no sense is kept, for the row's error to name it."""
-    boxes: list[Mapping[str, Any]] = []
+def _lines_of(file: Path) -> list[list[str]]:
+    """The words of each line that has any."""
     with readable(file):
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in lines:
-        words = line.split()
-        if words:
-            boxes.append(_box(words, names, size))
-    return boxes
+    return [words for line in lines if (words := line.split())]
+
+
+def _is_outline(words: Sequence[str]) -> bool:
+    """Has a line as many numbers as three corners or more? One number after a box is how sure somebody was."""
+    return len(words) >= 7 and len(words) % 2 == 1
+
+
+def _boxes(lines: Iterable[list[str]], names: Mapping[int, str], size: tuple[float, float]) -> list[Mapping[str, Any]]:
+    """The boxes as the table has them; a line that makes no sense is kept, for the row's error to name it."""
+    return [_box(words, names, size) for words in lines]
+
+
+def _outlines(lines: Iterable[list[str]], names: Mapping[int, str], size: tuple[float, float]) -> str:
+    """A picture's size and outlines as the table has them; a line that is none is kept, for the row's error."""
+    things = [_outline(words, names, size) for words in lines]
+    return json.dumps({"width": size[0], "height": size[1], "outlines": things}, ensure_ascii=False)
+
+
+def _outline(words: list[str], names: Mapping[int, str], size: tuple[float, float]) -> dict[str, Any]:
+    numbers = _numbers(words) if _is_outline(words) else None
+    corners = None if numbers is None else [number * size[place % 2] for place, number in enumerate(numbers)]
+    return {"label": _label(words, names), "segmentation": None if corners is None else [corners]}
 
 
 def _box(words: list[str], names: Mapping[int, str], size: tuple[float, float]) -> dict[str, Any]:
-    try:
-        numbers = [float(word) for word in words[1:]]
-    except ValueError:
+    numbers = _numbers(words)
+    if numbers is None or not (_is_outline(words) or len(numbers) in (4, 5)):
         return {"line": " ".join(words)[:80]}
-    outline = len(numbers) >= 6 and len(numbers) % 2 == 0
-    if not (outline or len(numbers) in (4, 5)) or not all(map(math.isfinite, numbers)):
-        return {"line": " ".join(words)[:80]}
-    code = int(words[0]) if words[0].isascii() and words[0].isdigit() and len(words[0]) < 7 else -1
-    label: Any = names.get(code, {"class": words[0][:40]})
-    if outline:
+    if _is_outline(words):
         left, right = min(numbers[0::2]), max(numbers[0::2])
         top, bottom = min(numbers[1::2]), max(numbers[1::2])
     else:
         x, y, wide, high = numbers[:4]
         left, right, top, bottom = x - wide / 2, x + wide / 2, y - high / 2, y + high / 2
     return {
-        "label": label, "x": _pixels(left, size[0]), "y": _pixels(top, size[1]),
+        "label": _label(words, names), "x": _pixels(left, size[0]), "y": _pixels(top, size[1]),
         "width": _pixels(right - left, size[0]), "height": _pixels(bottom - top, size[1]),
     }  # fmt: skip
+
+
+def _numbers(words: Sequence[str]) -> list[float] | None:
+    """All after the class; None where one is none."""
+    try:
+        numbers = [float(word) for word in words[1:]]
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def _label(words: Sequence[str], names: Mapping[int, str]) -> Any:
+    code = int(words[0]) if words[0].isascii() and words[0].isdigit() and len(words[0]) < 7 else -1
+    return names.get(code, {"class": words[0][:40]})
 
 
 def _pixels(share: float, side: float) -> float:
