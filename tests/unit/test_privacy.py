@@ -15,7 +15,7 @@ from torch import nn
 
 from lamina.data.examples import Examples
 from lamina.errors import InputError
-from lamina.learn import optimizers
+from lamina.learn import optimizers, privacy
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
@@ -118,17 +118,33 @@ def by_hand(given: Batch, clip: float, network: nn.Module) -> list[torch.Tensor]
 
 @pytest.mark.parametrize("looks", [False, True], ids=["together", "one by one"])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("numbers", [1, 100, 2**26])
-def test_each_rows_gradient_is_cut_alone(
-    looks: bool, weighted: bool, numbers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lamina.learn.privacy.NUMBERS", numbers)
+@pytest.mark.parametrize("most", [1, 200, 2**26])
+def test_each_rows_gradient_is_cut_alone(looks: bool, weighted: bool, most: int) -> None:
     torch.manual_seed(0)
     network, given = Net(looks=looks), batch(weight=torch.rand(12) + 0.1) if weighted else batch()
-    private = Private(clip=0.7, noise=0.0, expected=5.0, secret=SECRET)
+    private = Private(clip=0.7, noise=0.0, expected=5.0, secret=SECRET, most=most)
     for found, wanted in zip(gradient(given, private, network), by_hand(given, 0.7, network), strict=True):
         torch.testing.assert_close(found, wanted / 5.0)
     assert private.one_by_one == looks
+
+
+def test_where_memory_does_not_suffice_fewer_rows_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network, given = Net(), batch()
+    together, sizes = privacy._together, list[int]()
+
+    def little(loss: Any, part: Batch, *given: Any) -> Any:
+        sizes.append(len(part))
+        if len(part) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return together(loss, part, *given)
+
+    monkeypatch.setattr(privacy, "_together", little)
+    private = Private(clip=0.7, noise=0.0, expected=5.0, secret=SECRET)
+    for found, wanted in zip(gradient(given, private, network), by_hand(given, 0.7, network), strict=True):
+        torch.testing.assert_close(found, wanted / 5.0)
+    assert sizes == [12, 3, 3, 3, 3]
+    assert not private.one_by_one
 
 
 def test_one_row_more_moves_the_sum_by_no_more_than_the_length() -> None:

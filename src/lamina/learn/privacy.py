@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.errors import InputError
+from lamina.learn import memory
 from lamina.learn.batch import Batch, Loss
 
 ORDERS = (*range(2, 65), *range(72, 257, 8), 320, 384, 512, 768, 1024)
@@ -102,6 +103,7 @@ class Private:
         expected: rows that a batch has on average, which the sum is divided by: how many it really has is a secret.
         secret: of the noise.
         one_by_one: whether rows go through the network alone, for it cannot be differentiated for many at once.
+        most: numbers of gradients of single rows that are held at once, about; fewer where memory does not suffice.
     """
 
     clip: float
@@ -109,6 +111,7 @@ class Private:
     expected: float
     secret: bytes = field(repr=False)
     one_by_one: bool = False
+    most: int = NUMBERS
 
     def gradient(
         self,
@@ -119,10 +122,36 @@ class Private:
         step: int,
     ) -> tuple[Tensor, Tensor]:
         """Put the private gradient of the mean into `parameters`; the sum and the weight of the losses, not private."""
+        numbers = max(sum(one.numel() for one in parameters), 1)
+        while True:
+            rows = max(self.most // numbers, 1)
+            try:
+                sums, total, weight = self._sums(loss, batch, network, parameters, rows)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not memory.out_of_memory(error) or rows == 1:
+                    raise
+            # Outside of `except`: the error holds the tensors of the part that failed.
+            self.most = min(self.most, len(batch) * numbers) // 4
+            memory.release(batch.rows.device)
+        generator = draws(self.secret, "noise", step)
+        for one, found in zip(parameters, sums, strict=True):
+            drawn = torch.from_numpy(generator.standard_normal(one.shape, np.float32)).to(one.device)
+            one.grad = (found + self.noise * self.clip * drawn) / self.expected
+        return total, weight
+
+    def _sums(
+        self,
+        loss: Callable[[Batch], Loss],
+        batch: Batch,
+        network: nn.Module,
+        parameters: Sequence[nn.Parameter],
+        rows: int,
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """(The sum of all rows' gradients, each cut to its length; of the losses; of the weights), `rows` at a time."""
         sums = [torch.zeros_like(one) for one in parameters]
         total = weight = torch.zeros((), device=batch.rows.device)
-        numbers = max(sum(one.numel() for one in parameters), 1)
-        for part in batch.parts(-(-len(batch) * numbers // NUMBERS)) if len(batch) else ():
+        for part in batch.parts(-(-len(batch) // rows)) if len(batch) else ():
             for gradients, value, weighs in self._each(loss, part, network, parameters):
                 total, weight = total + value, weight + weighs
                 lengths = torch.stack([one.flatten(1).norm(dim=1) for one in gradients]).norm(dim=0)
@@ -130,11 +159,7 @@ class Private:
                 shares = torch.where(torch.isfinite(lengths), (self.clip / lengths.clamp_min(1e-12)).clamp_max(1), 0.0)
                 for place, one in enumerate(gradients):
                     sums[place] += torch.tensordot(shares, torch.nan_to_num(one, 0.0, 0.0, 0.0), dims=1)
-        generator = draws(self.secret, "noise", step)
-        for one, found in zip(parameters, sums, strict=True):
-            drawn = torch.from_numpy(generator.standard_normal(one.shape, np.float32)).to(one.device)
-            one.grad = (found + self.noise * self.clip * drawn) / self.expected
-        return total, weight
+        return sums, total, weight
 
     def _each(
         self, loss: Callable[[Batch], Loss], batch: Batch, network: nn.Module, parameters: Sequence[nn.Parameter]
@@ -143,7 +168,9 @@ class Private:
         if not self.one_by_one:
             try:
                 found = _together(loss, batch, network, parameters)
-            except (RuntimeError, NotImplementedError, ValueError):
+            except (RuntimeError, NotImplementedError, ValueError) as error:
+                if memory.out_of_memory(error):
+                    raise
                 # It draws, branches or calls what PyTorch does not know for many rows at once.
                 self.one_by_one = True
             else:
