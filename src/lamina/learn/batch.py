@@ -46,7 +46,12 @@ class Batch:
 
     def part(self, start: int, end: int) -> Batch:
         """The examples from `start` to before `end`."""
-        return self._map(lambda tensor: tensor[start:end], self.whole or self)
+        return self._map(lambda tensor: tensor[start:end], self.all)
+
+    @property
+    def all(self) -> Batch:
+        """The batch that this is a part of, or itself."""
+        return self if self.whole is None else self.whole
 
     def to(self, device: torch.device) -> Batch:
         """The batch on `device`; what it is a part of stays where it is."""

@@ -218,7 +218,7 @@ class Engine:
         total, weight, metrics = self._fitting(loss, batch, optimizers, network)
         if self.team is not None:
             total, weight, metrics = self.team.summed(total, weight, metrics, _parameters(optimizers))
-        mean, rows = total / weight, (batch.whole or batch).rows
+        mean, rows = total / weight, batch.all.rows
         if self.deferred and all(map(can_skip, optimizers)):
             return self._unseen(total, weight, metrics, rows, optimizers)
         if not bool(torch.isfinite(mean)):

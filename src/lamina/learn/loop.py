@@ -198,7 +198,7 @@ class _Run:
                     log_from, log_step = stepped, status.step
             if looks:
                 pace = (status.step - log_step) / max(stepped - log_from, 1e-9)
-                examples = pace * len(batch.whole or batch)
+                examples = pace * len(batch.all)
                 self.record.write(
                     "train", step=status.step, steps=schedule.steps, seconds=status.seconds, rate=rate,
                     examples_per_second=examples, **metrics,
