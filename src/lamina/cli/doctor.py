@@ -22,6 +22,7 @@ LIBRARIES = {
     "train": ("torch", "safetensors", "onnx", "onnxscript", "sklearn", "lightgbm", "jinja2"),
     "transfer": ("transformers",),
     "search": ("usearch",),
+    "serve": ("starlette", "uvicorn"),
     "control": ("gymnasium", "Box2D", "pygame"),
 }
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "Box2D": "box2d"}

@@ -202,7 +202,6 @@ def _pieces(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield some
 
 
-@functools.cache
 def team() -> Team | None:
     """The processes that this one trains with, met once; None for a process that is alone.
 
@@ -211,7 +210,12 @@ def team() -> Team | None:
         LaminaError: they do not meet.
     """
     found = place()
-    return None if found is None else Team(found)
+    return None if found is None else _met(found)
+
+
+@functools.cache
+def _met(place: Place) -> Team:
+    return Team(place)
 
 
 def end(code: int) -> NoReturn:
