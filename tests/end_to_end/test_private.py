@@ -71,8 +71,12 @@ def test_broken_off_and_resumed_it_draws_the_same(tmp_path: Path, cache: Path, m
 
 def test_the_same_seed_gives_another_result_as_the_secret_is_another(tmp_path: Path, cache: Path) -> None:
     credit(tmp_path)
+    words = [word for word in TRAIN if word != "network.name=mlp"]
     for name in ("one", "two"):
-        run_here(tmp_path, *TRAIN, "--out", name)
+        run_here(tmp_path, *words, "--out", name)
+    plan = plans.read(tmp_path / "one" / "plan.toml")
+    assert plan.network["table"].name == "mlp"
+    assert "noise" in plan.reasons["network.table.name"]
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     assert any(not torch.equal(one[name], tensor) for name, tensor in two.items())
 

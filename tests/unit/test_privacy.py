@@ -21,7 +21,8 @@ from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
 from lamina.learn.privacy import Private, divergence, draws, epsilon, noise_for, sampled, without_statistics
 from lamina.methods.supervised import Supervised
-from lamina.plan import OptimizerPlan
+from lamina.plan import OptimizerPlan, Plan, PrivacyPlan, TrainingPlan
+from lamina.steps import private
 
 CPU = torch.device("cpu")
 SECRET = b"x" * 32
@@ -229,3 +230,18 @@ def test_rows_do_not_meet_in_a_private_network() -> None:
     values = torch.randn(5, 3, 9)
     network.train()
     torch.testing.assert_close(network(values)[:1], network(values[:1]))
+
+
+def test_a_plan_is_settled_for_noisy_gradients() -> None:
+    plan = Plan(privacy=PrivacyPlan(epsilon=2.0), training=TrainingPlan(mixup=0.3, balance="weights", patience=4))
+    found, reasons = private.settled(plan, (), 4000)
+    assert found.privacy.delta == pytest.approx(2.5e-5, rel=0.3)
+    assert found.training == replace(
+        plan.training, mixup=0.0, balance="none", patience=0, batch_size=200, clip=0.0, keep="last"
+    )
+    assert found.optimizer.learning_rate == private.FASTER * plan.optimizer.learning_rate
+    assert "noisy" in reasons["optimizer.learning_rate"]
+    asked, _ = private.settled(plan, ("optimizer.learning_rate", "training.batch_size"), 4000)
+    assert (asked.optimizer, asked.training.batch_size) == (plan.optimizer, plan.training.batch_size)
+    followed, _ = private.settled(replace(plan, privacy=replace(plan.privacy, noise=1.2)), (), 4000)
+    assert followed.optimizer == plan.optimizer

@@ -133,13 +133,14 @@ def _decided(
         )
     else:
         asked = networks_asked(request, list(choose_networks.groups(features)))
+        simple = private.simple(asked, request.sets)
         classes = any(isinstance(task, classify.Task) for task in prepared.tasks.values())
         accelerated = hardware.detect().device.type != "cpu"
         wanted = {reads(layout_of(task)) for task in prepared.tasks.values()} - {"vector"}
         layouts = {layout_of(task).kind for task in prepared.tasks.values()}
         choosy = next((task for task in prepared.tasks.values() if isinstance(task, Choosy)), None)
         networks, why = choose_networks.choose(
-            features, rows, asked, request.base, classify=classes, accelerated=accelerated, wanted=wanted,
+            features, rows, {**asked, **simple}, request.base, classify=classes, accelerated=accelerated, wanted=wanted,
             preferred=choosy.family if choosy else None, layouts=layouts,
         )  # fmt: skip
         optimizer, schedule, training, more = choose_training.choose(networks, features, rows, classes, layouts)
@@ -151,6 +152,7 @@ def _decided(
             more["optimizer.learning_rate"] = f"{rate:g}: {for_scratch}"
         reasons.update(why)
         reasons.update(more)
+        reasons.update({f"network.{key}.name": f"{part.name}: {private.SIMPLE}" for key, part in simple.items()})
         plan = replace(plan, network=networks, optimizer=optimizer, schedule=schedule, training=training)
         plan = shuffled(plan, prepared)
         reasons = {**plan.reasons, **reasons}
