@@ -51,6 +51,7 @@ def test_the_promise_is_in_plan_report_and_model_and_no_raw_row(tmp_path: Path, 
     assert model.check_golden()["sound"]
     results = json.loads((run / "results.json").read_text())
     assert results["audit"][0]["kind"] == "privacy"
+    assert "simpler tools learned without privacy" in results["targets"][0]["verdict"]
     assert results["seal"]["same_answers"] == 1.0
     assert "Trained privately" in (run / "report.html").read_text()
     assert not (run / "secret.key").exists()

@@ -26,6 +26,7 @@ LEAST_BATCH, MOST_BATCH, BATCHES = 64, 2048, 20
 FASTER = 5.0
 """Times the usual rate: most of a noisy gradient is no direction, and Adam and its like shorten their steps by it."""
 SIMPLE = "one network of few weights, for noise is added to each"
+UNBOUND = "The simpler tools learned without privacy: what they tell of a row is not bounded."
 OFF: dict[str, Any] = {"mixup": 0.0, "cutmix": 0.0, "balance": "none", "find_rate": False, "patience": 0}
 """What looks at more than one row at a time, or at the training rows besides."""
 COVERED = (

@@ -53,6 +53,8 @@ def test(
     outputs = _outputs(plan, prepared, learner, prepared.split.test)
     found = _assessed(plan, prepared, tasks, outputs, compared, course.seconds)
     found = tuple(_openly(result, left_out.get(result.target, {})) for result in found)
+    if private.wanted(plan):
+        found = tuple(replace(result, verdict=f"{result.verdict} {private.UNBOUND}") for result in found)
     for result in found:
         course.tell(result, named=True, most=SHOWN_SCORES)
     data = shown.data_document(plan, prepared, read(run).get("summaries", {}))
