@@ -53,6 +53,7 @@ async def predict(request):
     return JSONResponse({"answers": await run_in_threadpool(answered, document["rows"])})
 
 listening = socket.create_server(("127.0.0.1", 0))
+listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 print(f"at http://127.0.0.1:{listening.getsockname()[1]}/", file=sys.stderr, flush=True)
 app = Starlette(routes=[Route("/predict", predict, methods=["POST"])])
 uvicorn.Server(uvicorn.Config(app, log_level="error")).run([listening])

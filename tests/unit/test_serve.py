@@ -357,6 +357,11 @@ def test_what_waits_is_answered_together_and_a_failure_is_its_own(models: Mappin
         ask("red")
 
 
+def test_small_answers_do_not_wait_for_the_client(running: Running) -> None:
+    """asyncio sets TCP_NODELAY only on sockets whose protocol is named."""
+    assert running.socket.proto == socket.IPPROTO_TCP
+
+
 def test_numbers_that_json_does_not_have_are_null() -> None:
     found = answer({"a": float("nan"), "b": np.float32(np.inf), "c": [np.int64(3), None, b"x"]})
     assert json.loads(json.dumps(found, allow_nan=False)) == {"a": None, "b": None, "c": [3, None, "eA=="]}
