@@ -17,7 +17,7 @@ from lamina.data.examples import Examples
 from lamina.errors import InputError
 from lamina.learn import optimizers, privacy
 from lamina.learn.batch import Batch, Loss
-from lamina.learn.engine import Engine
+from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.loader import Loader
 from lamina.learn.privacy import Private, divergence, draws, epsilon, noise_for, sampled, without_statistics
 from lamina.methods.supervised import Supervised
@@ -157,15 +157,21 @@ def test_one_row_more_moves_the_sum_by_no_more_than_the_length() -> None:
     assert 0.4 < float(apart.norm()) < 0.5001
 
 
-def test_a_row_whose_gradient_is_no_number_does_not_count() -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("looks", [False, True], ids=["together", "one by one"])
+def test_a_row_whose_loss_is_no_number_stops_before_the_update(value: float, looks: bool) -> None:
     torch.manual_seed(0)
-    network, given = Net(), batch()
-    broken = replace(given, targets={"y": given.targets["y"].index_fill(0, torch.tensor([3]), math.nan)})
-    private = Private(clip=0.5, noise=0.0, expected=1.0, secret=SECRET)
-    kept = [row for row in range(12) if row != 3]
-    without = Batch(given.rows[kept], {"x": given.inputs["x"][kept]}, {"y": given.targets["y"][kept]})
-    for one, other in zip(gradient(broken, private, network), gradient(without, private, network), strict=True):
-        torch.testing.assert_close(one, other)
+    network, given = Net(looks=looks), batch()
+    broken = replace(given, targets={"y": given.targets["y"].index_fill(0, torch.tensor([3]), value)})
+    learner = Supervised(
+        network, squared, optimizers.build([{"params": list(network.parameters())}], OptimizerPlan("adamw", 0.1))
+    )
+    before = [one.detach().clone() for one in network.parameters()]
+    private = Private(clip=0.5, noise=0.1, expected=1.0, secret=SECRET)
+    with pytest.raises(NonFiniteLossError, match="step 5") as caught:
+        learner.update(broken, Engine(CPU, step=5, private=private))
+    assert 3 in caught.value.rows
+    assert all(torch.equal(one, old) for one, old in zip(network.parameters(), before, strict=True))
 
 
 def test_the_noise_has_the_deviation_that_is_counted_with_and_is_another_in_each_step() -> None:

@@ -129,12 +129,29 @@ def test_files_come_in_base64_or_alone(running: Running, models: Mapping[str, Mo
     assert found["answers"] == [wanted]
 
 
-def test_no_name_of_a_file_is_read(running: Running, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def dotted() -> Iterator[Running]:
+    """A model whose column of pictures has a name with a dot in it, as nested JSON gives them."""
+    pictures = {"shown.photo": objects([picture(10 * n) for n in range(20)]), "kind": objects(["a", "b"] * 10)}
+    server = Server({"nested": Model(seal(pictures, {"shown.photo": "image"}, {"kind": "classify"})[0], threads=1)})
+    found = Running(server)
+    yield found
+    found.close()
+    server.close()
+
+
+def test_no_name_of_a_file_is_read(running: Running, dotted: Running, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(picture(1))
     names = [str(tmp_path / "secret.png"), "secret.png", "file:///etc/passwd", {"file": "x.png"}, 7, ["x"]]
     for found in running.rows("photos", [{"photo": name} for name in names]):
         assert "base64" in found["error"]
         assert found["kind"] is None
+    for name in names[:2]:
+        # However it is written: as part of something nested, too.
+        (found,) = dotted.rows("nested", [{"shown": {"photo": name}}])
+        assert "base64" in found["error"]
+    text = base64.b64encode(picture(90)).decode()
+    assert dotted.rows("nested", [{"shown": {"photo": text}}])[0]["error"] is None
     (broken,) = running.rows("photos", [{"photo": base64.b64encode(b"no picture").decode()}])
     assert broken["error"]
 
@@ -241,6 +258,7 @@ def test_a_fault_of_the_server_says_nothing_of_its_insides(
         assert status == 500
         assert "division" not in json.dumps(told)
         assert told["error"]["fix"]
+        assert b'lamina_requests_total{path="/predict",status="500"} 1' in found.ask("GET", "/metrics")[1]
     finally:
         found.close()
         server.close()
@@ -301,8 +319,8 @@ def test_a_token_is_asked_for_everywhere_but_for_health_and_the_page(models: Map
         assert found.ask("GET", "/")[0] == 200
         for method, path in (("GET", "/models"), ("GET", "/metrics"), ("POST", "/predict")):
             assert found.ask(method, path, {"rows": [ROW]})[0] == 401
-            wrong = {"authorization": "Bearer let-me-inn"}
-            assert found.ask(method, path, {"rows": [ROW]}, wrong)[0] == 401
+            for wrong in ("Bearer let-me-inn", "let-me-in", "Basic let-me-in"):
+                assert found.ask(method, path, {"rows": [ROW]}, {"authorization": wrong})[0] == 401
             assert found.ask(method, path, {"rows": [ROW]}, {"authorization": "Bearer let-me-in"})[0] == 200
     finally:
         found.close()

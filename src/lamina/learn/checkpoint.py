@@ -137,6 +137,10 @@ def write(path: Path, state: Mapping[str, Any], known: Mapping[str, str] | None 
     return names
 
 
+class NewerError(Exception):
+    """A state that a newer Lamina has written."""
+
+
 class _Apart:
     """Gives tensors as they are, but a copy of what shares memory with one before or is a part of something larger:
     a file of tensors cannot say so."""
@@ -158,6 +162,30 @@ def _written(folder: Path, block: Block) -> str:
     folder.mkdir(exist_ok=True)
     write_bytes(folder / name, content)
     return name
+
+
+def to_bytes(state: Mapping[str, Any]) -> bytes:
+    """A state as one piece, as it goes to another process."""
+    tensors, document = pack(state)
+    return save(tensors, {"lamina": VERSION, "state": document})
+
+
+def from_bytes(content: bytes, find: Callable[[str, str], Block] | None = None) -> dict[str, Any]:
+    """The inverse of `to_bytes`.
+
+    Args:
+        find: as in `unpack`.
+
+    Raises:
+        SafetensorError, KeyError, ValueError: it is damaged.
+        NewerError: it is from a newer Lamina.
+    """
+    tensors = load(content)
+    size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+    if int(metadata["lamina"]) > int(VERSION):
+        raise NewerError
+    return unpack(tensors, metadata["state"], find)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -182,13 +210,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return Block(partial(_loaded, file))
 
     try:
-        content = path.read_bytes()
-        tensors = load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-        if int(metadata["lamina"]) > int(VERSION):
-            raise InputError(f"{path.name} is from a newer Lamina.", where=str(path), fix="Update Lamina.")
-        return unpack(tensors, metadata["state"], find), names
+        return from_bytes(path.read_bytes(), find), names
+    except NewerError:
+        raise InputError(f"{path.name} is from a newer Lamina.", where=str(path), fix="Update Lamina.") from None
     except FileNotFoundError:
         raise InputError(f"There is no checkpoint at {path}.", fix="Start the run again with `lamina train`.") from None
     except (SafetensorError, KeyError, ValueError) as error:

@@ -300,11 +300,17 @@ class Engine:
         optimizers: Sequence[torch.optim.Optimizer],
         network: nn.Module | None,
     ) -> dict[str, Tensor]:
-        """One step by a gradient that tells little of a single row; a row whose loss is no number does not count."""
+        """One step by a gradient that tells little of a single row.
+
+        Raises:
+            NonFiniteLossError: before any weight is changed.
+        """
         if network is None:
             raise InputError("This method cannot train privately.", where="privacy.epsilon", fix="Leave it out.")
         parameters = [one for one in _parameters(optimizers) if one.requires_grad]
-        total, weight = private.gradient(loss, batch.to(self.device), network, parameters, self.step)
+        total, weight, finite = private.gradient(loss, batch.to(self.device), network, parameters, self.step)
+        if not finite:
+            raise NonFiniteLossError("The loss of a row or its gradient is not finite", self.step, batch.rows.tolist())
         for optimizer in optimizers:
             self._take(optimizer)
         return {"loss": total / weight.clamp_min(1e-9)}

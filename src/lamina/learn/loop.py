@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lamina.errors import LaminaError
 from lamina.learn import checkpoint
 from lamina.learn.batch import Batch, Source
 from lamina.learn.checkpoint import Checkpoints
@@ -130,7 +130,9 @@ def fit(
     if not status.step and begin is not None:
         begin()
     if engine.team is not None:
-        engine.team.send(_packed(method, schedule, engine, status, seed))
+        known = {"step": status.step, "seed": seed, "done": _done(schedule, status)}
+        own = {"method": method.state(), "schedule": schedule.state(), "engine": engine.state()}
+        engine.team.send(checkpoint.to_bytes({**known, **own}))
     record.go_on_from(status.step)
     run = _Run(method, source, schedule, engine, limits, evaluate, record, checkpoints, status, best_weights, seed)
     with _interruptible() as interrupted, _not_waiting_for(engine):
@@ -325,7 +327,7 @@ def follow(method: Learns, source: Source, schedule: Schedule, engine: Engine) -
     """
     team = engine.team
     assert team is not None
-    state = _unpacked(team.receive())
+    state = checkpoint.from_bytes(team.receive())
     method.restore(state["method"])
     schedule.restore(state["schedule"])
     engine.restore(state["engine"])
@@ -336,37 +338,21 @@ def follow(method: Learns, source: Source, schedule: Schedule, engine: Engine) -
             engine.step, engine.progress = step, schedule.progress(step)
             schedule.apply(step, method.optimizers)
             team.seed(state["seed"], step)
-            method.update(batch, engine)
-            told = team.receive()
+            try:
+                method.update(batch, engine)
+                told = team.receive()
+            except LaminaError:
+                # The first one may have ended for a step that is no number here, too.
+                engine.settle()
+                raise
             if told == LAST:
                 return
             if told:
-                engine.settle()
                 schedule.restore(json.loads(told))
 
 
 LAST = b"last"
 """What the others are told after the last step; after any other step nothing, or how the schedule has changed."""
-
-
-def _packed(method: Learns, schedule: Schedule, engine: Engine, status: Status, seed: int) -> bytes:
-    """What others need to take the same steps."""
-    state = {
-        "method": method.state(),
-        "schedule": schedule.state(),
-        "engine": engine.state(),
-        "step": status.step,
-        "seed": seed,
-        "done": _done(schedule, status),
-    }
-    tensors, document = checkpoint.pack(state)
-    return save(tensors, {"state": document})
-
-
-def _unpacked(content: bytes) -> dict[str, Any]:
-    size = int.from_bytes(content[:8], "little")
-    document = json.loads(content[8 : 8 + size])["__metadata__"]["state"]
-    return checkpoint.unpack(load(content), document)
 
 
 def _done(schedule: Schedule, status: Status) -> bool:

@@ -120,8 +120,12 @@ class Private:
         network: nn.Module,
         parameters: Sequence[nn.Parameter],
         step: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Put the private gradient of the mean into `parameters`; the sum and the weight of the losses, not private."""
+    ) -> tuple[Tensor, Tensor, bool]:
+        """Put the private gradient of the mean into `parameters`.
+
+        Returns:
+            The sum and the weight of the losses, not private; and whether all losses and gradients are finite.
+        """
         numbers = max(sum(one.numel() for one in parameters), 1)
         while True:
             rows = max(self.most // numbers, 1)
@@ -138,7 +142,8 @@ class Private:
         for one, found in zip(parameters, sums, strict=True):
             drawn = torch.from_numpy(generator.standard_normal(one.shape, np.float32)).to(one.device)
             one.grad = (found + self.noise * self.clip * drawn) / self.expected
-        return total, weight
+        finite = bool(torch.isfinite(total)) and all(bool(torch.isfinite(found).all()) for found in sums)
+        return total, weight, finite
 
     def _sums(
         self,
@@ -155,10 +160,9 @@ class Private:
             for gradients, value, weighs in self._each(loss, part, network, parameters):
                 total, weight = total + value, weight + weighs
                 lengths = torch.stack([one.flatten(1).norm(dim=1) for one in gradients]).norm(dim=0)
-                # Of a row whose gradient is no number nothing is known, and so nothing is learned.
-                shares = torch.where(torch.isfinite(lengths), (self.clip / lengths.clamp_min(1e-12)).clamp_max(1), 0.0)
+                shares = (self.clip / lengths.clamp_min(1e-12)).clamp_max(1)
                 for place, one in enumerate(gradients):
-                    sums[place] += torch.tensordot(shares, torch.nan_to_num(one, 0.0, 0.0, 0.0), dims=1)
+                    sums[place] += torch.tensordot(shares, one, dims=1)
         return sums, total, weight
 
     def _each(

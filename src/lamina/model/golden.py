@@ -20,6 +20,7 @@ import numpy as np
 
 from lamina.data.schema import Chunk, Json, Values
 from lamina.model.graph import damaged
+from lamina.model.rows import FILES
 from lamina.tasks import LaidOut, Measured
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ LARGE_ANSWERS = 1_000_000
 LARGEST = 64 << 20
 """Letters of all golden examples together, as JSON: of a file with more than twice as many, nothing would be read."""
 _LARGEST_FILE = 4 << 20
-_FILES = ("image", "audio")
 
 
 def sealed_with(model: Model, chunk: Chunk, root: Path | None = None) -> Sealed:
@@ -46,7 +46,7 @@ def sealed_with(model: Model, chunk: Chunk, root: Path | None = None) -> Sealed:
     Pictures and sounds named by a path are kept as their files' bytes, up to 4 MiB each. A row with which the examples
     would grow beyond `LARGEST` is left out.
     """
-    files = {column for item in model.inputs.values() if item.field.modality in _FILES for column in item.field.columns}
+    files = {column for item in model.inputs.values() if item.field.modality in FILES for column in item.field.columns}
     rows = []
     for row in range(min(len(next(iter(chunk.values()))), MOST)):
         values = {column: _kept(chunk[column][row], column in files, root) for column in model.columns}

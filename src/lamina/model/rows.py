@@ -14,7 +14,8 @@ from lamina.data.schema import Field, Values
 from lamina.errors import InputError, nearest
 from lamina.model.answers import Part
 
-_FILES = ("image", "audio", "video")
+FILES = ("image", "audio", "video")
+"""Modalities whose values are files: names of them, or their contents."""
 _LISTS = ("set", "series", "vector", "frames", "items", "window")
 
 
@@ -113,7 +114,7 @@ def as_data(given: str, model: Reads) -> Any:
     A name that ends as files do stays a name: that there is no such file is to be said, not searched for.
     """
     fields = [item.field for item in model.inputs.values()]
-    several = len(model.columns) != 1 or fields[0].modality in _FILES
+    several = len(model.columns) != 1 or fields[0].modality in FILES
     if several or given.lstrip().startswith("{") or "://" in given or _may_be_a_file(given):
         return given
     return [{model.columns[0]: given}]
@@ -241,7 +242,7 @@ def is_of_files(columns: Sequence[str]) -> bool:
 def _file_column(model: Reads, columns: Sequence[str]) -> str | None:
     """The model's one column of files, where the data is files and the column has another name than `path`."""
     missing = [name for name in model.columns if name not in columns]
-    files = [item.field.name for item in model.inputs.values() if item.field.modality in _FILES]
+    files = [item.field.name for item in model.inputs.values() if item.field.modality in FILES]
     return missing[0] if missing == files and len(files) == 1 else None
 
 

@@ -230,8 +230,8 @@ def _guarded(server: Server, path: str, handler: Handler, open_to_all: bool) -> 
 
     async def handle(request: Request) -> Response:
         begin = time.perf_counter()
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if server.token and not open_to_all and not hmac.compare_digest(given.encode(), server.token.encode()):
+        given, wanted = request.headers.get("authorization", ""), f"Bearer {server.token}"
+        if server.token and not open_to_all and not hmac.compare_digest(given.encode(), wanted.encode()):
             fix = "Send the header `Authorization: Bearer TOKEN`."
             response = _failed(401, "The token is missing or wrong.", None, fix)
         else:
@@ -242,6 +242,9 @@ def _guarded(server: Server, path: str, handler: Handler, open_to_all: bool) -> 
                 response = _failed(status, error.what, error.where, error.fix)
             except ClientDisconnect:
                 response = Response(status_code=400)
+            except Exception:
+                server.metrics.request(path, 500, time.perf_counter() - begin)
+                raise
         server.metrics.request(path, response.status_code, time.perf_counter() - begin)
         return response
 

@@ -8,9 +8,9 @@ from typing import Any
 from lamina import __version__
 from lamina.data.schema import Json
 from lamina.model.forecast import long_table, window_of
+from lamina.model.rows import FILES
 from lamina.model.runtime import Input, Model
 from lamina.model.steps import cut_of
-from lamina.serve.values import FILES
 
 TOLD = ("task", "scores", "verdict", "labels")
 """What is told of a target in the model's card."""

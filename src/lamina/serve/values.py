@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,12 @@ import numpy as np
 
 from lamina.data.schema import Json
 from lamina.errors import InputError
+from lamina.modalities._files import is_missing
 from lamina.model.pictures import png
-from lamina.model.rows import RawChunk, Rows
+from lamina.model.rows import FILES, RawChunk, Rows
 from lamina.model.runtime import BATCH, Model
 from lamina.model.steps import opened
 
-FILES = ("image", "audio", "video")
-"""Modalities whose values are files. From a request only their content is taken: a name would let a stranger read what
-lies on the server."""
 FORM = 'Send {"rows": [{...}, ...]}: a row is its values by column, files in base64.'
 
 
@@ -59,10 +57,7 @@ def asked(document: Json, model: Model, most: int) -> Asked:
             where='"rows"',
             fix="Send them in several requests, or start the server with a larger --most-rows.",
         )
-    errors: dict[int, str] = {}
-    files = [column for item in model.inputs.values() if item.field.modality in FILES for column in item.field.columns]
-    contents = [_with_contents(row, files, number, errors) for number, row in enumerate(rows)] if files else rows
-    return _asked(opened(contents, model, BATCH), len(rows), errors)
+    return _asked(opened(rows, model, BATCH), model, len(rows))
 
 
 def of_file(content: bytes, model: Model) -> Asked:
@@ -78,30 +73,35 @@ def of_file(content: bytes, model: Model) -> Asked:
             where="the body",
             fix=FORM,
         )
-    return _asked(opened([{model.columns[0]: content}], model, BATCH), 1, {})
+    return _asked(opened([{model.columns[0]: content}], model, BATCH), model, 1)
 
 
-def _asked(found: Rows, count: int, errors: Mapping[int, str]) -> Asked:
+def _asked(found: Rows, model: Model, count: int) -> Asked:
     alone = type(found) is not Rows or found.lines is not None
+    files = {column for item in model.inputs.values() if item.field.modality in FILES for column in item.field.columns}
+    chunks = (_with_contents(chunk, files) for chunk in found)
     # A list: rows that could not be answered with others' are answered once more.
-    return Asked(replace(found, chunks=list(_told(found, errors))) if errors or not alone else found, count, alone)
+    return Asked(replace(found, chunks=chunks if alone else list(chunks)), count, alone)
 
 
-def _with_contents(
-    row: Mapping[str, Any], files: Sequence[str], number: int, errors: dict[int, str]
-) -> Mapping[str, Any]:
-    """The row with its files' contents; what is no content is missing, and told in `errors`."""
-    found = dict(row)
-    for column in files:
-        value = found.get(column)
-        if value is None or value == "":
-            continue
-        try:
-            found[column] = _content(value)
-        except ValueError as error:
-            found[column] = None
-            errors[number] = f"{column}: {error}"
-    return found
+def _with_contents(chunk: RawChunk, files: Set[str]) -> RawChunk:
+    """The rows with their files' contents; what is no content is missing, and told of its row.
+
+    Of the columns as they are read, however a request has written them: the name of a file would let a stranger read
+    what lies on the server.
+    """
+    values, errors = dict(chunk.values), dict(chunk.errors)
+    for column in files & values.keys():
+        contents = values[column] = values[column].astype(object)
+        for row, value in enumerate(contents):
+            if isinstance(value, bytes) or is_missing(value):
+                continue
+            try:
+                contents[row] = _content(value)
+            except ValueError as error:
+                contents[row] = None
+                errors[row] = f"{column}: {error}"
+    return RawChunk(values, len(chunk), errors)
 
 
 def _content(value: Json) -> bytes:
@@ -119,15 +119,6 @@ def _content(value: Json) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("not a file in base64 (names of files are not read here)") from None
-
-
-def _told(chunks: Iterable[RawChunk], errors: Mapping[int, str]) -> Iterator[RawChunk]:
-    """The chunks, with what was wrong with their rows."""
-    first = 0
-    for chunk in chunks:
-        inside = {row - first: reason for row, reason in errors.items() if first <= row < first + len(chunk)}
-        yield RawChunk(chunk.values, len(chunk), {**chunk.errors, **inside})
-        first += len(chunk)
 
 
 def answer(value: Any) -> Json:

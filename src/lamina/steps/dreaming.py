@@ -77,6 +77,8 @@ def seen(run: Run, network: nn.Module) -> Seen:
             fix="See what decided an answer: lamina explain MODEL INPUT",
         )
     field, encoder = next(iter(pictures.items()))
+    # The picture is what climbs: gradients of the weights would take as long again.
+    network.requires_grad_(False)
     return Seen(network, field, encoder, _missing({name: one for name, one in encoders.items() if name != field}))
 
 
@@ -128,17 +130,9 @@ def of_layer(look: Seen, layer: str, channels: Sequence[int], steps: int, seed: 
     Raises:
         InputError: there is no such layer or channel, or it is none of channels.
     """
-    module = look.network.layer(layer)
-    width = _width(look, layer)
-    for channel in channels:
-        if not 0 <= channel < width:
-            raise InputError(
-                f"The layer {layer!r} has {width} channels, and no number {channel}.",
-                where="--channel",
-                fix=f"Give numbers from 0 to {width - 1}.",
-            )
+    width = _channels(look, layer, channels)
     dreams = []
-    with watched(module) as given:
+    with watched(look.network.layer(layer)) as given:
 
         def activation(channel: int, pictures: Tensor) -> Tensor:
             look.network(look.inputs(pictures))
@@ -162,13 +156,9 @@ def of_picture(look: Seen, file: Path, layer: str, channels: Sequence[int], step
         whole = look.encoder.whole(str(file))
     except Unreadable as error:
         raise InputError(f"{file.name} cannot be read: {error}.", where="--from", fix="Name a picture.") from None
-    module, width = look.network.layer(layer), _width(look, layer)
-    if any(not 0 <= channel < width for channel in channels):
-        raise InputError(
-            f"The layer {layer!r} has {width} channels.", where="--channel", fix=f"Give numbers from 0 to {width - 1}."
-        )
+    _channels(look, layer, channels)
     picture = _fitting(look, whole[:, :, : look.encoder.channels])
-    with watched(module) as given:
+    with watched(look.network.layer(layer)) as given:
 
         def activation(channel: int | None, pictures: Tensor) -> Tensor:
             look.network(look.inputs(pictures))
@@ -209,11 +199,11 @@ def _from_noise(look: Seen, wanted: Any, steps: int, seed: int) -> np.ndarray[An
     return visualised(wanted, look.encoder.height, look.encoder.width, look.encoder.channels, steps, seed)
 
 
-def _width(look: Seen, layer: str) -> int:
+def _channels(look: Seen, layer: str, asked: Sequence[int]) -> int:
     """How many channels a layer gives.
 
     Raises:
-        InputError: it gives no map of channels.
+        InputError: it gives none, or not those that are asked for.
     """
     size = (look.encoder.height, look.encoder.width, look.encoder.channels)
     with watched(look.network.layer(layer)) as given, torch.no_grad():
@@ -224,7 +214,15 @@ def _width(look: Seen, layer: str) -> int:
             where="--layer",
             fix=nearest(layer, look.network.layers()),
         )
-    return int(given[0].shape[1])
+    width = int(given[0].shape[1])
+    for channel in asked:
+        if not 0 <= channel < width:
+            raise InputError(
+                f"The layer {layer!r} has {width} channels, and no number {channel}.",
+                where="--channel",
+                fix=f"Give numbers from 0 to {width - 1}.",
+            )
+    return width
 
 
 def _shown(picture: np.ndarray[Any, Any]) -> Tensor:

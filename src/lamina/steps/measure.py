@@ -145,7 +145,7 @@ def _seconds_per_answer(learner: Measured) -> float:
         learner.network(batch.to(engine.device).inputs)
 
     with learner.method.evaluating():
-        return hardware.seconds_per_call(answer, calls=3, most=2.0) / rows
+        return hardware.seconds_per_call(answer, calls=3, most=2.0) / max(rows, 1)
 
 
 def _check_compiles(step: Callable[[], None]) -> None:

@@ -44,7 +44,7 @@ def wanted(plan: Plan) -> bool:
 def simple(asked: Mapping[str, NetworkPlan], sets: Collection[str]) -> dict[str, NetworkPlan]:
     """For tables, where private training is asked for and no network is: a simple one. What an ensemble gains is less
     than the noise on its weights costs."""
-    if not any(item.partition("=")[0].strip() == "privacy.epsilon" for item in sets):
+    if not wanted(Plan().with_set(item for item in sets if item.startswith("privacy."))):
         return {}
     open_ = {key: part for key, part in asked.items() if not part.name and not part.weights}
     return {key: replace(part, name="mlp") for key, part in open_.items() if key.startswith(TABLE)}
@@ -80,10 +80,9 @@ def settled(plan: Plan, keys: Collection[str], rows: int) -> tuple[Plan, dict[st
     size = training.batch_size
     if "training.batch_size" not in keys:
         size = max(min(max(LEAST_BATCH, rows // BATCHES), MOST_BATCH, rows), 1)
-    changed = {name: off for name, off in OFF.items() if getattr(training, name) != off}
     training = replace(
-        training, **changed, batch_size=size, most_epochs=0.0, accumulation=1, clip=0.0, precision="fp32",
-        compile=False, keep="last", ema=training.ema,
+        training, **OFF, batch_size=size, most_epochs=0.0, accumulation=1, clip=0.0, precision="fp32", compile=False,
+        keep="last",
     )  # fmt: skip
     optimizer = plan.optimizer
     if "optimizer.learning_rate" not in keys and not plan.privacy.noise:
