@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from lamina import cores
+from lamina.choose import hardware
 from lamina.data.examples import Examples
 from lamina.errors import InputError
 from lamina.learn.distributed import Place, place
@@ -61,8 +63,11 @@ def test_the_environment_says_which_process_this_is(monkeypatch: pytest.MonkeyPa
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     assert place() == Place(2, 4, 0, 2)
+    monkeypatch.setattr(cores, "available", lambda: 5)
+    assert hardware.detect().cores == 2
     monkeypatch.delenv("MASTER_PORT")
     with pytest.raises(InputError, match="MASTER_PORT is not set"):
         place()
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert place() is None
+    assert hardware.detect().cores == 5

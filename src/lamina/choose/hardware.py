@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from lamina import cores
+from lamina.learn import distributed
 
 GROUP, MACHINE, OWN = Path("/sys/fs/cgroup"), Path("/proc/meminfo"), Path("/proc/self/status")
 """Where Linux tells how much memory the container, the machine and this process have."""
@@ -31,8 +32,10 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """Look at the machine: an accelerator if there is one, else the CPU."""
-    number = cores.available()
+    """Look at the machine: an accelerator if there is one, else the CPU; of several processes here, each has its share
+    of the cores, for threads of two on the same core wait for each other."""
+    place = distributed.place()
+    number = max(1, cores.available() // (1 if place is None else place.beside))
     if torch.cuda.is_available():
         fast = torch.cuda.get_device_capability()[0] >= 8
         return Hardware(torch.device("cuda"), number, fast, f"{torch.cuda.get_device_name()}, {number} CPU cores")

@@ -69,7 +69,7 @@ def place() -> Place | None:
             fix="Start them with a launcher: torchrun --nproc-per-node 2 -m lamina train ...; where WORLD_SIZE is left "
             "from something else: unset WORLD_SIZE",
         )
-    found = Place(_number("RANK", 0), size, _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1))
+    found = Place(_number("RANK", 0), size, _number("LOCAL_RANK", 0), max(_number("LOCAL_WORLD_SIZE", 1), 1))
     if not 0 <= found.rank < size:
         raise InputError(f"RANK is {found.rank} of {size} processes.", where="the environment", fix="See the launcher.")
     return found
