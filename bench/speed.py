@@ -3,22 +3,28 @@
     python -m bench speed --data DATA [--rounds 5] [--seconds 8]
 
 For pictures (fashion-mnist as PNG files), a table (diamonds) and text (movie-sentences), with the very network that
-Lamina chooses there, interleaved round by round in one process:
+Lamina chooses there, and for larger pictures (stamps, 64 pixels, five million weights), interleaved round by round in
+one process:
 
 - bare: forward, loss, backward, optimizer on batches that lie in memory; nothing else. The ceiling (not compiled).
 - lamina: the whole loop on the encoded cache: shuffling, gathering, augmentation, finite check, clipping, averaging.
-- textbook (pictures only): a Dataset that opens a PNG file with Pillow, a DataLoader, a loop, as tutorials have it.
+- textbook (pictures only): a Dataset that opens a PNG file with Pillow, two workers of a DataLoader, a loop, float32 in
+  PyTorch's own layout of pictures, as tutorials have it.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
+import copy
+import csv
 import itertools
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +39,17 @@ from lamina import api
 from lamina.learn.loop import Limits, fit
 from lamina.learn.record import Record
 from lamina.learn.schedules import Schedule
+from lamina.networks.blocks.fields import Pixels
 from lamina.plan import SchedulePlan
 from lamina.steps.learner import Learner
 
+WORKERS = 2
+FEWEST = 20
 IN_MEMORY = 50
 """Batches that the bare step goes round: several, because texts differ in length."""
 JOBS: dict[str, tuple[str, ...]] = {
     "pictures": ("fashion-mnist",),
+    "pictures of 64 pixels": ("stamps", "--set", "network.width=128", "schema.path.size=64"),
     "table": ("diamonds/train.csv", "--target", "price"),
     "text": ("movie-sentences/train.csv", "--target", "score"),
 }
@@ -47,10 +57,24 @@ Step = Callable[[], int]
 """Takes one step and gives the number of its examples."""
 
 
-class Files(Dataset[tuple[Tensor, int]]):
-    """PNG files in one folder for each class, opened one by one."""
+def in_folders(data: Path, place: Path) -> Path:
+    """The stamps of categories with twenty or more, in one folder for each category."""
+    with (data / "metadata.csv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    many = collections.Counter(row["category"] for row in rows)
+    for row in rows:
+        if many[row["category"]] >= FEWEST:
+            file = data / row["file"]
+            (place / row["category"]).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, place / row["category"] / "-".join(Path(row["file"]).parts[1:]))
+    return place
 
-    def __init__(self, folder: Path) -> None:
+
+class Files(Dataset[tuple[Tensor, int]]):
+    """PNG files in one folder for each class, opened one by one, of one size [height, width, channel]."""
+
+    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+        self.shape, self.mode = shape, "L" if shape[2] == 1 else "RGB"
         self.classes = sorted(place.name for place in folder.iterdir() if place.is_dir())
         self.files = [
             (file, number) for number, name in enumerate(self.classes) for file in folder.glob(f"{name}/*.png")
@@ -62,12 +86,15 @@ class Files(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         file, label = self.files[index]
         with Image.open(file) as picture:
-            return torch.from_numpy(np.array(picture)).reshape(picture.height, picture.width, -1), label
+            pixels = picture.convert(self.mode)
+            if pixels.size != (self.shape[1], self.shape[0]):
+                pixels = pixels.resize((self.shape[1], self.shape[0]))
+            return torch.from_numpy(np.array(pixels)).reshape(self.shape), label
 
 
-def learner_of(data: Path, job: tuple[str, ...], place: Path) -> Learner:
+def learner_of(data: Path, options: Sequence[str], place: Path) -> Learner:
     """What Lamina chooses for this data, after the shortest of trainings."""
-    command = [sys.executable, "-m", "lamina", "train", str(data / job[0]), *job[1:], "--out", str(place), "--quiet"]
+    command = [sys.executable, "-m", "lamina", "train", str(data), *options, "--out", str(place), "--quiet"]
     subprocess.run([*command, "--set", "training.epochs=0.02"], check=True, capture_output=True)
     return api.learner(place)
 
@@ -94,21 +121,30 @@ def bare(learner: Learner) -> Step:
 
 def textbook(learner: Learner, folder: Path) -> Step:
     """As in tutorials: files, Dataset, DataLoader, AdamW as it comes, float32."""
-    files = Files(folder)
     (field,), (target,) = learner.source.inputs, learner.source.targets
-    optimizer = torch.optim.AdamW(learner.network.parameters(), lr=1e-3)
+    files = Files(folder, tuple(next(iter(learner.source.batch(learner.source.rows[:1]).inputs.values())).shape[1:]))
+    network = copy.deepcopy(learner.network)
+    for layer in network.modules():
+        if isinstance(layer, Pixels):
+            # Lamina's pixels come channels-last; tutorials' ToTensor gives planes.
+            layer.register_forward_hook(lambda *found: found[2].contiguous())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+
+    loader = DataLoader(
+        files, learner.source.batch_size, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True
+    )
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         while True:
-            yield from DataLoader(files, batch_size=learner.source.batch_size, shuffle=True, drop_last=True)
+            yield from loader
 
     endless = batches()
 
     def step() -> int:
         images, labels = next(endless)
-        learner.network.train()
+        network.train()
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(learner.network({field: images})[target].flatten(0, 1), labels)
+        loss = torch.nn.functional.cross_entropy(network({field: images})[target].flatten(0, 1), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
@@ -167,17 +203,21 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=8.0)
     arguments = parser.parse_args(words)
     found: dict[str, Any] = {}
-    for name, job in JOBS.items():
-        with tempfile.TemporaryDirectory(prefix="lamina-bench-") as place:
-            learner = learner_of(arguments.data.resolve(), job, Path(place) / "run")
-        steps = {"bare": bare(learner)}
-        if name == "pictures":
-            steps["textbook"] = textbook(learner, arguments.data / job[0] / "train")
-        rates: dict[str, list[float]] = {way: [] for way in (*steps, "lamina")}
-        for _ in range(arguments.rounds):
-            for way, step in steps.items():
-                rates[way].append(rate(step, arguments.seconds))
-            rates["lamina"].append(lamina_rate(learner, arguments.seconds))
+    for name, (place, *options) in JOBS.items():
+        pictures = name.startswith("pictures")
+        with tempfile.TemporaryDirectory(prefix="lamina-bench-") as temporary:
+            data = arguments.data.resolve() / place
+            if place == "stamps":
+                data = in_folders(data, Path(temporary) / "stamps")
+            learner = learner_of(data, options, Path(temporary) / "run")
+            steps = {"bare": bare(learner)}
+            if pictures:
+                steps["textbook"] = textbook(learner, data / "train" if (data / "train").is_dir() else data)
+            rates: dict[str, list[float]] = {way: [] for way in (*steps, "lamina")}
+            for _ in range(arguments.rounds):
+                for way, step in steps.items():
+                    rates[way].append(rate(step, arguments.seconds))
+                rates["lamina"].append(lamina_rate(learner, arguments.seconds))
         spreads = {way: _machine.spread(values) for way, values in rates.items()}
         share = paired(rates["lamina"], rates["bare"])
         found[name] = {

@@ -278,16 +278,19 @@ def test_bf16_is_taken_where_it_is_faster_and_learns_the_same(
     engine, method = Engine(torch.device("cpu")), Rounding(*losses)
     source = SimpleNamespace(batches=lambda start: ((number, None) for number in range(start, 9)))
     learner = cast(Learner, SimpleNamespace(engine=engine, method=method, source=source, steps_in=lambda epochs: 100))
-    monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: seconds)
+    pace_in = {"fp32": 0.5, "bf16": seconds}
+    monkeypatch.setattr("lamina.choose.hardware.seconds_per_call", lambda *_, **__: pace_in[engine.precision])
     able, plan = hardware.Hardware(torch.device("cpu"), 1, True, ""), Plan()
     precision, pace, reasons, found = precision_for(learner, plan, able, set(), lambda: None, 0.5)
     assert precision == engine.precision == chosen
     assert pace == (seconds if chosen == "bf16" else 0.5)
     assert reasons["training.precision"].startswith(f"{chosen}, measured: ")
     assert method.taken == 0
-    # A step that agrees with an earlier run is enough.
+    # A step in each that agrees with an earlier run is enough, whose figure is taken: it took more of them.
+    pace_in["bf16"] *= 1.3
     again = precision_for(learner, plan, able, set(), lambda: None, 0.5, found)
     assert (again[0], again[3]) == (chosen, found)
+    assert f"bf16 has {found.gain:.1f} times" in again[2]["training.precision"]
     assert "an earlier run found" in again[2]["training.precision"]
     assert (
         "in 5 updates"

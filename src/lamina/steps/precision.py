@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from collections.abc import Callable, Collection
 from typing import Literal, Protocol
 
@@ -22,6 +24,8 @@ SAME_LOSS = 0.03
 """So far apart may a step's losses in bf16 and in fp32 be, relatively; bf16 has 8 bits of precision."""
 NO_NUMBER = 1e9
 """How far apart losses are called of which one is no number; what is kept of it is JSON, which knows no infinity."""
+TURNS, MOST_SECONDS = 5, 6.0
+"""How often steps in the two are timed by turns, and the seconds after which no further turn begins."""
 UPDATES = 5
 """Steps whose losses are compared."""
 COMPARED = 4.0
@@ -54,36 +58,49 @@ def precision_for(
 
     Args:
         fixed: settings that are not to be decided here.
-        earlier: what an earlier run found; it is taken where a step agrees with it.
+        earlier: what an earlier run found; it is taken where a step in each agrees with it.
         step: takes a step with the learner's engine.
-        pace: seconds a step in the plan's precision.
+        pace: about what a step takes in fp32, in seconds.
     """
     precision = plan.training.precision
     if precision == "bf16" or "training.precision" in fixed or not machine.fast_bf16:
         return precision, pace, {}, Ratios({})
-    learner.engine.precision = "bf16"
     if earlier is not None and earlier.gain:
-        faster = hardware.seconds_per_call(step, calls=1)
-        if agree(pace / faster, earlier.gain):
-            why = f"bf16 has {pace / faster:.1f} times the pace of fp32 here, as an earlier run found, and"
-            return *_decided(learner, pace, faster, earlier, why), earlier
+        slower, faster = _in_turn(learner, step, 1)
+        if agree(slower / faster, earlier.gain):
+            # It took more steps than these, so its figure is the better one.
+            why = f"bf16 has {earlier.gain:.1f} times the pace of fp32 here, as an earlier run found, and"
+            return *_decided(learner, slower, faster, earlier, why), earlier
     count = max(2, min(UPDATES, int(COMPARED / max(pace, 1e-9))))
     schedule = Schedule.over(learner.steps_in(plan.training.epochs), plan.schedule)
     exact, rounded = (losses(learner, schedule, kind, count) for kind in ("fp32", "bf16"))
-    faster = hardware.seconds_per_call(step, calls=7, most=4.0)
-    found = Ratios({}, pace / faster, furthest(exact, rounded))
+    slower, faster = _in_turn(learner, step, TURNS)
+    found = Ratios({}, slower / faster, furthest(exact, rounded))
     why = f"bf16 has {found.gain:.1f} times the pace of fp32 here, and in {count} updates"
-    return *_decided(learner, pace, faster, found, why), found
+    return *_decided(learner, slower, faster, found, why), found
+
+
+def _in_turn(learner: Precise, step: Callable[[], None], turns: int) -> tuple[float, float]:
+    """Seconds a step in fp32 and in bf16, by turns: what slows the machine for a while slows both."""
+    times: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
+    begin = time.perf_counter()
+    for _ in range(turns):
+        for precision, taken in times.items():
+            learner.engine.precision = precision
+            taken.append(hardware.seconds_per_call(step, calls=1))
+        if time.perf_counter() - begin > MOST_SECONDS:
+            break
+    return statistics.median(times["fp32"]), statistics.median(times["bf16"])
 
 
 def _decided(
-    learner: Precise, pace: float, faster: float, found: Ratios, why: str
+    learner: Precise, slower: float, faster: float, found: Ratios, why: str
 ) -> tuple[Precision, float, dict[str, str]]:
-    better = pace / faster >= CLEARLY_FASTER and found.apart <= SAME_LOSS
+    better = found.gain >= CLEARLY_FASTER and found.apart <= SAME_LOSS
     learner.engine.precision = "bf16" if better else "fp32"
     told = f"that differ by {found.apart:.1%} at most" if found.apart < NO_NUMBER else "that are no numbers"
     reasons = {"training.precision": f"{learner.engine.precision}, measured: {why} losses {told}"}
-    return learner.engine.precision, faster if better else pace, reasons
+    return learner.engine.precision, faster if better else slower, reasons
 
 
 def losses(learner: Precise, schedule: Schedule, precision: Precision, count: int) -> list[float]:
