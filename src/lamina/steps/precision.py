@@ -24,7 +24,7 @@ SAME_LOSS = 0.03
 """So far apart may a step's losses in bf16 and in fp32 be, relatively; bf16 has 8 bits of precision."""
 NO_NUMBER = 1e9
 """How far apart losses are called of which one is no number; what is kept of it is JSON, which knows no infinity."""
-TURNS, MOST_SECONDS = 5, 6.0
+TURNS, MOST_SECONDS = 3, 6.0
 """How often steps in the two are timed by turns, and the seconds after which no further turn begins."""
 UPDATES = 5
 """Steps whose losses are compared."""
