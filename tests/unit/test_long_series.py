@@ -13,7 +13,7 @@ import pytest
 
 from lamina.data.long_series import WindowTable, Wishes, main_period, windowed
 from lamina.data.tables import open_table
-from lamina.data.windows import WINDOW, Cover, Cut, covered, streamed
+from lamina.data.windows import WINDOW, Cover, Cut, covered, of_stretches, streamed
 from lamina.errors import InputError
 from lamina.evaluate import judge
 from lamina.evaluate.judge import stretches
@@ -117,22 +117,73 @@ def test_the_window_around_a_step_is_in_the_middle_of_it_or_at_the_end(row: int,
             window_around(model, Rows(chunks()), Cut(("x",), cut), wrong)
 
 
+@pytest.mark.parametrize("stride", [1, 4])
+def test_what_is_around_a_step_counts_in_as_often_as_windows_cover_it(stride: int) -> None:
+    starts = Cut(("x",), 8, stride).starts(30)
+    values = np.random.default_rng(1).normal(size=(len(starts), 4, 2))
+    steps, means = covered(starts, 8, values, around=3)
+    assert steps.tolist() == list(range(30))
+    for step in steps:
+        near = [
+            values[number, (other - start) // 2]
+            for number, start in enumerate(starts)
+            for other in range(max(step - 3, 0), min(step + 4, 30))
+            if start <= other < start + 8
+        ]
+        np.testing.assert_allclose(means[step], np.mean(near, axis=0))
+
+
+def test_a_single_window_has_the_same_steps_as_a_series_that_is_no_longer() -> None:
+    values = np.random.default_rng(1).normal(size=(3, 4, 2))
+    for number in range(3):
+        expected = covered(np.array([0]), 10, values[number : number + 1], 2)[1]
+        np.testing.assert_allclose(of_stretches(values, 10, 2)[number], expected)
+
+
+def test_what_lasts_is_found_from_end_to_end_though_errors_within_it_come_and_go() -> None:
+    cut, strange = Cut(("x",), 24), np.isin(np.arange(300), range(150, 162))
+    values = np.random.default_rng(3).uniform(0, 2, 300) + np.isin(np.arange(300), [150, 153, 158, 161]) * 40.0
+    starts = cut.starts(300)
+    rows = np.stack([values[start : start + 24] for start in starts])
+    outputs = np.concatenate([rows.sum(axis=1, keepdims=True), rows], axis=1)
+
+    def lowest(around: int) -> tuple[float, float]:
+        task = anomaly.Task("anomaly", (("window", (24,)),), cut=cut, local=True, around=around)
+        scores = task.told_of_steps(covered(starts, 24, task.stretched(outputs), around)[1])[".score"]
+        return float(scores[strange].min()), float(scores[~strange].max())
+
+    alone, together = lowest(0), lowest(4)
+    assert alone[0] < alone[1] < 3, "between two errors there is nothing to see"
+    assert together[0] > 6, "every step of it stands out"
+
+
+def test_older_files_have_nothing_around_a_step() -> None:
+    task = anomaly.Task("anomaly", (("window", (8,)),), cut=Cut(("x",), 16), local=True, around=2)
+    assert anomaly.Task.restore(task.state()) == task
+    older = {name: value for name, value in task.state().items() if name != "around"}
+    assert anomaly.Task.restore(older).around == 0
+    for wrong in (-1, 17):
+        with pytest.raises(ValueError, match="around"):
+            anomaly.Task.restore({**task.state(), "around": wrong})
+
+
+@pytest.mark.parametrize("around", [0, 2, 30])
 @pytest.mark.parametrize("piece", [1, 5, 16, 100])
 @pytest.mark.parametrize("stride", [1, 4])
-def test_in_pieces_there_are_the_same_windows_and_means(piece: int, stride: int) -> None:
+def test_in_pieces_there_are_the_same_windows_and_means(piece: int, stride: int, around: int) -> None:
     cut = Cut(("a", "b"), 9, stride)
     series = np.random.default_rng(2).normal(size=(61, 2))
-    cover, found, parts = Cover(9), [], []
+    cover, found, parts = Cover(9, around=around), [], []
     for starts, windows, seen in streamed((series[at : at + piece] for at in range(0, 61, piece)), cut):
         for start, window in zip(starts, windows, strict=True):
             np.testing.assert_array_equal(window, series[start : start + 9])
         found += starts.tolist()
         cover.add(starts, windows.sum(axis=(1, 2))[:, None, None])
         parts.append(cover.take(min(int(starts[-1]) + 1, seen - 9)))
-    parts.append(cover.take(61))
+    parts.append(cover.take(61, ended=True))
     assert found == cut.starts(61).tolist()
     whole = np.array([series[start : start + 9].sum() for start in found])
-    np.testing.assert_allclose(np.concatenate(parts), covered(np.array(found), 9, whole[:, None, None])[1])
+    np.testing.assert_allclose(np.concatenate(parts), covered(np.array(found), 9, whole[:, None, None], around)[1])
     assert not list(streamed([series[:8]], cut)), "shorter than a window"
 
 

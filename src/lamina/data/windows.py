@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from lamina.data.schema import Json, Values
 from lamina.modalities._canonical import object_array
@@ -71,23 +72,25 @@ class Cover:
     Args:
         length: steps of a window.
         numbers: that are known of each stretch.
+        around: so many steps to either side count in with each step (`near`).
     """
 
-    def __init__(self, length: int, numbers: int = 1) -> None:
-        self.length, self.first = length, 0
+    def __init__(self, length: int, numbers: int = 1, around: int = 0) -> None:
+        self.length, self.around, self.first = length, around, 0
+        self._begin = 0
+        """The step that the first of the sums is of: up to `around` before the first that is not yet taken."""
         self._sums, self._counts = np.zeros((0, numbers)), np.zeros((0, 1))
 
     def add(self, starts: Array, values: Array) -> None:
         """Count windows in: where they begin, int64 [window], and the numbers of each of its equal stretches, [window,
         stretch, number]; NaN for windows that say nothing."""
         known = ~np.isnan(values).any(axis=(1, 2))
-        starts, values = starts[known] - self.first, values[known]
+        starts, values = starts[known] - self._begin, values[known]
         if not len(starts):
             return
         end = int(starts.max()) + self.length
-        grown = max(end - len(self._sums), 0)
-        self._sums, self._counts = (np.pad(totals, ((0, grown), (0, 0))) for totals in (self._sums, self._counts))
-        edges, ones = self._edges(values.shape[1]), np.ones((len(starts), 1))
+        self._reach(end)
+        edges, ones = _edges(self.length, values.shape[1]), np.ones((len(starts), 1))
         for totals, parts in ((self._sums, values.transpose(1, 0, 2)), (self._counts, [ones] * values.shape[1])):
             change = np.zeros((end + 1, totals.shape[1]))
             for part, (begin, over) in zip(parts, edges, strict=True):
@@ -95,38 +98,79 @@ class Cover:
                 np.add.at(change, starts + over, -part)
             totals[:end] += change.cumsum(axis=0)[:end]
 
-    def _edges(self, stretches: int) -> list[tuple[int, int]]:
-        """(First step, step after the last) of each of equal stretches: a step lies in the one that its own number
-        says, rounded down."""
-        cuts = [-(-place * self.length // stretches) for place in range(stretches + 1)]
-        return list(pairwise(cuts))
+    def take(self, until: int, ended: bool = False) -> Array:
+        """[step, number]: the means of the steps not yet taken, up to `until`, which no later window covers; NaN where
+        none does.
 
-    def take(self, until: int) -> Array:
-        """[step, number]: the means of the steps not yet taken, up to `until`; NaN where no window covers it."""
-        some = max(until - self.first, 0)
-        missing = ((0, max(some - len(self._sums), 0)), (0, 0))
-        sums, counts = np.pad(self._sums, missing), np.pad(self._counts, missing)
+        Args:
+            ended: there are no further steps; else the last `around` of these wait for what comes after them.
+        """
+        until = max(until if ended else until - self.around, self.first)
+        before, size = self.first - self._begin, until - self.first
+        self._reach(before + size)
+        counts = self._counts[before : before + size]
         # Sums of many scores, taken apart again, leave a little of each other: what counts none has no mean.
-        covered = counts[:some] > 0.5
-        means = np.where(covered, sums[:some] / np.where(covered, counts[:some], 1.0), np.nan)
-        self._sums, self._counts, self.first = sums[some:], counts[some:], self.first + some
+        known = counts > 0.5
+        sums, counts = (near(totals, self.around)[before : before + size] for totals in (self._sums, self._counts))
+        means = np.where(known, sums / np.where(known, counts, 1.0), np.nan)
+        spare = max(until - self.around - self._begin, 0)
+        self._sums, self._counts = self._sums[spare:], self._counts[spare:]
+        self.first, self._begin = until, self._begin + spare
         return np.asarray(means)
 
+    def _reach(self, end: int) -> None:
+        grown = max(end - len(self._sums), 0)
+        self._sums, self._counts = (np.pad(totals, ((0, grown), (0, 0))) for totals in (self._sums, self._counts))
 
-def covered(starts: Array, length: int, values: Array) -> tuple[Array, Array]:
+
+def near(totals: Array, around: int) -> Array:
+    """[step, number]: of each step the sum over itself and so many to either side, as far as there are any.
+
+    >>> near(np.array([[1.0], [10.0], [100.0]]), 1)[:, 0].tolist()
+    [11.0, 111.0, 110.0]
+    """
+    if not around:
+        return totals
+    wide = np.pad(totals, ((around, around), (0, 0)))
+    return np.asarray(sliding_window_view(wide, 2 * around + 1, axis=0).sum(axis=-1))
+
+
+def of_stretches(values: Array, length: int, around: int = 0) -> Array:
+    """[window, step, number] of [window, stretch, number]: what each step of single windows has, as `covered` gives it
+    where windows do not overlap.
+
+    >>> of_stretches(np.array([[[0.0], [3.0]]]), 4, 1)[0, :, 0].tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    shares = np.zeros((length, values.shape[1]))
+    for stretch, (begin, over) in enumerate(_edges(length, values.shape[1])):
+        shares[begin:over, stretch] = 1.0
+    shares = near(shares, around)
+    return np.asarray(np.einsum("ts,wsn->wtn", shares / shares.sum(axis=1, keepdims=True), values))
+
+
+def covered(starts: Array, length: int, values: Array, around: int = 0) -> tuple[Array, Array]:
     """(Steps that windows cover, int64, ascending; the mean [step, number] of those windows' values): all at once.
 
     Args:
         values: [window, stretch, number], of equal stretches of each window.
+        around: so many steps to either side count in with each step.
 
     >>> covered(np.array([0, 1]), 2, np.array([1.0, 3.0])[:, None, None])[1].tolist()
     [[1.0], [2.0], [3.0]]
     """
-    cover = Cover(length, values.shape[2])
+    cover = Cover(length, values.shape[2], around)
     cover.add(starts, np.asarray(values, np.float64))
-    means = cover.take(int(starts.max()) + length)
+    means = cover.take(int(starts.max()) + length, ended=True)
     steps = np.flatnonzero(~np.isnan(means[:, 0]))
     return steps, means[steps]
+
+
+def _edges(length: int, stretches: int) -> list[tuple[int, int]]:
+    """(First step, step after the last) of each of a window's equal stretches: a step lies in the one that its own
+    number says, rounded down."""
+    cuts = [-(-place * length // stretches) for place in range(stretches + 1)]
+    return list(pairwise(cuts))
 
 
 def measured(values: Mapping[str, Values], columns: Sequence[str], decimal: str = ".") -> tuple[Array, dict[int, str]]:

@@ -82,7 +82,7 @@ def answered(model: Model, rows: Rows, cut: Cut) -> Iterator[Part]:
     """
     errors: dict[int, str] = {}
     (name,), task = model.tasks, _task(model)
-    cover = Cover(cut.length, task.numbers)
+    cover = Cover(cut.length, task.numbers, task.around)
     seen = 0
     for starts, windows, seen in streamed(_measured(rows, cut, errors), cut):
         for piece in range(0, len(starts), model.fitting(256)):
@@ -96,7 +96,7 @@ def answered(model: Model, rows: Rows, cut: Cut) -> Iterator[Part]:
         yield from _part(model, name, cover, min(int(starts[-1]) + 1, seen - cut.length), errors)
     if not seen:
         raise _short(model, cut)
-    yield from _part(model, name, cover, seen, errors)
+    yield from _part(model, name, cover, seen, errors, ended=True)
 
 
 def window_around(model: Model, rows: Rows, cut: Cut, step: int) -> tuple[int, Any]:
@@ -148,8 +148,10 @@ def _measured(rows: Iterable[RawChunk], cut: Cut, errors: dict[int, str]) -> Ite
         yield steps
 
 
-def _part(model: Model, name: str, cover: Cover, until: int, errors: dict[int, str]) -> Iterator[Part]:
-    first, means = cover.first, cover.take(until)
+def _part(
+    model: Model, name: str, cover: Cover, until: int, errors: dict[int, str], ended: bool = False
+) -> Iterator[Part]:
+    first, means = cover.first, cover.take(until, ended)
     if not len(means):
         return
     told = _task(model).told_of_steps(np.nan_to_num(means))

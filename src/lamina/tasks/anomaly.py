@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from lamina.data.schema import Field, Json, Values
-from lamina.data.windows import LONGEST, Cut
+from lamina.data.windows import LONGEST, Cut, of_stretches
 from lamina.errors import InputError
 from lamina.modalities import Recognition
 from lamina.tasks._agreement import Agreement, agreement
@@ -83,6 +83,7 @@ class Task:
         limit: the score above which an alarm is raised; None before calibration and in older files.
         scales: by field, what its places are places of; nothing in older files.
         local: a step of a long series is as strange as the places it lies in; else as the windows over it.
+        around: of a long series, so many steps to either side count in with each step's score; 0 in older files.
     """
 
     task: ClassVar[str] = "anomaly"
@@ -95,6 +96,7 @@ class Task:
     limit: float | None = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
     local: bool = False
+    around: int = 0
 
     @property
     def width(self) -> int:
@@ -181,10 +183,13 @@ class Task:
 
     def strangeness(self, output: Array) -> Array:
         """[row]: how strange each is; where steps have the scores of their stretches, a window has that of its
-        strangest one, which the same threshold fits."""
+        strangest step, which the same threshold fits."""
         if not self.local:
             return np.asarray(output)[:, 0]
-        return np.asarray(self.scores_of(self.stretched(output)).max(axis=1))
+        assert self.cut is not None
+        return np.asarray(
+            self.scores_of(of_stretches(self.stretched(output), self.cut.length, self.around)).max(axis=1)
+        )
 
     def scores_of(self, means: Array) -> Array:
         """[step]: the scores, of the means [..., number] of what `stretched` gives of the windows over each."""
@@ -227,7 +232,7 @@ class Task:
         found = asdict(self)
         # What is not there is not written, so that files without it stay as they were.
         found["scales"] = {name: scale.state() for name, scale in self.scales.items()}
-        return {name: part for name, part in found.items() if part or name not in ("scales", "local")}
+        return {name: part for name, part in found.items() if part or name not in ("scales", "local", "around")}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
@@ -238,9 +243,8 @@ class Task:
         cut = None if state.get("cut") is None else Cut.restore(state["cut"])
         limit = None if state.get("limit") is None else float(state["limit"])
         scales = {str(name): Scale.restore(scale) for name, scale in state.get("scales", {}).items()}
-        found = cls(
-            str(state["name"]), places, float(state["rate"]), levels, cut, limit, scales, bool(state.get("local"))
-        )
+        local, around = bool(state.get("local")), int(state.get("around", 0))
+        found = cls(str(state["name"]), places, float(state["rate"]), levels, cut, limit, scales, local, around)
         found._check()
         return found
 
@@ -251,6 +255,8 @@ class Task:
             axes = (1, 2) if scale.kind == "series" else (len(scale.size),)
             if len(grids.get(name, ())) not in axes or math.prod(grids[name]) > MOST_PLACES:
                 raise ValueError("a scale without places")
+        if not 0 <= self.around <= (0 if self.cut is None else self.cut.length):
+            raise ValueError("more steps around one than a window has")
         if not self.local:
             return
         grid = next(iter(grids.values()), ())

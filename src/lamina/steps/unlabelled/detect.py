@@ -26,6 +26,11 @@ from lamina.tasks._where import Scale, strength
 
 Array = np.ndarray[Any, Any]
 
+AROUND = 6
+"""The part of a window that counts in on either side of a step: a third of a window in all. What is strange usually
+lasts, and errors within it come and go: of anomalies put into an ordinary series more is found the wider this is, up to
+here, and little is lost of such as last for a few steps (`bench/unlabelled.py`, "series")."""
+
 
 def check(options: Mapping[str, Json], rows: int) -> None:
     """Raises InputError for an option or value that does not exist; rows: to learn from."""
@@ -54,7 +59,7 @@ def tested(trained: Trained) -> Tested:
         scales = {field: scale for field, grid in places if grid and (scale := Scale.of(encoders[field])) is not None}
         task = replace(task, scales=scales)
     else:
-        task = replace(task, local=bool(places))
+        task = replace(task, local=bool(places), around=view.cut.length // AROUND if places else 0)
     task = task.calibrated(task.scores_of(view.read(task, validation, trained.outputs(task, validation)))[:, None])
     answered = trained.outputs(task, parts.test)
     read, strange, facts = view.read(task, parts.test, answered), None, dict[str, Json]()

@@ -129,7 +129,7 @@ class Steps:
         return covered(self.table.starts[rows], self.cut.length, scores[:, None, None])[1][:, 0]
 
     def read(self, task: anomaly.Task, rows: Array, outputs: Array) -> Array:
-        return covered(self.table.starts[rows], self.cut.length, task.stretched(outputs))[1]
+        return covered(self.table.starts[rows], self.cut.length, task.stretched(outputs), task.around)[1]
 
     def labels(self, rows: Array) -> Array:
         return self.table.labels(self._steps(rows))
