@@ -26,10 +26,10 @@ from lamina.tasks._where import Scale, strength
 
 Array = np.ndarray[Any, Any]
 
-AROUND = 6
-"""The part of a window that counts in on either side of a step: a third of a window in all. What is strange usually
-lasts, and errors within it come and go: of anomalies put into an ordinary series more is found the wider this is, up to
-here, and little is lost of such as last for a few steps (`bench/unlabelled.py`, "series")."""
+SMOOTHED = 3
+"""A step's score is that of so large a part of a window around it, a third. What is strange usually lasts, and errors
+within it come and go: of anomalies put into an ordinary series more is found the wider this is, up to here, and little
+is lost of such as last for a few steps only (`bench/unlabelled.py`, "series")."""
 
 
 def check(options: Mapping[str, Json], rows: int) -> None:
@@ -59,7 +59,7 @@ def tested(trained: Trained) -> Tested:
         scales = {field: scale for field, grid in places if grid and (scale := Scale.of(encoders[field])) is not None}
         task = replace(task, scales=scales)
     else:
-        task = replace(task, local=bool(places), around=view.cut.length // AROUND if places else 0)
+        task = replace(task, local=bool(places), around=_around(view.cut.length) if places else 0)
     task = task.calibrated(task.scores_of(view.read(task, validation, trained.outputs(task, validation)))[:, None])
     answered = trained.outputs(task, parts.test)
     read, strange, facts = view.read(task, parts.test, answered), None, dict[str, Json]()
@@ -77,6 +77,11 @@ def tested(trained: Trained) -> Tested:
     found = collapse.findings("" if apart is None else apart.sentence)
     shown = (*view.exhibits(task, parts.test, read, strange), *exhibits)
     return Tested(task, answered, result, shown, facts, findings=found)
+
+
+def _around(length: int) -> int:
+    """Steps to either side of one, so that together they are at most a third of a window of so many."""
+    return max(length // SMOOTHED - 1, 0) // 2
 
 
 def _judged(trained: Trained, task: anomaly.Task, answered: Array, view: Scored, ordinary_rows: Array) -> TargetResult:
