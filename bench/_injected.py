@@ -5,7 +5,7 @@ Semi-synthetic: the series is real, what is strange in it is made here, from a f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ EACH = 6
 """Series with an anomaly of each kind."""
 LEAST, MOST = 10, 80
 """Steps of an anomaly."""
+SPIKES, LONGEST_SPIKE = 12, 5
+"""Series with a spike, and its steps at most."""
 MARGIN = 200
 """Steps before and after it, at least."""
 
@@ -75,8 +77,27 @@ def cases(ordinary: Array, seed: int = 0) -> list[tuple[str, Array, Array]]:
     return found
 
 
-def mean_aucs(model: Model, column: str, train: Array, ordinary: Array) -> dict[str, float]:
-    """Mean AUC over steps of the sealed model and of the simple tools, which see the same windows."""
+def spikes(ordinary: Array, seed: int = 0) -> list[tuple[str, Array, Array]]:
+    """As `cases`: a few steps that are all too high or too low."""
+    random, found = np.random.default_rng(seed), []
+    for _ in range(SPIKES):
+        length = int(random.integers(1, LONGEST_SPIKE + 1))
+        first = int(random.integers(MARGIN, len(ordinary) - MARGIN - length))
+        series, strange = ordinary.copy(), np.zeros(len(ordinary), bool)
+        strange[first : first + length] = True
+        series[strange] += random.choice([-1, 1]) * random.uniform(0.3, 1.0) * float(ordinary.std())
+        found.append(("spike", series, strange))
+    return found
+
+
+def mean_aucs(
+    model: Model, column: str, train: Array, injected: Sequence[tuple[str, Array, Array]]
+) -> dict[str, float]:
+    """Mean AUC over steps of the sealed model and of the simple tools, which see the same windows.
+
+    Args:
+        injected: as `cases` and `spikes` give them.
+    """
     from sklearn.metrics import roc_auc_score
 
     (name,) = model.tasks
@@ -85,7 +106,7 @@ def mean_aucs(model: Model, column: str, train: Array, ordinary: Array) -> dict[
     length = cut.length
     known = sliding_window_view(train, length)
     found: dict[str, list[float]] = {"lamina": [], "an isolation forest": [], "nearest neighbors": []}
-    for _, series, strange in cases(ordinary):
+    for _, series, strange in injected:
         windows = sliding_window_view(series, length)
         answers = model.predict([{column: value} for value in series.tolist()]).to_rows()
         scores = {

@@ -30,7 +30,7 @@ import polars as pl
 
 import lamina
 from bench import _machine
-from bench._injected import mean_aucs
+from bench._injected import cases, mean_aucs, spikes
 from bench._run import whole_run
 
 ONE_THREAD = ("--set", "training.threads=1")
@@ -83,9 +83,11 @@ def series(data: Path, place: Path, seed: int, hurry: float) -> dict[str, Any]:
     at = np.flatnonzero(pl.read_csv(folder / "test.csv")["is_anomaly"].to_numpy())
     strangest = int(scores.argmax())
     train, test = (pl.read_csv(folder / f"{part}.csv")["value"].to_numpy() for part in ("train", "test"))
+    model, ordinary = lamina.load(out / "model.lamina"), test[ORDINARY]
     return {
         "auc": with_baselines(of_target(out), "auc"),
-        "mean AUC of injected anomalies": mean_aucs(lamina.load(out / "model.lamina"), "value", train, test[ORDINARY]),
+        "mean AUC of injected anomalies": mean_aucs(model, "value", train, cases(ordinary)),
+        "mean AUC of injected spikes": mean_aucs(model, "value", train, spikes(ordinary)),
         "strangest step": strangest,
         "anomaly": [int(at[0]), int(at[-1])],
         "found": bool(at[0] - NEAR <= strangest <= at[-1] + NEAR),
