@@ -11,14 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from lamina.errors import InputError
 from lamina.modalities import category, items, number, series, time
 from lamina.modalities import set as sets
 from lamina.modalities._canonical import canonical, object_array
-from lamina.modalities._number_text import decimal_of, read_numbers
+from lamina.modalities._number_text import (
+    _BODY,
+    _CODES,
+    _DRESSED,
+    _SIGNS,
+    _SPACES,
+    _undressed,
+    decimal_of,
+    read_numbers,
+)
 from lamina.modalities._sample import stream
 from lamina.modalities._scale import Scale
 
@@ -245,6 +254,16 @@ def test_decimal_comma_needs_evidence_and_the_whole_column() -> None:
     assert number.Encoder.restore(encoder.state()).encode(object_array(["2,5"])).array == encode(encoder, 2.5)
 
 
+@given(
+    st.text(f"0123456789.,{_SPACES}{_SIGNS}()+-\u2212eExy \t{''.join(_CODES).lower()}{''.join(_CODES)}", max_size=12)
+)
+@settings(max_examples=500)
+def test_no_text_that_could_be_a_number_is_passed_over(text: str) -> None:
+    body = _undressed(text.strip())[1]
+    written = any(letter.isdigit() for letter in body) and any(_BODY[sign].fullmatch(body) for sign in _BODY)
+    assert _DRESSED.fullmatch(text) or not written
+
+
 @given(st.lists(numbers, min_size=2, max_size=50), st.sampled_from(["standard", "log", "quantile", "auto"]))
 def test_numbers_come_back_in_order(values: list[float], transform: str) -> None:
     encoder = fit(number, values, transform=transform)
@@ -271,6 +290,7 @@ def test_few_whole_numbers_come_back_exactly(values: list[int]) -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6) | st.none() | st.integers(-1000, 1000), min_size=1, max_size=30))
+@example([0.0, -0.0])
 def test_typed_and_written_numbers_encode_alike(values: list[float | None]) -> None:
     assume(any(value is not None for value in values))
     written = ["" if value is None else repr(value) for value in values]

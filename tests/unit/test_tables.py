@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamina.data.content import under
 from lamina.data.readers import collect, source
 from lamina.data.tables import Table, concatenate, open_table, read_chunks
 from lamina.errors import InputError
@@ -245,3 +246,11 @@ def test_every_reader_is_reached() -> None:
         with pytest.raises(InputError) as caught:
             collect._read_file(Path(f"/nowhere/none{ending}"))
         assert "no known format" not in caught.value.what
+
+
+@given(
+    st.sampled_from(["/data", "data", ".", "/", "../x", "/a b/c"]),
+    st.text("ab./ \\", max_size=8) | st.lists(st.sampled_from(["a", "..", ".", ""]), max_size=4).map("/".join),
+)
+def test_a_name_under_a_folder_is_what_a_path_makes_of_it(root: str, value: str) -> None:
+    assert under(Path(root), value) == str(Path(root) / value)

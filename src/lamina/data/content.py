@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,6 +136,18 @@ def _file_hashes(table: Table, column: str) -> Array:
                 for value, size in zip(chunk[column], sizes[rows], strict=True)
             ]
     return np.repeat(hashes, len(read) // max(len(table), 1))
+
+
+_UNTIDY = re.compile(r"(?:^|/)\.?(?:/|$)")
+"""A part of a path that is empty or ".", which `Path` leaves out."""
+
+
+def under(root: Path, value: str) -> str:
+    """`str(root / value)` in a small part of its time: a table may name millions of files."""
+    base = str(root)
+    if os.sep != "/" or base in (".", "/") or _UNTIDY.search(value):
+        return str(root / value)
+    return f"{base}/{value}"
 
 
 def file_path(value: Any, root: Path | None) -> str | None:

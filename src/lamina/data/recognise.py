@@ -23,6 +23,7 @@ from lamina.data.column_roles import (
     parts_of,
     split_reason,
 )
+from lamina.data.content import under
 from lamina.data.parties import parties, same_again
 from lamina.data.schema import ROLES, Field, Json, Role, Schema, Values
 from lamina.errors import InputError, nearest
@@ -398,7 +399,9 @@ def _as_files(values: Values, table: Table) -> Values:
     if sum(isfile(root / value.replace("\\", "/")) for value in some) < len(some) / 2:
         return values
     found = np.empty(len(values), dtype=object)
-    found[:] = [str(root / value.replace("\\", "/")) if isinstance(value, str) and value else value for value in values]
+    found[:] = [
+        under(root, value.replace("\\", "/")) if isinstance(value, str) and value else value for value in values
+    ]
     return found
 
 

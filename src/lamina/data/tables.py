@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.data.content import file_path
+from lamina.data.content import file_path, under
 from lamina.data.readers.collect import collect, is_unpacked
 from lamina.data.readers.source import Collection, RowChunk, object_array, place
 from lamina.data.schema import Json, Values
@@ -385,9 +385,9 @@ def _is_file(path: Path) -> bool:
 
 
 def _absolute(root: Path, value: object) -> object:
-    if not isinstance(value, str) or not value or "://" in value or Path(value).is_absolute():
+    if not isinstance(value, str) or not value or "://" in value or os.path.isabs(value):
         return value
-    return str(root / value)
+    return under(root, value)
 
 
 @dataclass(frozen=True)

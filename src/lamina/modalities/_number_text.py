@@ -23,6 +23,8 @@ _BODY = {
     ".": re.compile(rf"(?:[1-9][0-9]{{0,2}}(?:([,{_SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*)|[0-9]+)?(?:\.[0-9]*)?"),
     ",": re.compile(rf"(?:[1-9][0-9]{{0,2}}(?:([.{_SPACES}])[0-9]{{3}}(?:\1[0-9]{{3}})*)|[0-9]+)?(?:,[0-9]*)?"),
 }
+_DRESSED = re.compile(rf"[0-9.,{_SPACES}\s()+\-\u2212{_SIGNS}e{''.join(_CODES)}]*", re.IGNORECASE)
+"""What numbers with signs around them are written with: most texts that are none end at their first letter."""
 _EXPONENT = re.compile(r"(.*[0-9.,])[eE]([+-]?[0-9]{1,4})")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -60,6 +62,8 @@ def _from_text(text: str, decimal: str) -> float:
 
 def _from_decorated(text: str, decimal: str) -> float:
     """A number with signs around it: "(1,200)", "-$5", "12 %", "1.2e3 EUR"."""
+    if not _DRESSED.fullmatch(text):
+        return math.nan
     sign, body, exponent = _undressed(text)
     match = _BODY[decimal].fullmatch(body)
     if not match or not any(letter.isdigit() for letter in body):
@@ -130,6 +134,8 @@ def read_numbers(values: Values, decimal: str = ".") -> tuple[np.ndarray[Any, An
     else:
         numbers = plain
         numbers[~(np.abs(numbers) <= LARGEST)] = np.nan
+    # -0.0, which equals 0.0, is made 0.0: else it would depend on which of them comes first in the column.
+    numbers += 0.0
     empty = np.flatnonzero(np.isnan(numbers))
     reasons = map_distinct(array[empty], problem_of)
     return numbers, {int(row): reason for row, reason in zip(empty, reasons, strict=True) if reason}
@@ -177,7 +183,7 @@ def decimal_of(chunks: Iterable[Values]) -> str:
         if array.dtype.kind != "O":
             continue
         for item in {item for item in array.tolist() if type(item) is str}:
-            if "," not in item and "." not in item:
+            if ("," not in item and "." not in item) or not _DRESSED.fullmatch(item):
                 continue
             text = _undressed(item.strip())[1]
             if not any(letter.isdigit() for letter in text):  # "." stands for a missing value
