@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "lamina"
 LAYERS = [
-    {"errors", "registry", "cores", "files", "plan", "narrate", "data.schema"},
+    {"errors", "registry", "cores", "launched", "files", "plan", "narrate", "data.schema"},
     {"data", "modalities"},
     {"environments"},
     {"networks", "tasks", "baselines", "demo"},
@@ -42,6 +42,7 @@ WITHOUT_TORCH = [
     "lamina.model.search",
     "lamina.cli.few_shot",
     "lamina.steps.few_shot",
+    "lamina.steps.session",
     "lamina.cli.verify",
     "lamina.using",
     "lamina.model.fastest",

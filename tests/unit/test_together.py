@@ -13,7 +13,7 @@ from lamina import cores
 from lamina.choose import hardware
 from lamina.data.examples import Examples
 from lamina.errors import InputError
-from lamina.learn.distributed import Place, place
+from lamina.launched import Place, place
 from lamina.learn.loader import Loader
 
 ROWS = 30

@@ -14,8 +14,7 @@ from typing import Literal
 
 import torch
 
-from lamina import cores
-from lamina.learn import distributed
+from lamina import cores, launched
 
 GROUP, MACHINE, OWN = Path("/sys/fs/cgroup"), Path("/proc/meminfo"), Path("/proc/self/status")
 """Where Linux tells how much memory the container, the machine and this process have."""
@@ -34,7 +33,7 @@ class Hardware:
 def detect() -> Hardware:
     """Look at the machine: an accelerator if there is one, else the CPU; of several processes here, each has its share
     of the cores, for threads of two on the same core wait for each other."""
-    place = distributed.place()
+    place = launched.place()
     number = max(1, cores.available() // (1 if place is None else place.beside))
     if torch.cuda.is_available():
         fast = torch.cuda.get_device_capability()[0] >= 8

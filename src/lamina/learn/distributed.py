@@ -14,14 +14,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from lamina.errors import InputError, LaminaError
+from lamina import launched
+from lamina.errors import LaminaError
+from lamina.launched import Place
 
 MEETING = timedelta(minutes=10)
 """That processes wait for each other at first: not all are started at once, but one that is missing is to be told."""
@@ -29,55 +30,6 @@ PATIENCE = timedelta(days=7)
 """The others wait while the first one reads data, scores and writes."""
 PIECE = 25_000_000
 """Numbers of the gradient that go through the network at once, about."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which of several processes this is.
-
-    Attributes:
-        rank: among all; 0 leads.
-        size: how many there are.
-        local: among those on this machine.
-        beside: how many there are on this machine.
-    """
-
-    rank: int
-    size: int
-    local: int
-    beside: int
-
-    def share(self, count: int) -> slice:
-        """Which of `count` rows of a batch are this process's."""
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
-
-
-def place() -> Place | None:
-    """As a launcher tells it (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE); None for a process that is alone.
-
-    Raises:
-        InputError: it tells of several processes, but not which one this is, or where they meet.
-    """
-    size = _number("WORLD_SIZE", 1)
-    if size <= 1:
-        return None
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing:
-        raise InputError(
-            f"This is one of {size} processes (WORLD_SIZE), but {', '.join(missing)} is not set.",
-            where="the environment",
-            fix="Start them with a launcher: torchrun --nproc-per-node 2 -m lamina train ...; where WORLD_SIZE is left "
-            "from something else: unset WORLD_SIZE",
-        )
-    found = Place(_number("RANK", 0), size, _number("LOCAL_RANK", 0), max(_number("LOCAL_WORLD_SIZE", 1), 1))
-    if not 0 <= found.rank < size:
-        raise InputError(f"RANK is {found.rank} of {size} processes.", where="the environment", fix="See the launcher.")
-    return found
-
-
-def _number(name: str, without: int) -> int:
-    value = os.environ.get(name, "")
-    return int(value) if value.isdecimal() else without
 
 
 class Team:
@@ -209,7 +161,7 @@ def team() -> Team | None:
         InputError: the environment does not tell where they meet.
         LaminaError: they do not meet.
     """
-    found = place()
+    found = launched.place()
     return None if found is None else _met(found)
 
 

@@ -15,8 +15,8 @@ import torch
 
 from lamina.data.buffers import Buffers
 from lamina.data.examples import Examples
+from lamina.launched import Place
 from lamina.learn.batch import Batch
-from lamina.learn.distributed import Place
 from lamina.learn.privacy import sampled
 from lamina.learn.resident import Resident
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Any
 
 from lamina.errors import InputError, nearest
 from lamina.plan import SchedulePlan
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 Options = Mapping[str, float]
 

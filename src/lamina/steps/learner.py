@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina import registry
+from lamina import launched, registry
 from lamina.choose import hardware
 from lamina.choose import training as choose_training
 from lamina.data.examples import BLOCK, at, blocks, known_targets, room
 from lamina.errors import InputError
-from lamina.learn import augment, distributed, optimizers
+from lamina.learn import augment, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.learn.loader import Loader
@@ -91,7 +91,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         engine,
         replace(
             rows_loader(plan, prepared, learned(prepared), training.batch_size, training.balance == "sampling"),
-            place=distributed.place(),
+            place=launched.place(),
         ),
         loader(plan, prepared, prepared.split.validation),
         prepared.tasks,

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from lamina import launched
 from lamina.choose.networks import TABLE
 from lamina.data.audit import AuditFinding
 from lamina.data.schema import Json
 from lamina.errors import InputError
 from lamina.files import write_bytes
-from lamina.learn import distributed
 from lamina.learn.privacy import SECRET_BYTES, Private, epsilon, noise_for
 from lamina.networks import Remembering
 from lamina.plan import NetworkPlan, Plan
@@ -110,7 +110,7 @@ def _check(plan: Plan, rows: int) -> None:
             where="privacy.delta",
             fix=f"Give much less than {1 / rows:.1g}, or leave it out.",
         )
-    if distributed.place() is not None:
+    if launched.place() is not None:
         raise InputError(
             "Private training goes on in one process.", where="privacy.epsilon", fix="Start it without a launcher."
         )

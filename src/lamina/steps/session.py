@@ -1,14 +1,21 @@
-"""All five steps, one after the other, and going on with them where they stopped; one way for each kind of data."""
+"""All five steps, one after the other, and going on with them where they stopped; one way for each kind of data.
+
+What needs PyTorch is imported when it comes to that: until then the data is read, and what is wrong with it is told at
+once.
+"""
 
 from __future__ import annotations
 
 import importlib
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from lamina import launched
 from lamina import plan as plans
 from lamina import run as runs
 from lamina.data.tables import Table
@@ -17,18 +24,22 @@ from lamina.errors import InputError
 from lamina.evaluate.cost import EnergyMeter
 from lamina.evaluate.results import Results
 from lamina.files import CannotWriteError
-from lamina.learn.loop import Status
 from lamina.narrate import Narrator
 from lamina.plan import Plan
 from lamina.run import Run
-from lamina.steps import alike, answered, long, prepare, together, understand
-from lamina.steps.pace import Allowance
+from lamina.steps import alike, long, prepare, understand
 from lamina.steps.prepare import Prepared
 from lamina.steps.request import Request, Sources, apply_weights, check, followed, shares
 from lamina.steps.settings import check_used
 
-Ended = tuple[Run, Results, Status]
+if TYPE_CHECKING:
+    from lamina.learn.loop import Status
+    from lamina.steps.pace import Allowance
+
+Ended = tuple[Run, Results, "Status"]
 """A finished run, what it found out, and where its training ended."""
+READIED = ("generate",)
+"""Ways that change how the data is read before it is prepared."""
 
 
 class Clock:
@@ -56,8 +67,37 @@ def train(request: Request, narrator: Narrator) -> Ended:
     Raises:
         InputError: the data or the request is wrong, or what is asked is not trained in several processes.
     """
-    with together.met(_of_the_run):
+    with _met():
         return _train(request, narrator)
+
+
+def _met() -> AbstractContextManager[None]:
+    """Within, this process trains: alone, or as the first of several (`together.met`)."""
+    if launched.place() is None:
+        return nullcontext()
+    from lamina.steps import together
+
+    return together.met(_of_the_run)
+
+
+def _check_alone(way: str) -> None:
+    """Refuse a kind of training that goes on in one process only.
+
+    Args:
+        way: "answered" where rows have answers to learn from.
+
+    Raises:
+        InputError: it is another one, and this is one of several processes.
+    """
+    place = launched.place()
+    if place is not None and way != "answered":
+        raise InputError(
+            f"Lamina was started as one of {place.size} processes (WORLD_SIZE); what has no answers to learn from, or "
+            "answers that are texts, forecasts or ratings, is trained in one.",
+            where="WORLD_SIZE",
+            fix="Start it once, without a launcher; for several devices a run for each, with CUDA_VISIBLE_DEVICES and "
+            "--out of its own.",
+        )
 
 
 def _of_the_run(run: Run, plan: Plan) -> tuple[Table, int | None]:
@@ -74,7 +114,7 @@ def _train(request: Request, narrator: Narrator) -> Ended:
     if given is not None and given.data.also and not request.also:
         narrator.say(f"the plan learned from more rows: again with --also {' --also '.join(given.data.also)}")
     if apart := understand.way_of(request, given):
-        together.check_way(apart)
+        _check_alone(apart)
         check_used(apart, request, given)
         way = _session(apart)
         return _closed(way.train(request, narrator, began=began, clock=clock, meter=meter, given=given))
@@ -83,17 +123,17 @@ def _train(request: Request, narrator: Narrator) -> Ended:
         request = following(request, given)
     request = apply_weights(request)
     understood = alike.encoded_alike(request, understand.understand(request, narrator), narrator)
-    together.check_way(_way_of(understood.plan))
+    _check_alone(_way_of(understood.plan))
     check_used(_way_of(understood.plan), asked, given)
-    way = _way(understood.plan)
-    if hasattr(way, "readied"):
-        understood = way.readied(understood, narrator)
+    if _way_of(understood.plan) in READIED:
+        understood = _way(understood.plan).readied(understood, narrator)
     clock.lap("understand")
     fresh = request.out is None or not Path(request.out).exists()
     run = runs.create(request.out, request.name)
     try:
         run.write_status(state="preparing", command=request.command, seconds=clock.seconds)
         prepared = prepare.prepare(understood, run, narrator)
+        way = _way(understood.plan)
         plan, allowed = way.choose_all(
             request, prepared, understood.plan, run, narrator, clock=clock, began=began, given=given
         )
@@ -116,7 +156,7 @@ def resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
     Raises:
         InputError: there is no run, or the data is not what the run was started with.
     """
-    with together.met(_of_the_run):
+    with _met():
         return _resume(folder, narrator, given)
 
 
@@ -124,7 +164,7 @@ def _resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
     began, meter = time.monotonic(), EnergyMeter("only since the run was resumed")
     run = runs.find(folder)
     plan, status = run.plan(), run.status()
-    together.check_way("control" if is_environment(plan.data.train) else _way_of(plan))
+    _check_alone("control" if is_environment(plan.data.train) else _way_of(plan))
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
         return _closed(_session("control").resume(run, plan, narrator, clock=clock, meter=meter))
@@ -134,15 +174,18 @@ def _resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
     table, boundary = data_of(run, plan, given)
     narrator.step("Prepare")
     prepared = prepare.prepared_again(run, plan, table, boundary, narrator)
+    way = _way(plan)
+    from lamina.steps.pace import Allowance
+
     allowed = Allowance(**status.get("allowed", {}))
     base = Path(status.get("base", "."))
-    return _finished(_way(plan), run, plan, prepared, narrator, clock, meter, allowed, base)
+    return _finished(way, run, plan, prepared, narrator, clock, meter, allowed, base)
 
 
 def _way(plan: Plan) -> ModuleType:
     """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
     way = _way_of(plan)
-    return answered if way == "answered" else _session(way)
+    return importlib.import_module("lamina.steps.answered") if way == "answered" else _session(way)
 
 
 def _way_of(plan: Plan) -> str:

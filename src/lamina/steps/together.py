@@ -30,26 +30,6 @@ Opened = Callable[[Run, Plan], tuple[Table, int | None]]
 """From a run and its plan to its data, and where the test rows begin."""
 
 
-def check_way(way: str) -> None:
-    """Refuse a kind of training that goes on in one process only.
-
-    Args:
-        way: "answered" where rows have answers to learn from.
-
-    Raises:
-        InputError: it is another one, and this is one of several processes.
-    """
-    place = distributed.place()
-    if place is not None and way != "answered":
-        raise InputError(
-            f"Lamina was started as one of {place.size} processes (WORLD_SIZE); what has no answers to learn from, or "
-            "answers that are texts, forecasts or ratings, is trained in one.",
-            where="WORLD_SIZE",
-            fix="Start it once, without a launcher; for several devices a run for each, with CUDA_VISIBLE_DEVICES and "
-            "--out of its own.",
-        )
-
-
 @contextmanager
 def met(opened: Opened) -> Iterator[None]:
     """Within, this process trains: alone, or as the first of several. Another one follows it here, and ends.

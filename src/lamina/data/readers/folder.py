@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +59,7 @@ def read(root: Path, read_file: ReadFile, *, labelled: bool) -> Collection:
     chosen = _choose_tables(root, tables, folders)
     if chosen:
         return _tables(root, chosen, tables, read_file)
-    pairs = paired.rows_of({folder.name: _entries(root / folder.name) for folder in folders}, SPLITS)
+    pairs = paired.rows_of({folder.name: partial(_entries, root / folder.name) for folder in folders}, SPLITS)
     if pairs:
         return _pairs(root, pairs)
     if not labelled:

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lamina.data.readers.locate import leads_nowhere
@@ -41,12 +42,16 @@ class Pair:
     split: str
 
 
-def rows_of(folders: Mapping[str, Sequence[os.DirEntry[str]]], splits: Mapping[str, str]) -> list[Pair]:
+Folders = Mapping[str, Callable[[], Sequence["os.DirEntry[str]"]]]
+"""By name, what gives the entries of a folder: only those are read that may hold pairs."""
+
+
+def rows_of(folders: Folders, splits: Mapping[str, str]) -> list[Pair]:
     """Pairs in `images/` and `masks/` or in `noisy/` and `clean/` (BETTER), or in those of `train/` and `test/`; none
     where the folders are not such.
 
     Args:
-        folders: the entries of each folder under the root, by name.
+        folders: those under the root.
         splits: the part that a folder's name stands for.
     """
     found = _pairs("", folders, "")
@@ -55,7 +60,7 @@ def rows_of(folders: Mapping[str, Sequence[os.DirEntry[str]]], splits: Mapping[s
     named = {name: splits[name.lower()] for name in folders if name.lower() in splits}
     order = ("train", "validation", "test")
     for name, split in sorted(named.items(), key=lambda item: order.index(item[1])):
-        inside = {item.name: _files(item.path) for item in folders[name] if item.is_dir()}
+        inside = {item.name: partial(_files, item.path) for item in folders[name]() if item.is_dir()}
         found += _pairs(f"{name}/", inside, split)
     return found
 
@@ -65,7 +70,7 @@ def _files(folder: str) -> list[os.DirEntry[str]]:
         return [item for item in items if not item.name.startswith(".") and not leads_nowhere(item)]
 
 
-def _pairs(prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], split: str) -> list[Pair]:
+def _pairs(prefix: str, folders: Folders, split: str) -> list[Pair]:
     lower = {name.lower(): name for name in folders}
     pictures = next((lower[name] for name in PICTURES if name in lower), None)
     others = next((lower[name] for name in OTHERS if name in lower), None)
@@ -79,12 +84,10 @@ def _pairs(prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], split
     return []
 
 
-def _beside(
-    prefix: str, folders: Mapping[str, Sequence[os.DirEntry[str]]], names: tuple[str, str], kind: str, split: str
-) -> list[Pair]:
+def _beside(prefix: str, folders: Folders, names: tuple[str, str], kind: str, split: str) -> list[Pair]:
     """Every picture in the first of the two folders, with what is in the second for it."""
     pictures, others = names
     # Masks are often stored in another format than their pictures.
-    known = {Path(item.name).stem: f"{prefix}{others}/{item.name}" for item in folders[others] if item.is_file()}
-    found = sorted(item.name for item in folders[pictures] if item.is_file())
+    known = {Path(item.name).stem: f"{prefix}{others}/{item.name}" for item in folders[others]() if item.is_file()}
+    found = sorted(item.name for item in folders[pictures]() if item.is_file())
     return [Pair(f"{prefix}{pictures}/{name}", known.get(Path(name).stem), kind, split) for name in found]
