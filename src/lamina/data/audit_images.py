@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina import cores
 from lamina.data.content import file_path
 from lamina.data.findings import SHOWN, AuditFinding, counted
 from lamina.data.schema import Field, Schema, Values
 from lamina.data.split import Split
+from lamina.modalities._files import each
 
 if TYPE_CHECKING:
     from lamina.data.examples import Examples
@@ -103,19 +102,27 @@ def _fingerprints(table: Table, field: Field, rows: Array) -> tuple[Array, Array
     hashes: list[int] = []
     thumbnails: list[Array] = []
     pixels = 0
-    with ThreadPoolExecutor(min(8, cores.available())) as pool:
-        for numbers, chunk in table.chunks(rows, list(field.columns), 512):
-            values = chunk[field.columns[0]]
-            for row, result in zip(numbers, pool.map(lambda value: _fingerprint(value, table), values), strict=True):
-                if result is not None:
-                    seen.append(int(row))
-                    hashes.append(result[0])
-                    thumbnails.append(result[1])
-                    pixels += result[2]
-            if pixels > MOST_PIXELS:
-                break
+    for numbers, chunk in table.chunks(rows, list(field.columns), 512):
+        for row, result in zip(numbers, _of_each(chunk[field.columns[0]], table), strict=True):
+            if result is not None:
+                seen.append(int(row))
+                hashes.append(result[0])
+                thumbnails.append(result[1])
+                pixels += result[2]
+        if pixels > MOST_PIXELS:
+            break
     grey = np.stack(thumbnails) if thumbnails else np.empty((0, THUMBNAIL**2), dtype=np.uint8)
     return np.array(seen, dtype=np.int64), np.array(hashes, dtype=np.uint64), grey
+
+
+def _of_each(values: Values, table: Table) -> list[tuple[int, Array, int] | None]:
+    found: list[tuple[int, Array, int] | None] = [None] * len(values)
+
+    def one(row: int) -> None:
+        found[row] = _fingerprint(values[row], table)
+
+    each(one, len(values))
+    return found
 
 
 def encoded_fingerprints(examples: Examples, name: str, rows: Array) -> tuple[Array, Array, Array]:
