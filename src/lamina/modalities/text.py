@@ -24,7 +24,7 @@ from lamina.modalities._given_tokens import GivenTokens
 
 TRAINING_TEXTS = 200_000
 TRAINING_CHARACTERS = 100_000_000
-LENGTH_TEXTS = 10_000
+LENGTH_TEXTS = 2_000
 LARGEST_VOCABULARY = 8192
 LONGEST_USUALLY = 1536
 """Tokens of the automatic length, at most."""
