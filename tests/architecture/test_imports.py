@@ -161,23 +161,22 @@ TRAINING = ANSWERING | {"jinja2", "lightgbm", "onnx", "onnxscript", "pyarrow", "
 BROUGHT = {
     "cloudpickle", "colorama", "dateutil", "filelock", "google", "joblib", "markupsafe", "ml_dtypes", "mpmath",
     "narwhals", "networkx", "nvidia", "onnx_ir", "packaging", "pandas", "pytz", "rich", "scipy", "setuptools", "sympy",
-    "threadpoolctl", "torchgen", "tqdm", "triton", "typing_extensions",
+    "tabulate", "threadpoolctl", "torchgen", "tqdm", "triton", "typing_extensions",
 }  # fmt: skip
 """What those import in their turn."""
 TELL = """
-import json, runpy, sys, sysconfig
+import atexit, json, runpy, sys, sysconfig
 from pathlib import Path
 before, place = set(sys.modules), Path(sysconfig.get_path("purelib"))
-try:
-    if sys.argv[1:]:
-        runpy.run_module("lamina", run_name="__main__", alter_sys=True)
-    else:
-        import lamina
-except SystemExit as ended:
-    assert not ended.code, ended.code
-files = [Path(str(getattr(sys.modules[name], "__file__", None) or "")) for name in set(sys.modules) - before]
-inside = {file.relative_to(place).parts[0].partition(".")[0] for file in files if file.is_relative_to(place)}
-print(json.dumps(sorted(inside)), file=sys.stderr)
+def tell():
+    files = [Path(str(getattr(sys.modules[name], "__file__", None) or "")) for name in set(sys.modules) - before]
+    inside = {file.relative_to(place).parts[0].partition(".")[0] for file in files if file.is_relative_to(place)}
+    print(json.dumps(sorted(inside)), file=sys.stderr)
+atexit.register(tell)
+if sys.argv[1:]:
+    runpy.run_module("lamina", run_name="__main__", alter_sys=True)
+else:
+    import lamina
 """
 """Runs a command, or only imports Lamina, and tells the packages that it has imported: the folders and files beside
 each other in the place of installed packages, for a part of one may call itself anything."""

@@ -172,6 +172,13 @@ def test_few_short_texts_get_many_members_and_all_text_fields_equally_many() -> 
     assert members({"note": long, "title": TEXT}, 5000) == {None}
 
 
+def test_pictures_that_are_seen_a_few_times_are_shifted_less() -> None:
+    plans = {"photo": {"translate": 0.08, "flip": True}, "sound": {"gain": 4.0}}
+    assert training.milder(plans, 60) == plans
+    assert training.milder(plans, 15) == {"photo": {"translate": 0.04, "flip": True}, "sound": {"gain": 4.0}}
+    assert training.milder(plans, 0.01)["photo"] == {"translate": 0.0, "flip": True}
+
+
 def test_few_steps_get_a_gentler_rate() -> None:
     assert training.gentler(0.01, 4000) == 0.01
     assert training.gentler(0.01, 100) == 0.005

@@ -258,6 +258,21 @@ def _augmentation(
     return {name: plan for name, plan in found.items() if plan}
 
 
+OFTEN = 30.0
+"""Passes from which on shifts are as large as `defaults` has them. On Fashion-MNIST, nine passes over 54,000 rows, two
+seeds: accuracy 0.928 with shifts of two pixels, 0.936 without any; 24 passes over 5,400: no difference to be seen."""
+
+
+def milder(augment: Mapping[str, Any], epochs: float) -> dict[str, Any]:
+    """The augmentations by field with smaller shifts where pictures are seen fewer than `OFTEN` times: what is hardly
+    seen twice needs no change, and to learn that things may lie anywhere takes time."""
+    share = min(1.0, epochs / OFTEN)
+    return {
+        name: {**plan, "translate": round(plan["translate"] * share, 3)} if "translate" in plan else plan
+        for name, plan in augment.items()
+    }
+
+
 def fit_epochs(training: TrainingPlan, rows: int, step_seconds: float, seconds: float) -> tuple[TrainingPlan, str]:
     """As many epochs as fit into `seconds` at the measured pace, at most those wanted; and the reason.
 

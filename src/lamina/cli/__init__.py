@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import ast
+import atexit
 import difflib
 import errno
 import io
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from lamina import __version__, registry
@@ -84,10 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         code = _failed(told, as_json)
     _let_go()
-    if argv is None and os.environ.get("WORLD_SIZE", "") not in ("", "1"):
+    if argv is None:
         # One of several processes: PyTorch's threads that talk to the others do not always end by themselves.
-        sys.stderr.flush()
-        os._exit(code)
+        _end(code, wait=os.environ.get("WORLD_SIZE", "") in ("", "1"))
     return code
 
 
@@ -111,6 +113,25 @@ def _let_go() -> None:
         _flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end(code: int, wait: bool) -> NoReturn:
+    """End the process, with all that is registered for its end. To take PyTorch apart, module by module, as Python does
+    it, would take a second more.
+
+    Args:
+        wait: for threads.
+    """
+    if wait:
+        # As the interpreter does it itself: pools of threads end, and are waited for.
+        threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):
+        _flush()
+    # It may be closed, or there may be none.
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _failed(error: LaminaError, as_json: bool) -> int:

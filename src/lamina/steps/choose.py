@@ -68,6 +68,12 @@ def choose(
         if rate < plan.optimizer.learning_rate:
             reasons["optimizer.learning_rate"] = f"{rate:g}: there is time for {steps} steps only, so smaller ones"
             plan = replace(plan, optimizer=replace(plan.optimizer, learning_rate=rate))
+    if given is None and not any(key.startswith("training.augment") for key in keys):
+        augment = choose_training.milder(plan.training.augment, plan.training.epochs)
+        if augment != plan.training.augment:
+            less = f"shifted less, for each is seen about {plan.training.epochs:g} times only"
+            reasons["training.augment"] = f"{reasons.get('training.augment', 'pictures are changed')}; {less}"
+            plan = replace(plan, training=replace(plan.training, augment=augment))
     if private.wanted(plan):
         plan, why = private.calibrated(plan, learner)
         reasons |= why
