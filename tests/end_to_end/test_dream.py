@@ -34,16 +34,16 @@ def dreamed(
 def test_each_class_is_surer_of_its_dream_than_of_noise(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = dreamed(run, tmp_path / "one", capsys, "--steps", "60")
+    found = dreamed(run, tmp_path / "one", capsys, "--steps", "120")
     assert len(found) == 4
     for told, picture in found:
         assert float(str(told["after"])) > max(0.5, float(str(told["before"])))
         assert picture.std() > 5
-    again = dreamed(run, tmp_path / "two", capsys, "--steps", "60", "--class", str(found[1][0]["name"]))
+    again = dreamed(run, tmp_path / "two", capsys, "--steps", "120", "--class", str(found[1][0]["name"]))
     assert len(again) == 1
     assert np.array_equal(again[0][1], found[1][1])
     other = dreamed(
-        run, tmp_path / "three", capsys, "--steps", "60", "--seed", "1", "--class", str(found[1][0]["name"])
+        run, tmp_path / "three", capsys, "--steps", "120", "--seed", "1", "--class", str(found[1][0]["name"])
     )
     assert not np.array_equal(other[0][1], found[1][1])
 
@@ -64,7 +64,7 @@ def test_what_a_layer_sees_in_a_picture_is_amplified(
     source = next((run.parent / "images" / "test").rglob("*.png"))
     Image.open(source).resize(size).save(tmp_path / "shirt.png")
     layer = api.network(run).layers()[1]  # type: ignore[union-attr,operator]
-    words = ("--layer", layer, "--from", str(tmp_path / "shirt.png"), "--steps", "5")
+    words = ("--layer", layer, "--from", str(tmp_path / "shirt.png"), "--steps", "10")
     ((told, picture),) = dreamed(run, tmp_path / "out", capsys, *words)
     assert float(str(told["after"])) > 1.2 * float(str(told["before"]))
     assert picture.shape[:2] == size[::-1]
