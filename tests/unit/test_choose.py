@@ -175,7 +175,7 @@ def test_few_short_texts_get_many_members_and_all_text_fields_equally_many() -> 
 def test_pictures_that_are_seen_a_few_times_are_shifted_less() -> None:
     plans = {"photo": {"translate": 0.08, "flip": True}, "sound": {"gain": 4.0}}
     assert training.milder(plans, 60) == plans
-    assert training.milder(plans, 15) == {"photo": {"translate": 0.04, "flip": True}, "sound": {"gain": 4.0}}
+    assert training.milder(plans, 15) == {"photo": {"translate": 0.02, "flip": True}, "sound": {"gain": 4.0}}
     assert training.milder(plans, 0.01)["photo"] == {"translate": 0.0, "flip": True}
 
 

@@ -259,14 +259,15 @@ def _augmentation(
 
 
 OFTEN = 30.0
-"""Passes from which on shifts are as large as `defaults` has them. On Fashion-MNIST, nine passes over 54,000 rows, two
-seeds: accuracy 0.928 with shifts of two pixels, 0.936 without any; 24 passes over 5,400: no difference to be seen."""
+"""Passes from which on shifts are as large as `defaults` has them; before, they grow with the square of the passes. On
+Fashion-MNIST, nine passes over 54,000 rows, accuracy is 0.929 and 0.927 (two seeds) with shifts of two pixels, 0.933 with
+one, 0.937 and 0.935 with none; in 24 passes over 5,400 they harm no more (0.926 and 0.907, without 0.907 and 0.904)."""
 
 
 def milder(augment: Mapping[str, Any], epochs: float) -> dict[str, Any]:
     """The augmentations by field with smaller shifts where pictures are seen fewer than `OFTEN` times: what is hardly
     seen twice needs no change, and to learn that things may lie anywhere takes time."""
-    share = min(1.0, epochs / OFTEN)
+    share = min(1.0, (epochs / OFTEN) ** 2)
     return {
         name: {**plan, "translate": round(plan["translate"] * share, 3)} if "translate" in plan else plan
         for name, plan in augment.items()
