@@ -15,9 +15,10 @@ from lamina.data.schema import Field
 from lamina.errors import InputError
 from lamina.narrate import Silent
 from lamina.plan import DataPlan, Plan, TaskPlan, to_toml
+from lamina.steps import session
 from lamina.steps.control import understand as control
 from lamina.steps.request import Request, check, followed
-from lamina.steps.session import following
+from lamina.steps.session import READIED, following
 from lamina.steps.understand import understand, way_of
 
 ROWS = "age,price,part\n" + "".join(f"{20 + row % 40},{row % 7}.5,{'ab'[row % 2]}\n" for row in range(60))
@@ -29,6 +30,12 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
     (tmp_path / "rows.csv").write_text(ROWS, encoding="utf-8")
     return str(tmp_path / "rows.csv")
+
+
+def test_every_way_that_changes_how_data_is_read_is_asked_to() -> None:
+    modules = Path(session.__file__).parent.glob("*/session.py")
+    assert sorted(READIED) == sorted(file.parent.name for file in modules if "def readied(" in file.read_text())
+    assert "def readied(" not in (Path(session.__file__).parent / "answered.py").read_text()
 
 
 def test_shares_way_of_dividing_and_task_are_those_of_the_plan_that_is_followed(rows: str) -> None:

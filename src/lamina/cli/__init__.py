@@ -117,7 +117,7 @@ def _let_go() -> None:
 
 def _end(code: int, wait: bool) -> NoReturn:
     """End the process, with all that is registered for its end. To take PyTorch apart, module by module, as Python does
-    it, would take a second more.
+    it, would take 0.6 seconds more (two cores, PyTorch and ONNX Runtime loaded: 0.60 to 0.76 and 0.03 s).
 
     Args:
         wait: for threads.
