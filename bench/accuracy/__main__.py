@@ -11,6 +11,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,35 @@ def cut_out(data: Path, made: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with Image.open(scenes / part / Path(files[thing["image_id"]]).name) as picture:
                 picture.convert("RGB").crop(edges).resize((96, 96)).save(folder / f"{thing['id']}.png")
+    (made / "weights-efficientnet-lite0").symlink_to(data / "weights-efficientnet-lite0")
+
+
+COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+CALLED = {
+    "animals": ("animal", "animals"), "plants": ("plant", "plants"), "vehicles": ("vehicle", "vehicles"),
+    "clothes": ("piece of clothing", "pieces of clothing"), "food": ("piece of food", "pieces of food"),
+    "household": ("household thing", "household things"), "town": ("thing from town", "things from town"),
+}  # fmt: skip
+"""What one thing of a category is called, and several."""
+
+
+def described(data: Path, made: Path) -> None:
+    """Scenes with a sentence that says how many things of which kind are in them, the most first."""
+    scenes, rows = data / "stamps-detection", list[dict[str, str]]()
+    (made / "described").mkdir(parents=True)
+    for part in ("train", "test"):
+        (made / "described" / part).symlink_to(scenes / part)
+        document = json.loads((scenes / "annotations" / f"instances_{part}.json").read_text())
+        names = {found["id"]: found["name"] for found in document["categories"]}
+        things: dict[int, Counter[str]] = {found["id"]: Counter() for found in document["images"]}
+        for thing in document["annotations"]:
+            things[thing["image_id"]][names[thing["category_id"]]] += 1
+        for found in document["images"]:
+            counted = sorted(things[found["id"]].items(), key=lambda item: (-item[1], item[0]))
+            several = [f"{COUNTS[number]} {CALLED[name][number > 1]}" for name, number in counted]
+            text = " and ".join([*([", ".join(several[:-1])] if several[1:] else []), several[-1]])
+            rows.append({"picture": f"{part}/{Path(found['file_name']).name}", "text": text, "split": part})
+    pl.DataFrame(rows).write_csv(made / "described" / "captions.csv")
     (made / "weights-efficientnet-lite0").symlink_to(data / "weights-efficientnet-lite0")
 
 
@@ -189,6 +219,11 @@ JOBS: dict[str, Job] = {
     "scenes": Job("scenes", ("--target", "mask", "--budget", "15m"), "mean_iou", made=scenes),
     "fashion-mnist-small-x2": Job("fashion-mnist-small", ("--restore", "super-resolution", "--budget", "4m"), "psnr",
         None, True, beyond=("bicubic enlargement", 1.0)),
+    "stamps-captions": Job("stamps/metadata.csv", ("--task", "caption", "--target", "caption", "--budget", "6m",
+        "--weights", "{data}/weights-efficientnet-lite0"), "cider"),
+    # Semi-synthetic: the scenes' boxes say what the sentences tell.
+    "scenes-captions": Job("described/captions.csv", ("--task", "caption", "--target", "text", "--budget", "15m",
+        "--weights", "{data}/weights-efficientnet-lite0"), "cider", None, True, described),
     "stamps-colourise": Job("stamps", ("--restore", "colourise", "--budget", "4m"), "psnr"),
 }  # fmt: skip
 

@@ -443,7 +443,7 @@ def network(folder: str | Path) -> Assembly | nn.Module:
     from lamina.networks.transfer.freezing import adapters, apply_freezing
     from lamina.steps import prepare
     from lamina.steps.learner import assembled
-    from lamina.steps.understand import later
+    from lamina.steps.understand import apart, later
 
     run = runs.find(_path(folder, RUN))
     plan = run.plan()
@@ -451,25 +451,19 @@ def network(folder: str | Path) -> Assembly | nn.Module:
         from lamina.steps.control.player import trained
 
         return trained(plan, Path(run.status().get("base", ".")), _final_weights(run))
-    from lamina import registry
-
-    for asked in plan.task.values():
-        if way := getattr(registry.module("tasks", asked.name), "WAY", ""):
-            learner = importlib.import_module(f"lamina.steps.{way}.learner")
-            found: nn.Module = learner.trained(run, plan, _final_weights(run))
-            return found
-    if later(part.name for part in plan.task.values()):
-        from lamina.steps.generate.kind import kind_of
-
-        return kind_of(plan).trained(run, plan, _final_weights(run))
+    names = [part.name for part in plan.task.values()]
+    if way := apart(names) or later(names):
+        learner = importlib.import_module(f"lamina.steps.{way}.{'learner' if apart(names) else 'session'}")
+        found: nn.Module = learner.trained(run, plan, _final_weights(run))
+        return found
     encoders, tasks = prepare.restored(run, plan, Schema(plan.schema))
     features = {name: encoder.feature for name, encoder in encoders.items()}
     widths = {name: task.width for name, task in tasks.items()}
-    found = assembled(plan, features, widths, Path(run.status().get("base", ".")))
+    whole = assembled(plan, features, widths, Path(run.status().get("base", ".")))
     for name, part in plan.network.items():
-        apply_freezing(found, name, part.frozen, **adapters(name, part))
-    found.load_state_dict(dict(_final_weights(run)))
-    return found.eval()
+        apply_freezing(whole, name, part.frozen, **adapters(name, part))
+    whole.load_state_dict(dict(_final_weights(run)))
+    return whole.eval()
 
 
 def _final_weights(run: Run) -> dict[str, Tensor]:

@@ -36,12 +36,12 @@ SAMPLES: dict[str, tuple[str, Values]] = {
 NAMES = tuple(
     name
     for name in registry.names("tasks")
-    if hasattr(task := registry.module("tasks", name).Task, "fit") and not hasattr(task, "layout")
+    if hasattr(task := registry.module("tasks", name).Task, "loss") and not hasattr(task, "layout")
 )
 """Tasks whose answers are vectors for what is in a column; the others have tests of their own."""
 OTHERS = {
     *("anomaly", "cluster", "control", "embed", "few_shot", "forecast", "generate", "recommend", "restore", "segment"),
-    *("detect", "restyle", "transcribe", "translate", "write"),
+    *("caption", "detect", "restyle", "transcribe", "translate", "write"),
 }
 
 

@@ -135,7 +135,7 @@ def _writing_model(reads: bool, even: bool) -> tuple[Sealed, nn.Module]:
     from lamina.modalities.text import Encoder as Text
     from lamina.model.export_writer import export_writer
     from lamina.networks.writers import decoder, encoder_decoder
-    from lamina.steps.written.tokens import trained
+    from lamina.tasks._tokenizer import trained
 
     json = trained(["the cat sat on the mat and the dog ran to the cat " * 5], 300)
     torch.manual_seed(0)
@@ -155,7 +155,7 @@ def _writing_model(reads: bool, even: bool) -> tuple[Sealed, nn.Module]:
         with torch.no_grad():
             for weight in network.parameters():
                 weight.zero_()
-    first, second = export_writer(network.eval(), reads)
+    first, second = export_writer(network.eval(), "text" if reads else "")
     return Sealed(
         network=first,
         inputs={"prompt": "source" if reads else "tokens"},

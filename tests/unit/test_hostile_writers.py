@@ -22,7 +22,7 @@ from lamina.model.format import DECODER, NETWORK
 from lamina.model.runtime import Model, load
 from lamina.model.sentences import sentences, translated
 from lamina.model.write import write
-from lamina.steps.written.tokens import trained
+from lamina.tasks._tokenizer import trained
 from lamina.tasks.translate import Task as Translation
 
 KEPT = Path(__file__).parents[1] / "golden" / "formats"

@@ -33,6 +33,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "forecast": ("steps/forecast/learner.py", *LOOP),
     "recommend": ("steps/recommend/learner.py", "methods/next_item.py", *LOOP),
     "written": ("steps/written/learner.py", "methods/next_token.py", *LOOP),
+    "captioned": ("steps/captioned/learner.py", *LOOP),
     "control": (
         "steps/control/player.py", "steps/control/train.py", "methods/ppo.py", "methods/dqn.py", "methods/sac.py",
     ),
@@ -88,7 +89,7 @@ def test_the_ways_are_those_that_data_can_go(way: str) -> None:
     [
         ("forecast", "training.compile=true", "forecasts: it is for rows with answers"),
         ("written", "training.mixup=0.2", "texts that are written"),
-        ("recommend", "training.augment.history.drop=0.1", "rows with answers and rows without answers"),
+        ("recommend", "training.augment.history.drop=0.1", "rows with answers, rows without answers and captions of pictures"),
         ("control", "training.batch_size=3", "environments"),
         ("answered", "training.steps=9", "it is for environments"),
         ("unlabelled", "network.photo.rank=4", "'network.photo.rank'"),

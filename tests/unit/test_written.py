@@ -27,13 +27,12 @@ from lamina.plan import DataPlan
 from lamina.run import create
 from lamina.steps.request import Request, Sources
 from lamina.steps.written import pairs, texts
-from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.choose import size
 from lamina.steps.written.corpus import divide, read
 from lamina.steps.written.kneser_ney import KneserNey
 from lamina.steps.written.learner import Extent, TorchSteps
 from lamina.steps.written.sealing import compared
-from lamina.tasks import _streams
+from lamina.tasks import _streams, _tokenizer
 
 Array = np.ndarray[Any, Any]
 CPU = torch.device("cpu")
@@ -262,7 +261,7 @@ def test_a_text_that_is_done_stays_as_it_is_while_others_are_searched_for() -> N
 def test_a_text_to_be_translated_is_read_as_training_read_it() -> None:
     """Training leaves out what stands around a text, so the sealed encoder must; a prompt stays as it is."""
     values = np.array([" to be ", "to be\r\n", "to be", "   "], object)
-    tokenizer = tokenising.trained(["to be or not to be, that is the question"] * 20, 300)
+    tokenizer = _tokenizer.trained(["to be or not to be, that is the question"] * 20, 300)
     read = Encoder("exact", 16, tokenizer, unknown=2, cut="end").encode(values).array
     assert read[0].tolist() == read[1].tolist() == read[2].tolist()
     assert read[3].tolist() == [2] + [0] * 15
@@ -379,7 +378,7 @@ def test_every_byte_comes_back_from_tokens() -> None:
         " leading",
         "x" * 50_000 + "\n" + "y z " * 9000,
     ]
-    json = tokenising.trained(texts, 400)
+    json = _tokenizer.trained(texts, 400)
     tokenizer = _tokens.load(json)
     for text in texts:
         assert "".join(_streams.pieces(text)) == text
@@ -389,7 +388,7 @@ def test_every_byte_comes_back_from_tokens() -> None:
 
 
 def test_a_prompt_that_is_too_long_keeps_its_end() -> None:
-    json = tokenising.trained(["one two three four five six " * 20], 300)
+    json = _tokenizer.trained(["one two three four five six " * 20], 300)
     prompt = np.array(["one two three four five six", ""], object)
     kept = {cut: Encoder("exact", 6, json, cut=cut).encode(prompt).array for cut in ("start", "end")}
     whole = _streams.stream(_tokens.load(json), [prompt[0]])[1:]

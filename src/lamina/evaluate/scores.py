@@ -66,6 +66,7 @@ TITLES: Mapping[str, str] = {
     "bits_per_byte": "bits per byte",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "cider": "CIDEr-D",
     "memorised": "strings learned by heart",
     "mase": "mean absolute scaled error",
     "pinball": "scaled pinball loss",

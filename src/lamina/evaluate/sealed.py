@@ -9,6 +9,7 @@ import numpy as np
 
 from lamina.errors import InputError
 from lamina.evaluate import (
+    sealed_captions,
     sealed_forecasts,
     sealed_histories,
     sealed_rows,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lamina.model.runtime import Model
 
 SCORERS: Mapping[str, Callable[[Model, Any, int], Scored]] = {
+    "caption": sealed_captions.score,
     "forecast": sealed_forecasts.score,
     "translate": sealed_translations.score,
     "write": sealed_texts.score,

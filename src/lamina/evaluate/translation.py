@@ -2,7 +2,8 @@
 
 BLEU: Papineni et al. 2002, with the words of mteval-v13a and, as sacreBLEU does (Post 2018), exponential smoothing of
 orders without a match (Chen & Cherry 2014). chrF: Popović 2015, of up to 6 letters without spaces, recall counting
-twice. Both from 0 to 100, with one reference.
+twice. Both from 0 to 100. Where a text has several references, BLEU counts what any of them has, and the length of the
+one that is as long as what was found; chrF takes the reference that is most like it.
 """
 
 from __future__ import annotations
@@ -43,13 +44,23 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-def bleu_sums(found: Sequence[str], wanted: Sequence[str]) -> Array:
+References = Sequence[str] | Sequence[Sequence[str]]
+"""One for each text, or several."""
+
+
+def several(reference: str | Sequence[str]) -> Sequence[str]:
+    """All references of one text."""
+    return (reference,) if isinstance(reference, str) else reference
+
+
+def bleu_sums(found: Sequence[str], wanted: References) -> Array:
     """float64 [text, 2 + 2 * order]: words found, words wanted, then for each order n-grams that match and that there
     are."""
     rows = []
     for one, other in zip(found, wanted, strict=True):
-        mine, theirs = words(one), words(other)
-        rows.append([len(mine), len(theirs), *_matches(mine, theirs, ORDERS)])
+        mine, theirs = words(one), [words(text) for text in several(other)]
+        nearest = min(map(len, theirs), key=lambda length: (abs(length - len(mine)), length))
+        rows.append([len(mine), nearest, *_matches(mine, theirs, ORDERS)])
     return np.array(rows, np.float64).reshape(len(rows), 2 + 2 * ORDERS)
 
 
@@ -69,17 +80,22 @@ def bleu(sums: Array) -> Array:
     return np.asarray(found)
 
 
-def chrf_sums(found: Sequence[str], wanted: Sequence[str]) -> Array:
+def chrf_sums(found: Sequence[str], wanted: References) -> Array:
     """float64 [text, 3 * order]: for each number of letters the strings found, wanted and in both."""
     rows = []
     for one, other in zip(found, wanted, strict=True):
-        mine, theirs = ("".join(text.split()) for text in (one, other))
-        row: list[float] = []
-        for order in range(1, LETTERS + 1):
-            first, second = (_counted(text, order) for text in (mine, theirs))
-            row += [sum(first.values()), sum(second.values()), sum((first & second).values())]
-        rows.append(row)
+        beside = [_letters(one, text) for text in several(other)]
+        rows.append(beside[0] if len(beside) == 1 else beside[int(np.argmax(chrf(np.array(beside))))])
     return np.array(rows, np.float64).reshape(len(rows), 3 * LETTERS)
+
+
+def _letters(found: str, wanted: str) -> list[float]:
+    mine, theirs = ("".join(text.split()) for text in (found, wanted))
+    row: list[float] = []
+    for order in range(1, LETTERS + 1):
+        first, second = (_counted(text, order) for text in (mine, theirs))
+        row += [sum(first.values()), sum(second.values()), sum((first & second).values())]
+    return row
 
 
 def chrf(sums: Array) -> Array:
@@ -100,17 +116,19 @@ def scorer(score: Callable[[Array], Array], sums: Array) -> Callable[[Array], Ar
     return lambda weights: score(weights @ sums)
 
 
-def judged(name: str, found: Sequence[str], wanted: Sequence[str], seconds: float = 0.0, note: str = "") -> Judged:
+def judged(name: str, found: Sequence[str], wanted: References, seconds: float = 0.0, note: str = "") -> Judged:
     """Both scores as functions of how often each text counts."""
     sums = {BLEU: (bleu, bleu_sums), CHRF: (chrf, chrf_sums)}
     scores = {score: scorer(final, of_texts(found, wanted)) for score, (final, of_texts) in sums.items()}
     return Judged(name, scores, seconds, note)
 
 
-def _matches(found: Sequence[str], wanted: Sequence[str], orders: int) -> list[float]:
+def _matches(found: Sequence[str], wanted: Sequence[Sequence[str]], orders: int) -> list[float]:
     row: list[float] = []
     for order in range(1, orders + 1):
-        mine, theirs = (_counted(tokens, order) for tokens in (found, wanted))
+        mine, theirs = _counted(found, order), Counter[Any]()
+        for reference in wanted:
+            theirs |= _counted(reference, order)
         row += [sum((mine & theirs).values()), sum(mine.values())]
     return row
 

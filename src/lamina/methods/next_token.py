@@ -20,7 +20,7 @@ from lamina.methods.supervised import Supervised
 from lamina.networks.blocks.options import share
 from lamina.plan import OptimizerPlan
 
-GIVES = ("write", "translate")
+GIVES = ("write", "translate", "caption")
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,19 @@ def build(
         thaw: called with the progress (0 to 1) before each step: gradual unfreezing.
     """
 
+    learning = optimizers.build(groups(network, optimizer.weight_decay), optimizer)
+    return Supervised(network, objective(options, padding), learning, ema=ema, thaw=thaw, fixed=_frozen(network))
+
+
+def objective(options: Options, padding: int = 0) -> Callable[[Tensor | Mapping[str, Tensor], Batch], Loss]:
+    """The loss of a writer's log-odds on a batch with such a target."""
+
     def loss(logits: Tensor | Mapping[str, Tensor], batch: Batch) -> Loss:
         assert isinstance(logits, Tensor)
         each = losses(logits, batch.targets[NEXT], options.smoothing, padding)
         return Loss(each.sum(), (batch.targets[NEXT][:, : each.shape[1]] != padding).sum())
 
-    learning = optimizers.build(groups(network, optimizer.weight_decay), optimizer)
-    return Supervised(network, loss, learning, ema=ema, thaw=thaw, fixed=_frozen(network))
+    return loss
 
 
 def _frozen(network: nn.Module) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lamina.model import export
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def export_writer(network: nn.Module, reads: bool) -> tuple[bytes, bytes]:
-    """(Graph that steps, b""), or where another text is read (graph that reads, graph that steps).
+def export_writer(network: nn.Module, reads: str, picture: Sequence[int] = ()) -> tuple[bytes, bytes]:
+    """(Graph that steps, b""), or where something else is read (graph that reads, graph that steps).
 
-    Rows, steps, places and what is in the cache may be of any number. Low-rank adapters are added into the weights
-    beside them. The network itself is left as it was.
+    Rows, steps, places of a text and what is in the cache may be of any number. Low-rank adapters are added into the
+    weights beside them. The network itself is left as it was.
+
+    Args:
+        reads: the modality of what is read (`lamina.tasks.Writing`).
+        picture: (height, width, channel) of the encoded pictures, where these are read.
 
     Raises:
         LaminaError: the network cannot be exported.
@@ -47,11 +52,17 @@ def export_writer(network: nn.Module, reads: bool) -> tuple[bytes, bytes]:
     arrays, axes = (tokens, cache), ({0: free, 1: free}, {0: free, 3: free})
     if not reads:
         return export.graph_of(Calling("step"), arrays, axes, (TOKENS, CACHE), (LOGITS, KEPT)), b""
-    source = torch.ones((rows, 9), dtype=torch.int32)
+    text = reads == "text"
+    source = torch.ones((rows, 9) if text else (rows, *picture), dtype=torch.int32 if text else torch.uint8)
+    source_axes: dict[int, Any] = {0: free, 1: free} if text else {0: free}
     with torch.no_grad():
         memory = own.read(source)
-    network_bytes = export.graph_of(Calling("read"), (source,), ({0: free, 1: free},), (SOURCE,), (MEMORY,))
-    more, more_axes = (memory, source), ({0: free, 3: free}, {0: free, 1: free})
-    names = (TOKENS, CACHE, MEMORY, SOURCE)
-    decoder = export.graph_of(Calling("step"), (*arrays, *more), (*axes, *more_axes), names, (LOGITS, KEPT))
+    network_bytes = export.graph_of(Calling("read"), (source,), (source_axes,), (SOURCE,), (MEMORY,))
+    names: tuple[str, ...] = (TOKENS, CACHE, MEMORY)
+    more: tuple[Any, ...] = (*arrays, memory)
+    more_axes: tuple[Any, ...] = (*axes, {0: free, 3: free})
+    if text:
+        # Where it is padding must be known; a picture has none.
+        more, more_axes, names = (*more, source), (*more_axes, source_axes), (*names, SOURCE)
+    decoder = export.graph_of(Calling("step"), more, more_axes, names, (LOGITS, KEPT))
     return network_bytes, decoder

@@ -159,7 +159,7 @@ class Model:
         if isinstance(rows, steps.Steps) and rows.cut is not None:
             yield from steps.answered(self, rows, rows.cut)
             return
-        if self.writer is not None and self.writer.task.reads:
+        if self.writer is not None and self.writer.task.reads == "text":
             yield from sentences.answered(self, rows)
             return
         for chunk, arrays, errors in _one_ahead(rows, lambda chunk: self._encoded(chunk.values, chunk.errors, rows)):
@@ -256,14 +256,19 @@ class Model:
     def _as_writer(self, threads: int) -> Writer | None:
         """What writes, where the model's task is to write."""
         writing = [task for task in self.tasks.values() if isinstance(task, Writing)]
-        fits = len(self.tasks) == len(self.inputs) == 1 and next(iter(self.inputs.values())).encoder.modality == "text"
-        if not writing or not fits:
+        encoders = [item.encoder for item in self.inputs.values()]
+        wanted = (writing[0].reads or "text") if writing else ""
+        if len(self.tasks) != 1 or [encoder.modality for encoder in encoders] != [wanted]:
             if writing or self.sealed.decoder:
-                raise graph.damaged("The model does not fit together: it does not write from one text.", self.where)
+                what = f"it does not write from one {wanted}"
+                raise graph.damaged(f"The model does not fit together: {what}.", self.where)
             return None
+        if _bytes(encoders[0]) > LARGEST_ROW:
+            raise graph.damaged(f"One row of its input would take {_bytes(encoders[0]):,} bytes.", self.where)
         decoder = _session(self.sealed.decoder, threads, self.where) if self.sealed.decoder else None
         source = self.sealed.inputs.get(next(iter(self.inputs)), "")
-        return Writer(self._session, decoder, writing[0], source, self._errors, self.where)
+        picture = encoders[0].feature.shape if wanted == "image" else ()
+        return Writer(self._session, decoder, writing[0], source, picture, self._errors, self.where)
 
     def _check_graph(self) -> None:
         """The graph reads what the encoders give and gives what the tasks read."""

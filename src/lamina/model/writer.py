@@ -2,13 +2,14 @@
 
 One graph says what comes next: it takes "tokens" int32 [row, step] and "cache" float32
 [row, 2 * layer, head, past, each], and gives "logits" [row, step, token] and "kept", the cache with the tokens in it.
-Where nothing else is read it is the network of the sealed file. Where a text is read, the network turns it into a
-"memory" once, and the graph that steps is the file's decoder, which takes "memory" and "source" besides.
+Where nothing else is read it is the network of the sealed file. Where a text or a picture is read, the network turns it
+into a "memory" once, and the graph that steps is the file's decoder, which takes "memory" besides, and of a text
+"source", for its padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,8 @@ class Writer:
     Args:
         network, decoder: sessions of ONNX Runtime; the decoder is None where nothing else is read.
         task: what is written.
-        source: dtype-checked name of the network's input where a text is read.
+        source: name of the network's input where something is read.
+        picture: (height, width, channel) of the encoded pictures where these are read.
         errors: that a session can raise.
 
     Raises:
@@ -92,19 +94,22 @@ class Writer:
     """
 
     def __init__(
-        self, network: Any, decoder: Any, task: Writing, source: str, errors: tuple[type[Exception], ...], where: str
-    ) -> None:
+        self, network: Any, decoder: Any, task: Writing, source: str, picture: Sequence[int],
+        errors: tuple[type[Exception], ...], where: str,
+    ) -> None:  # fmt: skip
         self.task, self.where, self._errors = task, where, errors
         self._reader, self._stepper, self._source = (network if task.reads else None), decoder or network, source
-        if (decoder is not None) is not task.reads:
+        self._picture = tuple(picture)
+        if (decoder is not None) is not bool(task.reads):
             raise self._refuse("it has a decoder that nothing reads for" if decoder else "it has no decoder")
         self.shape = self._checked()
 
     def read(self, source: Array) -> dict[str, Array]:
-        """What a step needs of texts that are read: tokens int32 [row, place], padded with 0."""
+        """What a step needs of what is read: tokens int32 [row, place], padded with 0, or encoded pictures."""
         if self._reader is None:
             return {}
-        return {MEMORY: self._reader.run([MEMORY], {self._source: source})[0], SOURCE: source}
+        memory = {MEMORY: self._reader.run([MEMORY], {self._source: source})[0]}
+        return memory if self._picture else {**memory, SOURCE: source}
 
     def steps(self, rows: int, bound: Mapping[str, Array]) -> Steps:
         """What says what comes next, for so many texts."""
@@ -117,7 +122,7 @@ class Writer:
         return self._guarded(lambda: written(step, prompt, most, task.context, task.end, pick, task.padding)[0])
 
     def translate(self, source: Array) -> Array:
-        """int32 [row, width]: the best text for each of those that are read."""
+        """int32 [row, width]: the best text for each text or picture that is read."""
         task, beams = self.task, self.task.beams
 
         def search() -> Array:
@@ -165,8 +170,13 @@ class Writer:
         return max(1, min(ROWS, LARGEST_CACHE // (4 * length * max(slots * heads * each, vocabulary, heads * length))))
 
     def outputs(self, encoded: Array) -> Array:
-        """float32 [row, width] tokens, padded, from encoded texts [row, place]."""
+        """float32 [row, width] tokens, padded, from encoded texts [row, place] or pictures."""
         found = np.full((len(encoded), self.task.width), self.task.padding, np.float32)
+        if self._picture:
+            for start in range(0, len(encoded), ROWS):
+                part = np.ascontiguousarray(encoded[start : start + ROWS])
+                found[start : start + ROWS] = self.translate(part)
+            return found
         lengths = (encoded != self.task.padding).sum(axis=1)
         order = np.argsort(lengths, kind="stable")
         for rows in self._groups(order, lengths):
@@ -205,10 +215,14 @@ class Writer:
         kept: list[int | str] = ["", slots, heads, "", each]
         wanted_in: Signature = {TOKENS: ("tensor(int32)", ["", ""]), CACHE: ("tensor(float)", kept)}
         if self._reader is not None:
-            bound: Signature = {MEMORY: ("tensor(float)", kept), SOURCE: ("tensor(int32)", ["", ""])}
-            wanted_in = {**wanted_in, **bound}
+            memory, text = ("tensor(float)", list(kept)), ("tensor(int32)", list[int | str](["", ""]))
+            wanted_in = {**wanted_in, MEMORY: memory} | ({} if self._picture else {SOURCE: text})
             reads, tells = (signature(items()) for items in (self._reader.get_inputs, self._reader.get_outputs))
-            if reads != {self._source: bound[SOURCE]} or tells.get(MEMORY) != bound[MEMORY]:
+            source = ("tensor(uint8)", list[int | str](["", *self._picture])) if self._picture else text
+            kind, axes = tells.get(MEMORY, ("", []))
+            # A picture has as many places as its network says, a text as many as it has tokens.
+            given = [*axes[:3], "", *axes[4:]] if self._picture and len(axes) == 5 else axes
+            if reads != {self._source: source} or (kind, given) != memory:
                 raise self._refuse(f"the network reads {reads} and gives {tells}")
         wanted_out = {LOGITS: ("tensor(float)", ["", "", vocabulary]), KEPT: ("tensor(float)", kept)}
         if takes != wanted_in or gives != wanted_out:

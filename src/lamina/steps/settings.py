@@ -16,26 +16,28 @@ WAYS: dict[str, str] = {
     "forecast": "forecasts",
     "recommend": "recommendations",
     "written": "texts that are written",
+    "captioned": "captions of pictures",
     "control": "environments",
 }
 """What is learned from, by the folder or module of `lamina.steps` that does it."""
 ALL = frozenset(WAYS)
-ROWS = frozenset(("answered", "unlabelled", "generate"))
+ROWS = frozenset(("answered", "unlabelled", "generate", "captioned"))
 PASSES = ALL - {"control"}
 ANSWERED = frozenset(("answered",))
+LEARNED_ON = frozenset(("answered", "unlabelled", "written", "captioned"))
+"""Ways whose networks can begin with given weights."""
 
 USED: dict[str, frozenset[str]] = {
     **dict.fromkeys(("data.split", "data.column"), ROWS),
     **dict.fromkeys(("data.test_share", "data.validation_share"), PASSES),
     "data.bad_rows": PASSES - {"written"},
     **dict.fromkeys(("network.name", "network.options"), ALL - {"generate"}),
-    "network.weights": frozenset(("answered", "unlabelled", "written")),
-    "network.frozen": frozenset(("answered", "unlabelled", "written")),
+    **dict.fromkeys(("network.weights", "network.frozen"), LEARNED_ON),
     **dict.fromkeys(("network.rank", "network.strength"), frozenset(("answered", "written"))),
-    "network.rate": ANSWERED,
+    "network.rate": frozenset(("answered", "captioned")),
     **dict.fromkeys(("optimizer.name", "optimizer.learning_rate", "optimizer.momentum", "optimizer.beta2"), ALL),
     "optimizer.weight_decay": ALL - {"generate", "control"},
-    "optimizer.layer_decay": ANSWERED,
+    "optimizer.layer_decay": frozenset(("answered", "captioned")),
     **dict.fromkeys(
         (
             "training.accumulation", "training.clip", "training.precision", "training.threads", "training.patience",
@@ -49,7 +51,7 @@ USED: dict[str, frozenset[str]] = {
     **dict.fromkeys(("training.steps", "training.workers"), frozenset(("control",))),
     "training.shuffle": ROWS,
     **dict.fromkeys(("privacy.epsilon", "privacy.delta", "privacy.clip"), ANSWERED),
-    "training.augment": frozenset(("answered", "unlabelled")),
+    "training.augment": frozenset(("answered", "unlabelled", "captioned")),
     **dict.fromkeys(
         (
             "training.compile", "training.label_smoothing", "training.mixup", "training.cutmix", "training.balance",

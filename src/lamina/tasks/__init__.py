@@ -372,8 +372,8 @@ class Writing(Protocol):
     """
 
     @property
-    def reads(self) -> bool:
-        """Is another text read than the one that is written?"""
+    def reads(self) -> str:
+        """The modality of what is read besides the text that is written: "text", "image", or "" for nothing."""
         ...
 
     @property
@@ -383,7 +383,7 @@ class Writing(Protocol):
 
     @property
     def beams(self) -> int:
-        """Beginnings that the search keeps, where a text is read."""
+        """Beginnings that the search keeps, where something is read."""
         ...
 
     @property

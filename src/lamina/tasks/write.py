@@ -66,7 +66,7 @@ class Task:
     """
 
     task: ClassVar[str] = "write"
-    reads: ClassVar[bool] = False
+    reads: ClassVar[str] = ""
     beams: ClassVar[int] = 1
     penalty: ClassVar[float] = 0.0
 

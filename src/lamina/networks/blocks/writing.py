@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as functional
@@ -177,27 +178,29 @@ class CrossAttention(nn.Module):
         joint: Tensor = self.joint(read).reshape(rows, places, 2, self.heads, width // self.heads)
         return joint.permute(0, 2, 3, 1, 4)
 
-    def forward(self, values: Tensor, memory: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, values: Tensor, memory: Tensor, visible: Tensor | None) -> Tensor:
         """[row, step, width].
 
         Args:
             memory: as `memory` gives it.
-            visible: bool [row, place], False at padding.
+            visible: bool [row, place], False at padding; None where there is none.
         """
         rows, steps, width = values.shape
         chance = self.chance if self.training else 0.0
+        mask = None if visible is None else visible[:, None, None, :]
         mixed = functional.scaled_dot_product_attention(
-            self._queries(values), memory[:, 0], memory[:, 1], attn_mask=visible[:, None, None, :], dropout_p=chance
+            self._queries(values), memory[:, 0], memory[:, 1], attn_mask=mask, dropout_p=chance
         )
         answer: Tensor = self.out(mixed.transpose(1, 2).reshape(rows, steps, width))
         return answer
 
-    def weights(self, values: Tensor, memory: Tensor, visible: Tensor) -> Tensor:
+    def weights(self, values: Tensor, memory: Tensor, visible: Tensor | None) -> Tensor:
         """[row, step, place]: how much each step looks at each place, in the mean of the heads."""
         query = self._queries(values)
-        scores = query @ memory[:, 0].transpose(2, 3) / math.sqrt(query.shape[3])
-        shares: Tensor = scores.masked_fill(~visible[:, None, None, :], -math.inf).softmax(dim=3).mean(dim=1)
-        return shares
+        scores: Tensor = query @ memory[:, 0].transpose(2, 3) / math.sqrt(query.shape[3])
+        if visible is not None:
+            scores = scores.masked_fill(~visible[:, None, None, :], -math.inf)
+        return scores.softmax(dim=3).mean(dim=1)
 
     def _queries(self, values: Tensor) -> Tensor:
         rows, steps, width = values.shape
@@ -228,7 +231,6 @@ class WritingLayer(nn.Module):
         values = values + self.dropout(found)
         if self.cross is not None and self.cross_norm is not None:
             assert memory is not None
-            assert visible is not None
             values = values + self.dropout(self.cross(self.cross_norm(values), memory, visible))
         answer: Tensor = values + self.dropout(self.feed(self.feed_norm(values)))
         return answer, kept
@@ -303,7 +305,7 @@ class Trunk(nn.Module):
             tokens: [row, step].
             cache: as an earlier call gave it, or None.
             memory: [row, 2 * layer, head, place, each] of what was read.
-            visible: bool [row, place], False at padding.
+            visible: bool [row, place], False at padding; None where all of it is read.
         """
         values = self.embedding(tokens.long())
         if self.positions is not None:
@@ -316,6 +318,26 @@ class Trunk(nn.Module):
             values, found = layer(values, self.rotary, before, read, visible)
             kept.append(found)
         return self.norm(values), torch.cat(kept, dim=1)
+
+    def memory(self, read: Tensor) -> Tensor:
+        """What the layers need of what was read [row, place, width]: [row, 2 * layer, head, place, each]."""
+        return torch.cat([cross.memory(read) for cross in self._crosses()], dim=1)
+
+    def looks(self, tokens: Tensor, memory: Tensor, visible: Tensor | None) -> Tensor:
+        """[row, step, place]: how much each token looks at each place of what was read, in the mean of all layers and
+        heads; arguments as of `states`."""
+        values, found = self.embedding(tokens.long()), []
+        for number, layer in enumerate(cast(list[WritingLayer], list(self.layers))):
+            read = memory[:, 2 * number : 2 * number + 2]
+            assert layer.cross is not None
+            assert layer.cross_norm is not None
+            before = values + layer.attention(layer.attention_norm(values), self.rotary, None)[0]
+            found.append(layer.cross.weights(layer.cross_norm(before), read, visible))
+            values, _ = layer(values, self.rotary, None, read, visible)
+        return torch.stack(found).mean(dim=0)
+
+    def _crosses(self) -> list[CrossAttention]:
+        return [cast(CrossAttention, layer.cross) for layer in self.layers]
 
 
 def check_heads(shape: Shape) -> None:

@@ -27,8 +27,9 @@ from lamina.plan import NetworkPlan
 Origin = Literal["run", "huggingface", "state"]
 
 PICKLED = (".pth", ".pt", ".bin")
-OWNERS = ("", "body.", "policy.assembly.", "policy.network.assembly.")
-"""What stands before the networks in a run's weights: nothing, or what learned without answers or by acting."""
+OWNERS = ("", "body.", "pictures.", "policy.assembly.", "policy.network.assembly.")
+"""What stands before the networks in a run's weights: nothing, or what learned without answers, with captions or by
+acting."""
 
 
 NUMBERED = ("tokenizer", "levels")

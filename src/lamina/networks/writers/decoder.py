@@ -15,7 +15,7 @@ from lamina.networks.blocks.options import share, whole
 from lamina.networks.blocks.writing import Shape, Trunk, gated
 from lamina.networks.writers import TEXT
 
-READS = False
+READS = ""
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from lamina.networks.blocks.attention import EncoderLayer, Rotary
 from lamina.networks.blocks.lexicon import Lexicon
 from lamina.networks.blocks.options import share, whole
-from lamina.networks.blocks.writing import CrossAttention, RootMeanSquareNorm, Shape, Trunk, WritingLayer, gated
+from lamina.networks.blocks.writing import RootMeanSquareNorm, Shape, Trunk, gated
 from lamina.networks.writers import SOURCE, TEXT
 
-READS = True
+READS = "text"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class EncoderDecoder(nn.Module):
         for layer in self.layers:
             values = layer(values, visible, self.rotary)
         values = self.norm(values)
-        return torch.cat([cross.memory(values) for cross in self._crosses()], dim=1)
+        return self.trunk.memory(values)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Log-odds [row, step, token] of what comes next in the text that is written."""
@@ -103,19 +101,11 @@ class EncoderDecoder(nn.Module):
         """[row, step, place]: how much each token of "text" looks at each token of "source": as the lexicon does, or
         where there is none in the mean of all layers and heads."""
         source = inputs[SOURCE]
-        memory, visible, found = self.read(source), source > 0, []
+        memory, visible = self.read(source), source > 0
         if self.lexicon is not None:
             states, _ = self.trunk.states(inputs[TEXT], None, memory, visible)
             return self.lexicon.looks(states, self._keys(memory), visible)
-        values = self.trunk.embedding(inputs[TEXT].long())
-        for number, layer in enumerate(cast(list[WritingLayer], list(self.trunk.layers))):
-            read = memory[:, 2 * number : 2 * number + 2]
-            assert layer.cross is not None
-            assert layer.cross_norm is not None
-            before = values + layer.attention(layer.attention_norm(values), self.trunk.rotary, None)[0]
-            found.append(layer.cross.weights(layer.cross_norm(before), read, visible))
-            values, _ = layer(values, self.trunk.rotary, None, read, visible)
-        return torch.stack(found).mean(dim=0)
+        return self.trunk.looks(inputs[TEXT], memory, visible)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         """Its parts from input to output."""
@@ -130,9 +120,6 @@ class EncoderDecoder(nn.Module):
             ("norm", self.trunk.norm),
             *told,
         ]
-
-    def _crosses(self) -> list[CrossAttention]:
-        return [cast(CrossAttention, layer.cross) for layer in self.trunk.layers]
 
 
 def build(vocabulary: int, context: int, source: int, options: Options) -> EncoderDecoder:

@@ -15,7 +15,7 @@ from lamina.networks.blocks.writing import Shape
 from lamina.networks.transfer.causal import DEEPEST, Described, Reading
 from lamina.networks.writers.decoder import Decoder
 
-READS = False
+READS = ""
 ARCHITECTURES = ("GPT2LMHeadModel",)
 UNUSED = (".attn.bias", ".attn.masked_bias")
 """Tensors of old files: which steps see which."""

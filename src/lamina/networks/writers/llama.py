@@ -19,7 +19,7 @@ from lamina.networks.blocks.writing import Shape, gated
 from lamina.networks.transfer.causal import DEEPEST, Described, Reading
 from lamina.networks.writers.decoder import Decoder
 
-READS = False
+READS = ""
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 UNUSED = (".rotary_emb.inv_freq",)
 """Tensors of old files that follow from the configuration."""

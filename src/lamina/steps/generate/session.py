@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from lamina.choose import hardware
 from lamina.evaluate.cost import EnergyMeter
@@ -80,6 +82,11 @@ def train_and_test(
     clock.trained(run, ended)
     results = kind_of(plan).test(Course(plan, run, narrator, ended, record, clock, meter), prepared, learner)
     return results, ended
+
+
+def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A run's network with its final weights, at rest; needs no data."""
+    return kind_of(plan).trained(run, plan, weights)
 
 
 def learn(

@@ -37,6 +37,7 @@ FOLDER = "networks/writers"
 WRITER = "writer"
 """What the network is called in the plan."""
 TEST, VALIDATION = "test", "validation"
+WHAT = {"": "nothing but what it writes", "text": "a text besides", "image": "a picture besides"}
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,9 @@ class Learner:
         return {"score": -bits, "bits_per_byte": bits}
 
     def bound(self, network: Any, source: Array) -> tuple[Tensor, ...]:
-        """What steps of the network need of texts that are read: (memory, source)."""
-        tokens = torch.from_numpy(np.ascontiguousarray(source)).to(self.engine.device)
-        return network.read(tokens), tokens
+        """What steps of the network need of what is read: (memory, and of a text the source)."""
+        read = torch.from_numpy(np.ascontiguousarray(source)).to(self.engine.device)
+        return (network.read(read), read) if self.material.task.reads == "text" else (network.read(read),)
 
     def nats(self, part: str) -> Iterator[tuple[Batch, Array]]:
         """(Batch, float32 [row, step] cross-entropies, 0 where nothing is asked) of a part."""
@@ -202,7 +203,7 @@ def build(plan: Plan, material: Material, device: torch.device) -> Learner:
     options = read_options(next_token.Options, plan.method.options, "method.options")
     torch.manual_seed(plan.seed)
     training, encoder = plan.training, material.encoder
-    network, thaw = writer(plan, material.task, encoder.length), None
+    network, thaw = writer(plan, material.task, encoder.length if material.task.reads else 0), None
     material.fill(network)
     if material.model is not None:
         part = plan.network[WRITER]
@@ -214,29 +215,26 @@ def build(plan: Plan, material: Material, device: torch.device) -> Learner:
     return Learner(method, engine, material.batches(training.batch_size, plan.seed), material, training.batch_size)
 
 
-def writer(plan: Plan, task: Writing, source: int) -> nn.Module:
+def writer(plan: Plan, task: Writing, source: int | nn.Module) -> nn.Module:
     """The plan's network, with fresh weights from PyTorch's generator.
 
     Args:
-        source: tokens of a text that is read, at most.
+        source: tokens of a text that is read, at most; or what looks at pictures.
 
     Raises:
         InputError: there is no such network, it has no such option, or it reads where nothing is to be read.
     """
     part = plan.network[WRITER]
     module = registry.module(FOLDER, part.name)
-    if module.READS is not task.reads:
-        fitting = [name for name in registry.names(FOLDER) if registry.module(FOLDER, name).READS is task.reads]
+    if task.reads != module.READS:
+        fitting = [name for name in registry.names(FOLDER) if task.reads == registry.module(FOLDER, name).READS]
         raise InputError(
-            f"The network {part.name!r} {'reads a text besides' if module.READS else 'reads no other text'}, "
-            f"which is not what the task asks for.",
+            f"The network {part.name!r} reads {WHAT[module.READS]}, which is not what the task asks for.",
             where="network.name",
             fix=f"Choose one of: {', '.join(fitting)}.",
         )
     options = read_options(module.Options, part.options, f"network.{WRITER}")
-    network: nn.Module = module.build(
-        int(task.tokens.get_vocab_size()), task.context, source if task.reads else 0, options
-    )
+    network: nn.Module = module.build(int(task.tokens.get_vocab_size()), task.context, source, options)
     return network
 
 
@@ -249,7 +247,7 @@ def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
     document = json.loads(run.prepared.read_text(encoding="utf-8"))
     (state,), (encoder,) = document["tasks"].values(), document["encoders"].values()
     task = registry.module("tasks", next(iter(plan.task.values())).name).Task.restore(state)
-    network, part = writer(plan, task, int(encoder["length"])), plan.network[WRITER]
+    network, part = writer(plan, task, int(encoder["length"]) if task.reads else 0), plan.network[WRITER]
     if part.weights:
         causal.fill(network, same_model(part))
         freeze_stages(network, part.frozen, **adapters(WRITER, part))
@@ -261,7 +259,7 @@ def trained(run: Run, plan: Plan, weights: Mapping[str, Tensor]) -> nn.Module:
 
 def as_given(plan: Plan, material: Material, device: torch.device) -> nn.Module:
     """The given model as it is, in evaluation mode."""
-    network = writer(plan, material.task, material.encoder.length)
+    network = writer(plan, material.task, material.encoder.length if material.task.reads else 0)
     material.fill(network)
     return network.to(device).eval()
 

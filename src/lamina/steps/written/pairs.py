@@ -35,10 +35,10 @@ from lamina.run import Run
 from lamina.steps import also
 from lamina.steps.request import Request, Sources
 from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
-from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.alignment import Chances, learned
 from lamina.steps.written.corpus import text_columns
 from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
+from lamina.tasks import _tokenizer
 from lamina.tasks._streams import bytes_of_tokens
 from lamina.tasks._written import BOUNDARY
 from lamina.tasks.translate import Task, check_options
@@ -48,8 +48,6 @@ Array = np.ndarray[Any, Any]
 VERSION = 1
 LONGEST = 128
 """Tokens of a text that are kept, unless asked for more: nearly all, or the time for long ones would be for few."""
-COVERED = 0.98
-"""Share of the training texts that are kept whole."""
 BEAMS, PENALTY = 4, 1.0
 SMOOTHING = 0.1
 """Of labels (Vaswani et al. 2017)."""
@@ -332,8 +330,8 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         for sentence in (told(found, "pairs"), *also.left_out(raw.table, raw.parts)):
             narrator.say(sentence)
     size = sum(len(one.encode()) for one in learned)
-    usual = tokenising.usual_vocabulary(size)
-    json = tokenizer or tokenising.trained(learned, int(options.get("vocabulary", usual)))
+    usual = _tokenizer.usual_vocabulary(size)
+    json = tokenizer or _tokenizer.trained(learned, int(options.get("vocabulary", usual)))
     vocabulary = _tokens.load(json)
     ids = {name: _encoded(vocabulary, texts) for name, texts in raw.texts.items()}
     lengths = {name: int(options.get("length", _usual_length(ids[name], train))) for name in ids}
@@ -383,8 +381,7 @@ def _encoded(vocabulary: Any, texts: tuple[str, ...]) -> list[list[int]]:
 
 
 def _usual_length(ids: list[list[int]], rows: Array) -> int:
-    covered = float(np.quantile([len(ids[row]) for row in rows.tolist()], COVERED))
-    return int(max(8, min(LONGEST, 8 * -(-covered // 8))))
+    return _tokenizer.usual_length([len(ids[row]) for row in rows.tolist()], LONGEST)
 
 
 def _padded(ids: list[list[int]], length: int) -> Array:

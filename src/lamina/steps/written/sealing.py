@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,14 +59,19 @@ def sealed_parts(learner: Learner) -> Sealed:
     """What the file will hold, but for card and golden examples."""
     material, task = learner.material, learner.material.task
     with learner.method.evaluating() as network:
-        first, decoder = export_writer(network, task.reads)
+        picture = material.encoder.feature.shape if task.reads == "image" else ()
+        first, decoder = export_writer(network, task.reads, picture)
     name = material.field.name
     return Sealed(
         network=first,
         inputs={name: SOURCE if task.reads else TOKENS},
         outputs={task.name: MEMORY if task.reads else LOGITS},
         encoders={
-            name: {"field": asdict(material.field), "modality": "text", "state": material.encoder.state()},
+            name: {
+                "field": asdict(material.field),
+                "modality": material.field.modality,
+                "state": material.encoder.state(),
+            },
         },
         tasks={task.name: {"task": task.task, "state": task.state()}},
         decoder=decoder,
@@ -87,16 +93,16 @@ def prove(writer: Writer, learner: Learner) -> Proof:
     """
     batch = next(learner.material.held_out(TEST, PROVEN))
     largest = _told_alike(writer, learner, batch)
+    most, context = min(WRITTEN, writer.task.width), writer.task.context
+    begin = time.perf_counter()
     read = writer.read(batch.inputs[SOURCE].numpy()) if SOURCE in batch.inputs else {}
     prompt = _prompt(batch, reads=bool(read))
-    most, context = min(WRITTEN, writer.task.width), writer.task.context
     step = writer.steps(len(prompt), read)
-    begin = time.perf_counter()
     end, padding = writer.task.end, writer.task.padding
     own = written(step, prompt, most, context, end, padding=padding)
     seconds = max(time.perf_counter() - begin, 1e-9)
     with learner.method.evaluating() as network:
-        bound = learner.bound(network, read[SOURCE]) if read else ()
+        bound = learner.bound(network, batch.inputs[SOURCE].numpy()) if read else ()
         theirs = written(
             TorchSteps(network, len(prompt), learner.engine.device, bound), prompt, most, context, end, padding=padding
         )
@@ -162,9 +168,14 @@ def _prompt(batch: Batch, *, reads: bool) -> Array:
 
 def seal(
     course: Course, learner: Learner, sealed: Sealed, result: TargetResult, proof: Proof, data: Mapping[str, Json],
-    examples: Chunk,
+    examples: Chunk, root: Path | None = None,
 ) -> Seal:  # fmt: skip
-    """Card, golden examples, and only then the file's name."""
+    """Card, golden examples, and only then the file's name.
+
+    Args:
+        examples: raw rows, some of which are kept in the file.
+        root: the folder that relative paths in them start from.
+    """
     plan, run = course.plan, course.run
     inputs = tuple(item for item in plan.schema if item.role == "input")
     description = card.build(
@@ -172,7 +183,7 @@ def seal(
         golden=KEPT_ROWS, network=network_document(learner),
     )  # fmt: skip
     kept = {name: values[:KEPT_ROWS] for name, values in examples.items()}
-    whole = golden.sealed_with(Model(replace(sealed, card=description), threads=1), kept)
+    whole = golden.sealed_with(Model(replace(sealed, card=description), threads=1), kept, root)
     bytes_written = write(run.model, whole)
     same = 1.0 - proof.ties / max(proof.rows, 1)
     return Seal(run.model.name, bytes_written, proof.rows, same, proof.largest, proof.rows_per_second)

@@ -27,10 +27,10 @@ from lamina.run import Run
 from lamina.steps.request import Request, Sources
 from lamina.steps.understand import check_roles, overrides, place_of
 from lamina.steps.written import given_model
-from lamina.steps.written import tokens as tokenising
 from lamina.steps.written.corpus import COPY, MARKED, Corpus, read
 from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Learner, TorchSteps, same_model
 from lamina.steps.written.simple import Counted, count
+from lamina.tasks import _tokenizer
 from lamina.tasks._streams import bytes_of_tokens, stream
 from lamina.tasks.write import PROMPT, UNLABELLED, Task, check_options
 
@@ -221,9 +221,9 @@ def _task(tokenizer: str, corpus: Corpus, options: Mapping[str, Json]) -> Task:
         start, end = model.bounds
         text = tokenizer or given_model.tokenizer_of(model)
         return Task(UNLABELLED, text, width=width, start=start, end=end, size=model.described.vocabulary)
-    usual = tokenising.usual_vocabulary(sum(len(one.encode()) for one in corpus.train))
+    usual = _tokenizer.usual_vocabulary(sum(len(one.encode()) for one in corpus.train))
     return Task(
-        UNLABELLED, tokenizer or tokenising.trained(corpus.train, int(options.get("vocabulary", usual))), width=width
+        UNLABELLED, tokenizer or _tokenizer.trained(corpus.train, int(options.get("vocabulary", usual))), width=width
     )
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from lamina.modalities import _tokens
 from lamina.modalities.text import LARGEST_VOCABULARY, TRAINING_CHARACTERS
 from lamina.tasks._streams import pieces
+
+Array = np.ndarray[Any, Any]
+
+COVERED = 0.98
+"""Share of the texts that are kept whole."""
 
 
 def usual_vocabulary(size: int) -> int:
@@ -24,6 +32,17 @@ def trained(texts: Iterable[str], vocabulary: int) -> str:
     """JSON of a tokenizer trained on texts (`lamina.modalities._tokens.train`, exact), of at most 100 million
     characters of them."""
     return _tokens.train(_limited(piece for one in texts for piece in pieces(one)), vocabulary, False, exact=True)
+
+
+def usual_length(counts: Sequence[int] | Array, longest: int) -> int:
+    """Tokens of a text that are kept, a multiple of 8: nearly all texts whole; time for the longest would serve few.
+
+    Args:
+        counts: tokens of each text.
+        longest: at most.
+    """
+    covered = float(np.quantile(counts, COVERED))
+    return int(max(8, min(longest, 8 * -(-covered // 8))))
 
 
 def _limited(parts: Iterable[str]) -> Iterator[str]:
