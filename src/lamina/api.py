@@ -109,7 +109,7 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
     from lamina.data.split import split
     from lamina.steps import also
     from lamina.steps.request import check
-    from lamina.steps.understand import understand, way_of
+    from lamina.steps.understand import several_right, understand, way_of
 
     check(request)
     if way := way_of(request):
@@ -118,7 +118,7 @@ def inspect_request(request: Request, narrator: Narrator | None = None) -> Inspe
         return _seen(*session.looked_at(request, narrator or Silent()))
     found = understand(request, narrator or Silent())
     parts = split(found.table, found.schema, found.plan.data, found.plan.seed, test_from=found.boundary)
-    findings = audit(found.table, found.schema, parts)
+    findings = audit(found.table, found.schema, parts, several=several_right(found.plan))
     return Inspection(
         {
             "name": found.table.name,

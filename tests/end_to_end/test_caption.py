@@ -84,6 +84,8 @@ def test_it_says_what_is_to_be_seen_and_where(run: Path) -> None:
     # Pictures are judged, not their captions.
     assert results["data"]["judged"] < results["data"]["test"]
     assert results["data"]["train"] + results["data"]["validation"] + results["data"]["test"] == 400
+    # Several captions of a picture are neither copies nor contradictions.
+    assert not {item["kind"] for item in results["audit"]} & {"duplicates", "conflicting labels"}
 
 
 def test_rows_of_one_picture_stay_in_one_part(run: Path) -> None:

@@ -89,7 +89,11 @@ def test_the_ways_are_those_that_data_can_go(way: str) -> None:
     [
         ("forecast", "training.compile=true", "forecasts: it is for rows with answers"),
         ("written", "training.mixup=0.2", "texts that are written"),
-        ("recommend", "training.augment.history.drop=0.1", "rows with answers, rows without answers and captions of pictures"),
+        (
+            "recommend",
+            "training.augment.history.drop=0.1",
+            "rows without answers and captions of pictures",
+        ),
         ("control", "training.batch_size=3", "environments"),
         ("answered", "training.steps=9", "it is for environments"),
         ("unlabelled", "network.photo.rank=4", "'network.photo.rank'"),

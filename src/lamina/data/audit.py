@@ -34,7 +34,13 @@ MOST_CELLS = 4_000_000
 
 
 def audit(
-    table: Table, schema: Schema, split: Split, *, seed: int = 0, examples: Examples | None = None
+    table: Table,
+    schema: Schema,
+    split: Split,
+    *,
+    seed: int = 0,
+    examples: Examples | None = None,
+    several: bool = False,
 ) -> tuple[AuditFinding, ...]:
     """Everything found, the gravest first; memory stays flat, and the same data and seed give the same findings.
 
@@ -43,6 +49,7 @@ def audit(
 
     Args:
         examples: the encoded rows, where there are any: pictures are then compared as the network sees them.
+        several: each row has one of several right answers to its inputs, so that equal inputs are no copies.
     """
     targets = [read_target(table, field) for field in schema.targets if field.modality not in PARTED]
     equal = equal_rows(table, schema.inputs) if split.equal is None else split.equal
@@ -55,8 +62,8 @@ def audit(
     found = [
         *unreadable_rows(table.unreadable),
         *missing_targets(table, targets, split),
-        *_copies(table, schema, split, equal, generator, examples),
-        *conflicting_labels(table, schema, targets, learned, equal),
+        *_copies(table, schema, split, equal, generator, examples, several),
+        *([] if several else conflicting_labels(table, schema, targets, learned, equal)),
         *leaks(table, schema, targets, seen, generator),
         *group_leaks(table, schema, split),
         *time_leaks(table, schema, split, seen),
@@ -76,6 +83,7 @@ def _copies(
     equal: Array,
     generator: np.random.Generator,
     examples: Examples | None,
+    several: bool,
 ) -> list[AuditFinding]:
     """Rows and pictures that are there twice; of parts of pictures the pictures, for parts of one are no copies."""
     if table.times > 1:
@@ -85,7 +93,7 @@ def _copies(
         split = replace(split, train=train, validation=validation, test=test)
         equal, examples = equal[::times], None
     return [
-        *duplicates(table, schema, split, equal),
+        *duplicates(table, schema, split, equal, several=several),
         *near_duplicates(table, schema, split, equal, generator, examples),
     ]
 

@@ -76,8 +76,14 @@ def missing_targets(table: Table, targets: list[TargetValues], split: Split) -> 
     return found
 
 
-def duplicates(table: Table, schema: Schema, split: Split, equal: Array) -> list[AuditFinding]:
-    """Rows with equal inputs in two parts, and within the training part."""
+def duplicates(
+    table: Table, schema: Schema, split: Split, equal: Array, *, several: bool = False
+) -> list[AuditFinding]:
+    """Rows with equal inputs in two parts, and within the training part.
+
+    Args:
+        several: within a part they have each an answer of their own, as they should.
+    """
     common = few_values(equal[np.concatenate([split.train, split.validation, split.test])], schema.inputs)
     found = []
     learned = np.concatenate([split.train, split.validation])
@@ -98,7 +104,7 @@ def duplicates(table: Table, schema: Schema, split: Split, equal: Array) -> list
         found.append(AuditFinding("duplicates", severity, text, len(copies), places(table, copies), fix))
     _, first = np.unique(equal[split.train], return_index=True)
     repeated = np.delete(split.train, first)
-    if len(repeated):
+    if len(repeated) and not several:
         share = len(repeated) / len(split.train)
         found.append(
             AuditFinding(

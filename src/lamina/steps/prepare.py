@@ -29,7 +29,7 @@ from lamina.run import Run
 from lamina.steps import also
 from lamina.steps.alike import encoder_of
 from lamina.steps.known import question
-from lamina.steps.understand import Understood
+from lamina.steps.understand import Understood, several_right
 from lamina.tasks import LaidOut, Stated, Task, check_width, encode_target
 
 Array = np.ndarray[Any, Any]
@@ -92,7 +92,7 @@ def prepare(understood: Understood, run: Run, narrator: Narrator) -> Prepared:
     else:
         encoders, tasks = _fit(table, schema, plan, parts)
         examples = _encoded(table, schema, encoders, tasks, narrator)
-        findings = tuple(audit(table, schema, parts, examples=examples))
+        findings = tuple(audit(table, schema, parts, examples=examples, several=several_right(plan)))
         for field in schema.inputs:
             if _suited(plan, field) and (frame := getattr(encoders[field.name], "frame", None)) is not None:
                 narrator.say(

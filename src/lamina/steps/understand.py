@@ -350,6 +350,11 @@ def later(tasks: Iterable[str]) -> str:
     return next(filter(None, found), "")
 
 
+def several_right(plan: Plan) -> bool:
+    """May the same inputs have several right answers, one in each row (`SEVERAL` of a task's module)?"""
+    return any(getattr(registry.module("tasks", part.name), "SEVERAL", False) for part in plan.task.values())
+
+
 def _suited(field: Field, table: Table) -> tuple[str, str]:
     description = _described(field, table, np.arange(min(len(table), SAMPLE)))
     suited = []

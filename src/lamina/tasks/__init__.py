@@ -19,6 +19,8 @@ level; `loss` and `combine`, which only training and export call, import it insi
 A task that reads inputs of some modalities only names them in `READS`: all other inputs are left out. What it asks of
 encoders by modality, where the user does not say otherwise, is in `INPUTS`.
 
+Where the same inputs may have several right answers, one in each row, `SEVERAL` says so.
+
 A task whose answer is no vector says in `layout` how its flat outputs lie (`LaidOut`).
 """
 

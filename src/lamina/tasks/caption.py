@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 LATER = "captioned"
 READS = ("image",)
+SEVERAL = True
+"""A picture may have a row for each of several captions."""
 RICHER = 8
 """How many times as many tokens as other texts of their size captions have: few say much, so words are to be whole."""
 USUAL, LARGE = 96, 128
