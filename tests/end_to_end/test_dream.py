@@ -70,9 +70,35 @@ def test_what_a_layer_sees_in_a_picture_is_amplified(
     assert picture.shape[:2] == size[::-1]
 
 
+def test_a_picture_is_painted_in_the_manner_of_another(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stripes have a manner: what is painted like them differs more from column to column, and is still the shirt."""
+    source = next((run.parent / "images" / "test").rglob("*.png"))
+    Image.open(source).resize((40, 32)).save(tmp_path / "shirt.png")
+    stripes = np.tile(np.array([0, 0, 255, 255], np.uint8), (36, 9))
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    words = ("--from", str(tmp_path / "shirt.png"), "--like", str(tmp_path / "stripes.png"), "--steps", "120")
+    ((told, painted),) = dreamed(run, tmp_path / "out", capsys, *words)
+    assert told["name"] == "shirt-like-stripes"
+    assert float(str(told["after"])) < 0.6 * float(str(told["before"]))
+    shirt = np.asarray(Image.open(tmp_path / "shirt.png")).astype(np.float64)
+    assert painted.shape == shirt.shape == (32, 40)
+    rough = [np.abs(np.diff(picture.astype(np.float64), axis=1)).mean() for picture in (shirt, painted)]
+    assert rough[1] > 1.2 * rough[0]
+    assert np.corrcoef(shirt.ravel(), painted.ravel())[0, 1] > 0.3
+    ((weaker, _),) = dreamed(run, tmp_path / "less", capsys, *words, "--strength", "0.01")
+    assert float(str(weaker["after"])) > float(str(told["after"]))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("--like", "{missing}"), "--from PICTURE"),
+        (("--like", "{missing}", "--from", "{picture}"), "cannot be read"),
+        (("--like", "{picture}", "--from", "{picture}", "--layer", "{layer}"), "all layers"),
+        (("--like", "{picture}", "--from", "{picture}", "--strength", "0"), "above 0"),
+        (("--strength", "2"), "of --like"),
         (("--class", "hats"), "no class 'hats'"),
         (("--layer", "stagee"), "no layer called 'stagee'"),
         (("--layer", "{layer}", "--channel", "999"), "no number 999"),
@@ -87,7 +113,8 @@ def test_what_a_layer_sees_in_a_picture_is_amplified(
 def test_what_cannot_be_dreamed_of_is_said(
     words: tuple[str, ...], told: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = {"layer": api.network(run).layers()[1], "missing": tmp_path / "none.png"}  # type: ignore[union-attr,operator]
+    picture = next((run.parent / "images" / "test").rglob("*.png"))
+    known = {"layer": api.network(run).layers()[1], "missing": tmp_path / "none.png", "picture": picture}  # type: ignore[union-attr,operator]
     given = [word.format(**known) for word in words]
     assert main(["dream", str(run), "--out", str(tmp_path / "out"), *given]) == 2
     error = capsys.readouterr().err

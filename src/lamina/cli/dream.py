@@ -10,8 +10,9 @@ from lamina.errors import InputError
 from lamina.files import write_bytes
 
 ABOUT = "draw what a run's network looks for in pictures"
-STEPS, AMPLIFIED = 256, 20
-"""Steps from noise, and for each size of a picture that is given."""
+STEPS, AMPLIFIED, PAINTED = 256, 20, 300
+"""Steps from noise, for each size of a picture that is given, and towards another one's manner."""
+STRONGEST = 1000.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of the layer, from 0 on; can be repeated (default: the first 20, or all together with --from)",
     )  # fmt: skip
     parser.add_argument("--from", dest="begin", metavar="PICTURE", help="amplify what the layer sees in this picture")
-    parser.add_argument("--steps", type=int, default=0, help="default: 256; with --from 20 for each size")
+    parser.add_argument("--like", metavar="PICTURE", help="paint the picture of --from in the manner of this one")
+    parser.add_argument("--strength", type=float, help="of that manner, as a multiple of the usual (default: 1)")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="default: 256; with --from 20 for each size, with --like 300"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same dreams (default: 0)")
 
 
@@ -45,7 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     run = runs.find(arguments.run)
     look = dreaming.seen(run, api.network(arguments.run))
     steps = arguments.steps or (AMPLIFIED if arguments.begin else STEPS)
-    if arguments.begin:
+    if arguments.like:
+        strength = 1.0 if arguments.strength is None else arguments.strength
+        dreams = dreaming.of_manner(
+            look, Path(arguments.begin), Path(arguments.like), arguments.steps or PAINTED, strength, arguments.seed
+        )
+    elif arguments.begin:
         dreams = dreaming.of_picture(
             look, Path(arguments.begin), arguments.layer, arguments.channel, steps, arguments.seed
         )
@@ -71,7 +81,23 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.layer and (arguments.classes or arguments.target):
         raise InputError("--layer and --class are two things to dream of.", where="--layer", fix="Leave out one.")
-    if arguments.begin and not arguments.layer:
+    if arguments.like and not arguments.begin:
+        raise InputError(
+            "A picture is painted in another one's manner.",
+            where="--like",
+            fix="Name the picture that is painted: --from PICTURE",
+        )
+    if arguments.like and (arguments.layer or arguments.channel or arguments.classes or arguments.target):
+        raise InputError(
+            "--like goes by all layers together.", where="--like", fix="Leave out --layer, --channel and --class."
+        )
+    if arguments.strength is not None and not (arguments.like and 0 < arguments.strength <= STRONGEST):
+        raise InputError(
+            f"--strength is {arguments.strength:g}." if arguments.like else "--strength is of --like.",
+            where="--strength",
+            fix=f"Give a number above 0, up to {STRONGEST:g}." if arguments.like else "Leave it out, or name a manner.",
+        )
+    if arguments.begin and not arguments.layer and not arguments.like:
         raise InputError(
             "From a picture, what a layer sees is amplified.",
             where="--from",

@@ -37,7 +37,7 @@ def visualised(objective: Objective, height: int, width: int, channels: int, ste
     generator = torch.Generator().manual_seed(seed)
     spectrum = torch.randn(1, channels, height, width // 2 + 1, 2, generator=generator) * SPREAD
     spectrum.requires_grad_()
-    scale = _scale(height, width)
+    scale = frequency_scale(height, width)
     optimizer = torch.optim.Adam([spectrum], lr=RATE)
 
     def picture() -> Tensor:
@@ -99,7 +99,7 @@ def channel_of(values: Tensor, channel: int | None) -> Tensor:
     return found.mean()
 
 
-def _scale(height: int, width: int) -> Tensor:
+def frequency_scale(height: int, width: int) -> Tensor:
     """1 / length of each frequency, as in pictures of the world: coarse patterns move quickly, fine ones slowly."""
     down, right = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
     lengths = (down**2 + right**2).sqrt().clamp_min(1.0 / max(height, width))

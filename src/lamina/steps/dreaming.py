@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from lamina.data.schema import Schema
 from lamina.errors import InputError, nearest
 from lamina.explain.dream import amplified, channel_of, visualised, watched
+from lamina.explain.style import styled
 from lamina.modalities import Encoder, image
 from lamina.modalities._files import Unreadable, objects
 from lamina.networks.assembly import Assembly
@@ -152,12 +154,8 @@ def of_picture(look: Seen, file: Path, layer: str, channels: Sequence[int], step
     Raises:
         InputError: it is no picture, or there is no such layer or channel.
     """
-    try:
-        whole = look.encoder.whole(str(file))
-    except Unreadable as error:
-        raise InputError(f"{file.name} cannot be read: {error}.", where="--from", fix="Name a picture.") from None
+    picture = _opened(look, file, "--from")
     _channels(look, layer, channels)
-    picture = _fitting(look, whole[:, :, : look.encoder.channels])
     with watched(look.network.layer(layer)) as given:
 
         def activation(channel: int | None, pictures: Tensor) -> Tensor:
@@ -173,6 +171,46 @@ def of_picture(look: Seen, file: Path, layer: str, channels: Sequence[int], step
             name = f"{file.stem}-{layer}" if channel is None else f"{file.stem}-{layer}-{channel}"
             dreams.append(Dream(name, found, *values))
     return dreams
+
+
+def of_manner(look: Seen, file: Path, like: Path, steps: int, strength: float, seed: int) -> list[Dream]:
+    """The picture in the one file, painted as that in the other one is; "before" and "after" are how far it was from
+    that and is (`lamina.explain.style`).
+
+    Raises:
+        InputError: one of them is no picture, or the network has no layers of places.
+    """
+    picture, manner = _opened(look, file, "--from"), _opened(look, like, "--like")
+    with ExitStack() as stack:
+        given = [stack.enter_context(watched(stage.module)) for stage in look.network.stages() if stage.network]
+
+        def sees(pictures: Tensor) -> list[Tensor]:
+            look.network(look.inputs(pictures))
+            return [one[0] for one in given if one and one[0].ndim == 4 and min(one[0].shape[2:]) > 1]
+
+        with torch.no_grad():
+            layers = len(sees(_shown(picture)))
+        if not layers:
+            raise InputError(
+                "The network has no layer that knows what is where in a picture.",
+                where=look.field,
+                fix="Choose a run with a convolutional network, as resnet or efficientnet.",
+            )
+        found = styled(sees, picture, manner, steps, strength, seed)
+    return [Dream(f"{file.stem}-like-{like.stem}", found.picture, found.before, found.after)]
+
+
+def _opened(look: Seen, file: Path, option: str) -> np.ndarray[Any, Any]:
+    """A picture as the network can look at it.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        whole = look.encoder.whole(str(file))
+    except Unreadable as error:
+        raise InputError(f"{file.name} cannot be read: {error}.", where=option, fix="Name a picture.") from None
+    return _fitting(look, whole[:, :, : look.encoder.channels])
 
 
 def _fitting(look: Seen, picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
