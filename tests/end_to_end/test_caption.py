@@ -163,6 +163,7 @@ def test_given_weights_look_at_the_pictures(run: Path, tmp_path: Path, capsys: p
         (["--target", "text", "--set", "training.mixup=0.2"], "mixup"),
         (["--target", "text", "--set", "schema.picture.role=ignore"], "image"),
         (["--target", "text", "--private", "3"], "privacy"),
+        (["--target", "text", "--set", "schema.place.role=weight"], "not weighed"),
     ],
 )
 def test_wrong_wishes_are_told(

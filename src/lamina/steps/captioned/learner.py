@@ -140,7 +140,7 @@ def material_of(plan: Plan, prepared: Prepared) -> Material:
     """What captions are learned from.
 
     Raises:
-        InputError: there is more than one input or answer, or a part without a row.
+        InputError: there is more than one input or answer, a part without a row, or a column of weights.
     """
     if len(prepared.encoders) != 1 or len(prepared.tasks) != 1:
         several = list(prepared.encoders if len(prepared.encoders) != 1 else prepared.tasks)
@@ -148,6 +148,12 @@ def material_of(plan: Plan, prepared: Prepared) -> Material:
             f"A caption is of one picture, and one column: not of {', '.join(several)}.",
             where="--target" if len(prepared.tasks) != 1 else "the inputs",
             fix="Name one target, and leave other pictures out: --set schema.COLUMN.role=ignore",
+        )
+    for weight in prepared.schema.with_role("weight"):
+        raise InputError(
+            "Captions are not weighed: each word counts alike.",
+            where=f"column {weight.name}",
+            fix=f"Leave the column out: --set schema.{weight.name}.role=ignore",
         )
     (name, task), (field,) = next(iter(prepared.tasks.items())), prepared.schema.inputs
     assert isinstance(task, Task)
