@@ -365,3 +365,49 @@ def test_yolo_without_names_names_the_fix(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names_in_yaml(text: str) -> None:
     assert yolo.named(text) == {0: "cat", 1: "a dog"}
+
+
+def masked(root: Path, *, lists: bool = True) -> None:
+    """Masks in SegmentationClass/ with a palette, borders of 255, for pictures that have boxes as well."""
+    pascal(root)
+    (root / "SegmentationClass").mkdir()
+    for number, name in enumerate(("one", "two"), 1):
+        pixels = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+        pixels[5:15, 5:25], pixels[15, 5:25] = number, 255
+        mask = Image.fromarray(pixels, "P")
+        mask.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
+        mask.save(root / "SegmentationClass" / f"{name}.png")
+    if lists:
+        sets = root / "ImageSets" / "Segmentation"
+        sets.mkdir(parents=True)
+        (sets / "train.txt").write_text("one\n")
+        (sets / "val.txt").write_text("two\n")
+
+
+def test_voc_masks_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    masked(tmp_path)
+    assert "boxes" in rows(read(tmp_path))["one"]  # type: ignore[arg-type]
+    found = read(tmp_path, outlines=True)
+    assert found is not None
+    assert {name: (row["mask"], row["split"]) for name, row in rows(found).items()} == {
+        "one": ("SegmentationClass/one.png", "train"), "two": ("SegmentationClass/two.png", "test"),
+    }  # fmt: skip
+    assert any(note.startswith("1 pictures are in no list in ImageSets/Segmentation/") for note in found.notes)
+    assert any("no test part" in note for note in found.notes)
+
+
+def test_voc_masks_without_lists_and_without_boxes(tmp_path: Path) -> None:
+    masked(tmp_path, lists=False)
+    for file in (tmp_path / "Annotations").iterdir():
+        file.unlink()
+    found = found_in(tmp_path)
+    assert sorted(rows(found)) == ["one", "two"]
+    assert any(note.startswith("1 pictures have no mask in SegmentationClass/") for note in found.notes)
+
+
+def test_a_listed_picture_without_its_mask_is_listed(tmp_path: Path) -> None:
+    masked(tmp_path)
+    (tmp_path / "SegmentationClass" / "two.png").unlink()
+    found = read(tmp_path, outlines=True)
+    assert found is not None
+    assert found.unreadable == (("JPEGImages/two.png", "there is no mask of that name in SegmentationClass/"),)

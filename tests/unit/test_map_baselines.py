@@ -94,6 +94,30 @@ def test_trees_learn_classes_from_color_and_beat_the_commonest_class(classes: in
     assert commonest < 0.5
 
 
+@pytest.mark.parametrize(("seconds", "side"), [(1e-6, 4), (5.0, 1)])
+def test_where_there_is_little_time_squares_share_an_answer(seconds: float, side: int) -> None:
+    task, features, target = case(3)
+    trees = pixels.fit(
+        features.take(np.arange(6)), target[:6], task, validation=(features, target), seed=0, seconds=seconds
+    )
+    output = trees.answer(features)
+    maps = output.reshape(10, 3, SIDE, SIDE)
+    blocks = maps.reshape(10, 3, SIDE // side, side, SIDE // side, side)
+    assert (blocks == blocks[:, :, :, :1, :, :1]).all()
+    assert task.scores(output, target)[task.primary].value > (0.5 if side > 1 else 0.9)
+    assert trees.note.count("share an answer") == (side > 1)
+    trees.answer(features)
+    assert trees.note.count("share an answer") == (side > 1)
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(7, 9, 4), (8, 8, 3), (5, 6, 2), (4, 4, 1)])
+def test_shared_answers_fill_pictures_of_any_size(height: int, width: int, side: int) -> None:
+    coarse = np.arange(height * width, dtype=np.float32).reshape(1, 1, height, width)[
+        :, :, side // 2 :: side, side // 2 :: side
+    ]
+    assert pixels._enlarged(coarse, side, height, width).shape == (1, 1, height, width)
+
+
 def test_they_suit_masks_alone() -> None:
     assert set(suited({"image"}, "segment", 10)) == {"empty_map", "pixels", "threshold"}
     assert not {"empty_map", "pixels", "threshold"} & set(suited({"image"}, "classify", 1000))

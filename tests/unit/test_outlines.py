@@ -265,7 +265,7 @@ def test_boxes_alone_and_other_forms_have_no_outlines(tmp_path: Path) -> None:
     (tmp_path / "voc").mkdir()
     (tmp_path / "data" / "train" / "0.png").rename(tmp_path / "voc" / "0.png")
     (tmp_path / "voc" / "0.xml").write_text("<annotation/>")
-    with pytest.raises(InputError, match="in the form of Pascal VOC"):
+    with pytest.raises(InputError, match="no masks in SegmentationClass/"):
         read_folder(tmp_path / "voc", outlines=True)
 
 

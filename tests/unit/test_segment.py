@@ -452,6 +452,30 @@ def test_two_networks_agree_but_for_pixels_on_the_edge() -> None:
     assert not task.agreement(tied.reshape(3, -1), moved.reshape(3, -1)).holds
 
 
+def test_255_beside_numbers_of_classes_is_no_label_and_that_is_told() -> None:
+    masks = [squares(1, 255), squares(2)]
+    task = fitted(masks)
+    assert (task.labels, task.unlabelled) == (("background", "1", "2"), 255)
+    assert "unlabelled=-1" in task.stated()[0]
+    np.testing.assert_array_equal(task.encode(column(masks[0])).array[0], masks[0])
+    again = Task.restore(task.state())
+    assert again.stated() == task.stated()
+
+
+@pytest.mark.parametrize(
+    ("masks", "options", "labels"),
+    [
+        ([squares(255)], {}, ("background", "255")),
+        ([squares(128, 255)], {}, ("background", "128", "255")),
+        ([squares(1, 255), squares(2)], {"unlabelled": -1}, ("background", "1", "2", "255")),
+        ([squares(1, 255), squares(2)], {"kind": "foreground"}, ("background", "foreground")),
+    ],
+)
+def test_255_is_a_class_where_it_may_be_one(masks: list[Array], options: dict[str, Any], labels: Any) -> None:
+    task = fitted(masks, **options)
+    assert (task.labels, task.unlabelled, task.stated()) == (labels, -1, ())
+
+
 def test_what_is_wrong_with_a_mask_is_an_error_of_its_row(tmp_path: Path) -> None:
     task = fitted([squares(1), squares(1, 1)], unlabelled=255)
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)

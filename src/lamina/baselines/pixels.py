@@ -20,8 +20,12 @@ AROUND = (3, 9, 25)
 PIXELS = 100_000
 """Training pixels, drawn at random from all training pictures."""
 ROUNDS = 60
-TREE_SECONDS = 4e-7
-"""Seconds of one tree for one pixel and class, cautiously."""
+TREE_SECONDS, ANSWER_SECONDS = 4e-7, 5e-8
+"""Seconds of one tree for one pixel and class, cautiously: to learn it, and to answer."""
+ANSWERING = 0.5
+"""Share of the time that answers may take."""
+COARSEST = 4
+"""Pixels of a side that share an answer, at most, where there is no time for each of its own."""
 LEAVES = 31
 
 
@@ -51,27 +55,53 @@ def boxed(values: Array, side: int) -> Array:
     return np.asarray(square / side**2, dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trees:
-    """A fitted booster."""
+    """A fitted booster.
+
+    Attributes:
+        seconds: that answers may take.
+        note: what was simplified to save time, also in what was answered so far.
+    """
 
     task: segment.Task
     booster: Any
     seen: Array
+    seconds: float
     note: str = ""
 
     def answer(self, features: BaselineFeatures) -> Array:
-        """float32 [row, width]."""
+        """float32 [row, width]; where there is no time for each pixel, those of a small square share an answer."""
         answers = maps.blank(self.task, features.rows)
         classes, height, width = self.task.layout.shape
+        side = self._shared(features.rows)
         for rows, images in maps.pictures(features):
-            found = self.booster.predict(described(images).reshape(len(images) * height * width, -1))
+            some = described(images)[:, side // 2 :: side, side // 2 :: side]
+            found = self.booster.predict(some.reshape(-1, some.shape[3]))
             if found.ndim == 1:
                 found = np.stack([1 - found, found], axis=1)
             probability = np.zeros((len(found), classes), np.float32)
             probability[:, self.seen] = found
-            answers[rows] = maps.logged(np.moveaxis(probability.reshape(len(images), height, width, classes), 3, 1))
+            coarse = np.moveaxis(probability.reshape(*some.shape[:3], classes), 3, 1)
+            answers[rows] = maps.logged(_enlarged(coarse, side, height, width))
         return answers
+
+    def _shared(self, rows: int) -> int:
+        """The side of the squares that share an answer."""
+        pixels = rows * self.task.frame.height * self.task.frame.width
+        needed = pixels * self.booster.num_trees() * ANSWER_SECONDS
+        side = int(np.clip(np.ceil(np.sqrt(needed / max(self.seconds, 1e-3))), 1, COARSEST))
+        if side > 1 and "answer" not in self.note:
+            self.note += f"; squares of {side} pixels share an answer"
+        return side
+
+
+def _enlarged(maps_of: Array, side: int, height: int, width: int) -> Array:
+    """[row, class, height, width] from every `side`th place."""
+    whole = maps_of.repeat(side, axis=2).repeat(side, axis=3)
+    missing = (max(0, height - whole.shape[2]), max(0, width - whole.shape[3]))
+    whole = np.pad(whole, ((0, 0), (0, 0), (0, missing[0]), (0, missing[1])), mode="edge") if any(missing) else whole
+    return np.asarray(whole[:, :, :height, :width])
 
 
 def fit(
@@ -91,7 +121,7 @@ def fit(
     asked = cast(segment.Task, task)
     classes = asked.layout.shape[0]
     trees = ROUNDS * (1 if classes == 2 else classes)
-    most = int(np.clip(seconds / (trees * TREE_SECONDS), 2_000, PIXELS))
+    most = int(np.clip((1 - ANSWERING) * seconds / (trees * TREE_SECONDS), 2_000, PIXELS))
     found, labels = _drawn(train, target, asked, most, seed)
     seen, codes = np.unique(labels, return_inverse=True)
     objective = {"objective": "binary"} if len(seen) == 2 else {"objective": "multiclass", "num_class": len(seen)}
@@ -100,7 +130,7 @@ def fit(
         "deterministic": True, "verbose": -1,
     }  # fmt: skip
     booster = lightgbm.train(parameters, lightgbm.Dataset(found, codes), ROUNDS)
-    return Trees(asked, booster, seen, f"fitted on {len(found):,} pixels")
+    return Trees(asked, booster, seen, ANSWERING * seconds, f"fitted on {len(found):,} pixels")
 
 
 def _drawn(train: BaselineFeatures, target: Array, task: segment.Task, most: int, seed: int) -> tuple[Array, Array]:

@@ -28,6 +28,9 @@ MOST_CLASSES = 200
 """COCO has 80 and ADE20K 150; masks of more values number something else."""
 PARTS = ("background", "inside", "border")
 """What the network tells apart where instances are asked for: their borders keep those that touch apart."""
+VOID, LARGEST_CLASS = 255, 64
+"""A value that stands for no label in Pascal VOC, Cityscapes and many others, where all others are class numbers: at
+least two, and none larger than that."""
 MANY = 8
 """Values of one mask from which on they may be numbers of instances rather than of classes."""
 WHOLE = 0.95
@@ -91,6 +94,12 @@ class Seen:
             shown = ", ".join(map(str, values))
             raise wrong(target, "names", names, f"Give {len(values)} different names, for the values {shown}.")
         return tuple(map(str, names)), values, counts
+
+    @property
+    def void(self) -> bool:
+        """Does the largest value stand for pixels without a label, as far as the values tell?"""
+        others = [value for value in self.counts if value != VOID]
+        return VOID in self.counts and not self.labels and len(others) > 1 and max(others) <= LARGEST_CLASS
 
     @property
     def drawn(self) -> tuple[str, ...]:

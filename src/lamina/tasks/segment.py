@@ -20,7 +20,7 @@ from lamina.tasks import Layout, Score, Sight
 from lamina.tasks import _pixels as pixels
 from lamina.tasks._agreement import Agreement
 from lamina.tasks._masks import UNJUDGED, laid, read_mask, size_of
-from lamina.tasks._masks_seen import MASKS, Kind, looked, wrong
+from lamina.tasks._masks_seen import MASKS, VOID, Kind, looked, wrong
 from lamina.tasks._options import check_names, choice
 from lamina.tasks._regions import bordered, components, instances
 from lamina.tasks._scores import Scorer, plain
@@ -143,6 +143,7 @@ class Task:
         """
         check_names(options, ("kind", "names", "unlabelled", "window", "parts", *HEAD), field.name)
         asked = choice(options, "kind", ("auto", "classes", "instances", "foreground"), "auto", field.name)
+        said = "unlabelled" in options
         unlabelled = options.get("unlabelled", -1)
         if not isinstance(unlabelled, int) or isinstance(unlabelled, bool):
             raise wrong(field.name, "unlabelled", unlabelled, "Give the masks' value of pixels without a label: 255")
@@ -150,6 +151,9 @@ class Task:
         cut, parts = options.get("window") == "cut", int(options.get("parts", 1))
         size = (frame.height, frame.width) if cut else None
         seen = looked(field, chunks, root, unlabelled, MASKS * parts, size)
+        if seen.void and not said and asked in ("auto", "classes"):
+            unlabelled = VOID
+            seen = looked(field, chunks, root, unlabelled, MASKS * parts, size)
         kind: Kind = "instances" if asked == "instances" or (asked == "auto" and seen.many) else "classes"
         labels, values, counts = seen.classes(field.name, kind, asked == "foreground", options.get("names"))
         head = {name: options[name] for name in HEAD if name in options}
@@ -168,6 +172,15 @@ class Task:
                 fix=f"Encode the pictures smaller: --set schema.{source}.size=128",
             )
         return task
+
+    def stated(self) -> tuple[str, ...]:
+        """What the masks' values were taken for, where that may be wrong."""
+        if self.unlabelled != VOID:
+            return ()
+        return (
+            f"Pixels of `{self.name}` with the value {VOID} have no label: they teach nothing and are not scored "
+            f"(--set task.{self.name}.unlabelled=-1 if they are a class).",
+        )
 
     def encode(self, values: Values, root: Path | None = None, inputs: Mapping[str, Values] | None = None) -> Encoded:
         """uint8 [row, height, width] the class, or int16 the instance's number; UNKNOWN where there is no label."""

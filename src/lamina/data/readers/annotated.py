@@ -3,7 +3,7 @@
 All become one table: `path`, `boxes` (a picture's size and its boxes, see `lamina.modalities.boxes`) and, where the
 folder has parts, `split`. A box that makes no sense stays in its row, where it is reported with its place and reason;
 what belongs to no picture is listed as unreadable. Of COCO and YOLO, outlines can be asked for in place of boxes:
-`outlines` (see `lamina.modalities.polygons`).
+`outlines` (see `lamina.modalities.polygons`); of Pascal VOC masks: `mask`, the path of a picture.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lamina.data.readers.folder import fingerprint, path_source, walk
 from lamina.data.readers.source import Collection, Part
 from lamina.errors import InputError
 
-BOXES, OUTLINES = "boxes", "outlines"
+BOXES, OUTLINES, MASK = "boxes", "outlines", "mask"
 
 
 def read(root: Path, *, outlines: bool = False) -> Collection | None:
-    """The folder as a table of pictures with boxes, or with `outlines`; None if it holds neither.
+    """The folder as a table of pictures with boxes, or with `outlines` or masks; None if it holds none of them.
 
     Raises:
         InputError: labels that cannot be read as a whole, pictures that are not where they should be, parts that
@@ -34,16 +34,19 @@ def read(root: Path, *, outlines: bool = False) -> Collection | None:
         found: Found | None = outlined.read(root, outlines=outlines)
         if found is not None:
             return _collection(root, found, OUTLINES if outlines else BOXES)
-    found = voc.read(root)
-    if found is not None and outlines:
+    boxes = voc.read(root)
+    if boxes is not None and not outlines:
+        return _collection(root, boxes, BOXES)
+    masks = voc.masks(root)
+    if masks is not None:
+        return _collection(root, masks, MASK)
+    if boxes is not None:
         raise InputError(
-            f"{root.name} has labels in the form of {voc.FORM}, of which only boxes are read.",
+            f"{root.name} has boxes in the form of {voc.FORM}, and no masks in {voc.MASKS}/.",
             where=str(root),
             fix="Give outlines in the form of COCO or YOLO, or masks: the folders images and masks with the same names "
             "in both. Boxes are learned with --task detect.",
         )
-    if found is not None:
-        return _collection(root, found, BOXES)
     return None
 
 
@@ -54,7 +57,7 @@ def _collection(root: Path, found: Found, labels: str) -> Collection:
             f"{root.name} has labels, but no picture with them can be used" + (f" ({first})." if first else "."),
             where=str(root),
             fix="Put the pictures beside their labels: images/ and annotations/ (COCO), images/ and labels/ (YOLO) or "
-            "JPEGImages/ and Annotations/ (Pascal VOC).",
+            "JPEGImages/ with Annotations/ or SegmentationClass/ (Pascal VOC).",
         )
     scenes = _with_test(found)
     order = ("train", "validation", "test")

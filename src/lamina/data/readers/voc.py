@@ -2,6 +2,7 @@
 
 Read are `Annotations/*.xml` with pictures in `JPEGImages/` or `images/`, and XML files beside their pictures; the parts
 by `ImageSets/Main/train.txt` and so on, or by folders train/, valid/ and test/. Pixels are counted from 1 in this form.
+Masks are in `SegmentationClass/`, under the names of their pictures; the parts by `ImageSets/Segmentation/train.txt`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lamina.data.readers.locate import readable
 FORM = "Pascal VOC"
 LABELS = ("Annotations", "annotations", "labels")
 PICTURES = ("JPEGImages", "images", "Images", "img")
+MASKS = "SegmentationClass"
 LARGEST = 16 << 20
 """Bytes of one XML file."""
 DEEPEST = 30
@@ -34,7 +36,7 @@ def read(root: Path) -> Found | None:
     files = [file for folder in _distinct(folders) for file in sorted(folder.glob("*.xml"))]
     if not files:
         return None
-    found, parts = Found(), _image_sets(root)
+    found, parts = Found(), _image_sets(root, "Main")
     known: dict[Path, dict[str, Path]] = {}
     used: set[Path] = set()
     # What was labelled for something else, as for the outlines of VOC 2012, is in the folder, but in no list.
@@ -62,6 +64,32 @@ def read(root: Path) -> Found | None:
     return found
 
 
+def masks(root: Path) -> Found | None:
+    """Every picture with a mask, whose path stands in place of boxes; None if there are none.
+
+    A picture in one of the lists without a mask is listed as unreadable; of those in no list there are usually many.
+    """
+    known = pictures_in(root / MASKS)
+    pictures = next(filter(None, (pictures_in(root / name) for name in PICTURES)), {})
+    if not known or not pictures:
+        return None
+    found, parts = Found(), _image_sets(root, "Segmentation")
+    listed = any(stem in parts for stem in pictures)
+    outside = 0
+    for stem, picture in pictures.items():
+        if stem in known and (stem in parts or not listed):
+            mask = relative(known[stem], root)
+            found.scenes.append(Scene(relative(picture, root), 0.0, 0.0, mask, parts.get(stem, "")))
+        elif listed and stem in parts:
+            found.unreadable.append((relative(picture, root), f"there is no mask of that name in {MASKS}/"))
+        else:
+            outside += 1
+    if outside:
+        why = "are in no list in ImageSets/Segmentation/" if listed else f"have no mask in {MASKS}/"
+        found.notes.append(f"{outside:,} pictures {why}: they were left out.")
+    return found
+
+
 def _distinct(folders: list[Path]) -> list[Path]:
     """Each folder once, also where the file system does not tell capital letters."""
     seen: dict[tuple[int, int], Path] = {}
@@ -72,11 +100,11 @@ def _distinct(folders: list[Path]) -> list[Path]:
     return list(seen.values())
 
 
-def _image_sets(root: Path) -> dict[str, str]:
-    """Picture's stem to part, from the lists of names; empty where there are none."""
+def _image_sets(root: Path, kind: str) -> dict[str, str]:
+    """Picture's stem to part, from the lists of names in `ImageSets/KIND/`; empty where there are none."""
     parts: dict[str, str] = {}
     for name, part in SPLITS.items():
-        file = root / "ImageSets" / "Main" / f"{name}.txt"
+        file = root / "ImageSets" / kind / f"{name}.txt"
         if file.is_file():
             with readable(file):
                 words = (line.split() for line in file.read_text(errors="replace").splitlines())
