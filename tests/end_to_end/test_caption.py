@@ -104,7 +104,7 @@ def test_new_pictures_are_described(run: Path, tmp_path: Path) -> None:
         pixels[5:11, left : left + 6] = COLORS["red"]
         Image.fromarray(pixels).save(tmp_path / "new" / f"{name}.png")
     (tmp_path / "new" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    assert main(["predict", str(run), str(tmp_path / "new"), "--out", str(tmp_path / "said.jsonl")]) in (0, 1)
+    assert main(["predict", str(run), str(tmp_path / "new"), "--out", str(tmp_path / "said.jsonl")]) == 0
     first, second, broken = jsonl(tmp_path / "said.jsonl")
     assert "left" in first["text"]
     assert "right" in second["text"]

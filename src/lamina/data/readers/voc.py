@@ -70,8 +70,10 @@ def masks(root: Path) -> Found | None:
     A picture in one of the lists without a mask is listed as unreadable; of those in no list there are usually many.
     """
     known = pictures_in(root / MASKS)
+    if not known:
+        return None
     pictures = next(filter(None, (pictures_in(root / name) for name in PICTURES)), {})
-    if not known or not pictures:
+    if not pictures:
         return None
     found, parts = Found(), _image_sets(root, "Segmentation")
     listed = any(stem in parts for stem in pictures)

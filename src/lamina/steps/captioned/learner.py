@@ -30,21 +30,13 @@ from lamina.networks.transfer.weights import load_weights
 from lamina.plan import NetworkPlan, Plan
 from lamina.run import Run
 from lamina.steps.prepare import Prepared, restored
+from lamina.steps.written.judged import SMOOTHING, judged, searching, validated
 from lamina.steps.written.learner import TEST, VALIDATION, WRITER, Extent, Learner, TorchSteps, check_method, writer
 from lamina.tasks._streams import bytes_of_tokens
 from lamina.tasks._written import BOUNDARY
 from lamina.tasks.caption import Task
 
 Array = np.ndarray[Any, Any]
-
-VALIDATED = 1_000
-"""Validation captions that are scored, at most: spread evenly."""
-JUDGED, JUDGED_SECONDS, FEWEST_JUDGED = 1_000, 600.0, 100
-"""Test pictures whose captions are written at most, fewer where the budget has fewer seconds: evenly spread."""
-SEARCH = 12.0
-"""How many times as long as scoring a given caption it takes to search for one, about."""
-SMOOTHING = 0.1
-"""Of labels."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class Material:
         """How much there is to learn."""
         rows = self.rows["train"]
         tokens = sum(int((self._tokens(part) > 0).sum()) for part in np.array_split(rows, 1 + len(rows) // 4096))
-        answers = SEARCH * len(self.judged) / max(len(self.rows[VALIDATION]), 1)
+        answers = searching(self.judged, self.rows[VALIDATION])
         return Extent(tokens, 1.0, max(1, tokens // len(rows)), len(rows), 16, SMOOTHING, answers)
 
     def _tokens(self, rows: Array) -> Array:
@@ -164,10 +156,9 @@ def material_of(plan: Plan, prepared: Prepared) -> Material:
             where=f"{parts.how}: {parts.reason}",
             fix="Give more pictures, or hold out a larger share: --set data.test_share=0.3 data.validation_share=0.2",
         )
-    rows = {"train": parts.train, VALIDATION: _spread(parts.validation, VALIDATED), TEST: parts.test}
-    share = min(plan.budget / JUDGED_SECONDS, 1.0) if plan.budget else 1.0
-    judged = _spread(_of_their_own(prepared, field, parts.test), max(FEWEST_JUDGED, round(JUDGED * share)))
-    return Material(prepared, task, field, name, plan.training.shuffle, rows, judged)
+    rows = {"train": parts.train, VALIDATION: validated(parts.validation), TEST: parts.test}
+    own = judged(_of_their_own(prepared, field, parts.test), plan.budget)
+    return Material(prepared, task, field, name, plan.training.shuffle, rows, own)
 
 
 def same_picture(prepared: Prepared, field: Field, rows: Array) -> list[Any]:
@@ -182,10 +173,6 @@ def _of_their_own(prepared: Prepared, field: Field, rows: Array) -> Array:
     for row, key in zip(rows.tolist(), same_picture(prepared, field, rows), strict=True):
         first.setdefault(key, row)
     return np.array(sorted(first.values()), np.int64)
-
-
-def _spread(rows: Array, most: int) -> Array:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
 
 
 def looking(plan: Plan) -> dict[str, NetworkPlan]:

@@ -37,6 +37,7 @@ from lamina.steps.request import Request, Sources
 from lamina.steps.understand import check_columns, check_roles, open_data, overrides, place_of
 from lamina.steps.written.alignment import Chances, learned
 from lamina.steps.written.corpus import text_columns
+from lamina.steps.written.judged import SMOOTHING, judged, searching, share_of, spread, validated
 from lamina.steps.written.learner import TEST, VALIDATION, Extent, Learner, TorchSteps
 from lamina.tasks import _tokenizer
 from lamina.tasks._streams import bytes_of_tokens
@@ -49,19 +50,11 @@ VERSION = 1
 LONGEST = 128
 """Tokens of a text that are kept, unless asked for more: nearly all, or the time for long ones would be for few."""
 BEAMS, PENALTY = 4, 1.0
-SMOOTHING = 0.1
-"""Of labels (Vaswani et al. 2017)."""
-VALIDATED = 1_000
-"""Validation pairs that are scored, at most: spread evenly."""
 CELLS, FEWEST_CELLS = 30_000_000, 1_000_000
 """Pairs of a token that is read and one that is written, at most, that the lexicon is learned from, which took 22
 seconds of a busy core; fewer where the budget has fewer seconds than for translating test texts."""
 TENSION = 4.0
 """How much tokens come from about their own place (Dyer et al. 2013)."""
-JUDGED, JUDGED_SECONDS, FEWEST_JUDGED = 1_000, 600.0, 100
-"""Test texts that are translated at most, fewer where the budget has fewer seconds: evenly spread."""
-SEARCH = 12.0
-"""How many times as long as scoring a given translation it takes to search for one, about."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,7 @@ class Material:
         """How much there is to learn."""
         rows = self.rows["train"]
         own, read = (int((self.arrays[name][rows] > 0).sum()) for name in (TEXT, SOURCE))
-        answers = SEARCH * len(self.judged) / max(len(self.rows[VALIDATION]), 1)
+        answers = searching(self.judged, self.rows[VALIDATION])
         return Extent(own, read / max(own, 1), max(1, own // len(rows)), len(rows), 16, SMOOTHING, answers)
 
     def bytes_in(self, part: str) -> int:
@@ -177,7 +170,7 @@ class Material:
         rows = self.rows["train"]
         read, own = (self.arrays[name][rows] for name in (SOURCE, TEXT))
         cells = ((read > 0).sum(axis=1) + 1) * (own > 0).sum(axis=1)
-        some = _spread(np.arange(len(rows)), max(1, int(len(rows) * self.cells / max(int(cells.sum()), 1))))
+        some = spread(np.arange(len(rows)), max(1, int(len(rows) * self.cells / max(int(cells.sum()), 1))))
         # Without the boundary that each text begins with.
         source, target = ([line[line > 0].tolist() for line in side[some]] for side in (read, own[:, 1:]))
         return learned(source, target, tension=TENSION)
@@ -344,9 +337,7 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         TEXT: _padded([[BOUNDARY, *row] for row in ids[raw.target]], width),
         NEXT: _padded([[*row, BOUNDARY] for row in ids[raw.target]], width),
     }
-    rows = {"train": train, VALIDATION: _spread(raw.parts.validation, VALIDATED), TEST: raw.parts.test}
-    share = min(plan.budget / JUDGED_SECONDS, 1.0) if plan.budget else 1.0
-    wanted = max(FEWEST_JUDGED, round(JUDGED * share))
+    rows = {"train": train, VALIDATION: validated(raw.parts.validation), TEST: raw.parts.test}
     narrator.say(
         f"{len(train):,} pairs to train, {len(raw.parts.validation):,} to validate, {len(raw.parts.test):,} to test; "
         f"{len(sizes):,} tokens that both columns share; texts of up to {encoder.length} tokens are read, "
@@ -358,7 +349,6 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         "tasks": {raw.target: task.state()},
         "findings": [],
     })  # fmt: skip
-    judged = _spread(raw.parts.test, wanted)
     material = Material(
         task,
         encoder,
@@ -367,9 +357,9 @@ def prepare(plan: Plan, raw: Raw, run: Run, narrator: Narrator, *, tokenizer: st
         arrays,
         {name: np.array([len(some) for some in found], np.int64) for name, found in ids.items()},
         rows,
-        judged,
+        judged(raw.parts.test, plan.budget),
         sizes,
-        max(FEWEST_CELLS, round(CELLS * share)),
+        max(FEWEST_CELLS, round(CELLS * share_of(plan.budget))),
     )
     for finding in longer_texts(material):
         narrator.say(finding.text)
@@ -391,10 +381,6 @@ def _padded(ids: list[list[int]], length: int) -> Array:
         kept = some[:length]
         found[row, : len(kept)] = kept
     return found
-
-
-def _spread(rows: Array, most: int) -> Array:
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
 
 
 def findings(raw: Raw) -> tuple[AuditFinding, ...]:
