@@ -109,9 +109,10 @@ def bare(learner: Learner) -> Step:
         method.network.train()
         for optimizer in method.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        with engine.autocast():
-            loss = method.loss(batch)
-        (loss.sum / loss.weight).backward()  # type: ignore[no-untyped-call]
+        with engine.apart(method.optimizers):
+            with engine.autocast():
+                loss = method.loss(batch)
+            (loss.sum / loss.weight).backward()  # type: ignore[no-untyped-call]
         for optimizer in method.optimizers:
             optimizer.step()
         return len(batch)

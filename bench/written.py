@@ -70,19 +70,21 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--hurry", type=float, default=1.0)
+    parser.add_argument("--more", action="store_true", help="further seeds, beside those of the kept result")
     arguments = parser.parse_args(words)
     if wrong := [name for name in arguments.names if name not in JOBS]:
         parser.error(f"there is no job {wrong[0]!r}; there are {', '.join(JOBS)}")
     os.environ["OMP_NUM_THREADS"] = "1"
     for name in arguments.names or JOBS:
-        runs = []
-        for seed in range(arguments.seeds):
+        earlier = _machine.kept(f"written-{name}") if arguments.more else {}
+        runs = list(earlier.get("runs", []))
+        for seed in range(len(runs), len(runs) + arguments.seeds):
             place = Path(tempfile.mkdtemp(prefix=f"written-{name}-"))
             runs.append(JOBS[name](arguments.data.resolve(), place, seed, arguments.hurry))
             shutil.rmtree(place)
         print(page({"runs": runs}), flush=True)
         if arguments.hurry == 1:
-            _machine.keep(f"written-{name}", {"seeds": arguments.seeds, "runs": runs})
+            _machine.keep(f"written-{name}", {"seeds": len(runs), "runs": runs} | _machine.before(earlier))
     return 0
 
 

@@ -279,9 +279,29 @@ def summary(job: Job, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "largest difference": max(run["seal"]["largest_difference"] for run in runs),
         "wall seconds": [round(run["wall seconds"], 1) for run in runs],
         "peak memory MB": [round(run["cost"]["peak_memory_mb"]) for run in runs],
-        "command": " ".join(("lamina train DATA", *job.arguments)),
+        "command": command(job),
         **besides,
     }
+
+
+def with_earlier(earlier: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary of a job's kept seeds and of further ones."""
+    joined = {key: _joined(earlier[key], value) if key in earlier else value for key, value in found.items()}
+    joined |= _machine.spread(joined["values"])
+    joined["largest difference"] = max(earlier["largest difference"], found["largest difference"])
+    if "median beyond" in found:
+        (lead,) = (values for name, values in joined.items() if name.startswith("beyond "))
+        joined["median beyond"] = float(np.median(lead))
+    return joined | _machine.before(earlier)
+
+
+def _joined(earlier: Any, found: Any) -> Any:
+    """Lists, which are by seed, one after the other, in dictionaries, too."""
+    if isinstance(found, list):
+        return [*earlier, *found]
+    if isinstance(found, dict):
+        return {key: _joined(earlier[key], value) for key, value in found.items() if key in earlier}
+    return found
 
 
 def _every_score(scores: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -296,6 +316,11 @@ def _of_baseline(target: Mapping[str, Any], job: Job) -> float:
     return float(scores[job.beyond[0]][job.score]["value"])
 
 
+def command(job: Job) -> str:
+    """How a job is run."""
+    return " ".join(("lamina train DATA", *job.arguments))
+
+
 def wanted(job: Job) -> str:
     """What a job must reach, in words."""
     return str(job.must) if job.beyond is None else f"be {job.beyond[1]:g} beyond {job.beyond[0]}"
@@ -306,11 +331,16 @@ def main(words: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(JOBS))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--more", action="store_true", help="further seeds, beside those of the kept result")
     arguments = parser.parse_args(words)
     for name in arguments.names or JOBS:
-        keep = Path(tempfile.mkdtemp(prefix="lamina-bench-"))
-        runs = [train(JOBS[name], name, arguments.data.resolve(), seed, keep) for seed in range(arguments.seeds)]
-        found = summary(JOBS[name], runs)
+        earlier = _machine.kept(f"accuracy-{name}") if arguments.more else {}
+        if earlier and earlier["command"] != command(JOBS[name]):
+            parser.error(f"accuracy-{name}.json was made by another command: {earlier['command']}; leave out --more")
+        keep, known = Path(tempfile.mkdtemp(prefix="lamina-bench-")), earlier.get("n", 0)
+        seeds = range(known, known + arguments.seeds)
+        found = summary(JOBS[name], [train(JOBS[name], name, arguments.data.resolve(), seed, keep) for seed in seeds])
+        found = with_earlier(earlier, found) if earlier else found
         shutil.rmtree(keep)
         path = _machine.keep(f"accuracy-{name}", found)
         mark = "reached" if reached(JOBS[name], found) else "NOT reached"

@@ -6,12 +6,14 @@ import importlib
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from bench import _machine
 from bench.__main__ import places
+from bench.accuracy.__main__ import with_earlier
 from bench.peers import __main__ as of_peers
 from bench.peers.__main__ import JOBS, PROGRAMS, Job, Peer, Usage, _reached, _seconds_to_score
 
@@ -127,3 +129,24 @@ def test_programs_of_peers_are_no_benchmarks() -> None:
     known = places()
     assert {"accuracy", "peers", "speed", "transfer", "table"} <= known.keys()
     assert not any("_programs" in place for place in known.values())
+
+
+def test_further_seeds_stand_beside_those_that_were_kept() -> None:
+    """Every list by seed grows, and what is told of all of them is told anew."""
+
+    def one(value: float, lead: float, different: float) -> dict[str, Any]:
+        return {
+            "score": "mae", "values": [value], **_machine.spread([value]), "all scores": {"mae": [value]},
+            "baselines": {"mean": {"mae": [value + lead]}}, "verdicts": ["fine"], "largest difference": different,
+            "beyond mean": [lead], "median beyond": lead, "command": "lamina train DATA",
+        }  # fmt: skip
+
+    found = with_earlier({"machine": {"cores": 2}, **one(3.0, 1.0, 0.2)}, one(2.0, 4.0, 0.1))
+    assert found["values"] == [3.0, 2.0]
+    assert (found["n"], found["median"], found["least"], found["most"]) == (2, 2.5, 2.0, 3.0)
+    assert found["all scores"] == {"mae": [3.0, 2.0]}
+    assert found["baselines"] == {"mean": {"mae": [4.0, 6.0]}}
+    assert found["verdicts"] == ["fine", "fine"]
+    assert found["largest difference"] == 0.2
+    assert found["median beyond"] == 2.5
+    assert found["earlier machines"] == [{"cores": 2}]

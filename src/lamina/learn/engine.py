@@ -21,6 +21,8 @@ from lamina.learn.batch import Batch, Loss
 from lamina.learn.distributed import Team
 from lamina.learn.optimizers import can_skip, take_step
 from lamina.learn.privacy import Private
+from lamina.learn.row_steps import RowAdam
+from lamina.networks.blocks import rows as by_rows
 
 
 class NonFiniteLossError(InputError):
@@ -96,6 +98,8 @@ class Engine:
     def __post_init__(self) -> None:
         self._asked = self.accumulation
         self._unknown = memory.Watched(None, self.device)
+        if self.device.type == "cpu":
+            memory.keep_freed()
 
     def state(self) -> dict[str, Any]:
         """What was found to fit into memory: training that goes on begins with it."""
@@ -130,6 +134,11 @@ class Engine:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+    def apart(self, optimizers: Sequence[torch.optim.Optimizer]) -> AbstractContextManager[object]:
+        """Where gradients of tables tell the used rows alone, if that is worth it and an optimizer can take them."""
+        able = self.device.type == "cpu" and self.team is None and self.private is None
+        return by_rows.apart(able and any(isinstance(optimizer, RowAdam) for optimizer in optimizers))
 
     def prepared(self, batch: Batch, prepare: Callable[[Batch], Batch] | None = None) -> Batch:
         """The batch on the device, changed by `prepare` (without gradient); on the host where the device is too small.
@@ -227,7 +236,7 @@ class Engine:
                     optimizer.zero_grad(set_to_none=True)
                 return {"loss": torch.zeros_like(mean)}
             raise NonFiniteLossError("The loss is not a finite number", self.step, rows.tolist())
-        parameters, norm = self._gradient(optimizers, weight)
+        gradients, norm = self._gradient(optimizers, weight)
         result = {"loss": mean, **metrics}
         length = float(norm)
         if not math.isfinite(length):
@@ -235,7 +244,7 @@ class Engine:
         if self.clip > 0:
             # A shorter gradient would be multiplied by 1, which costs another pass over all of it.
             if length > self.clip:
-                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm, foreach=True)
+                torch._foreach_mul_(gradients, self.clip / (norm + 1e-6))
             result["norm"] = norm.detach()
         for optimizer in optimizers:
             self._take(optimizer)
@@ -254,15 +263,12 @@ class Engine:
             step, rows = taken[place]
             raise NonFiniteLossError("The loss or its gradient is not finite", step, rows.tolist())
 
-    def _gradient(
-        self, optimizers: Sequence[torch.optim.Optimizer], weight: Tensor
-    ) -> tuple[list[nn.Parameter], Tensor]:
-        """The weights with a gradient, made that of the mean, and its norm over all of them."""
-        parameters = [parameter for parameter in _parameters(optimizers) if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    def _gradient(self, optimizers: Sequence[torch.optim.Optimizer], weight: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The gradients, made those of the mean (of tables the rows that have one), and the norm over all of them."""
+        gradients = [found for optimizer in optimizers for found in _gradients(optimizer)]
         if self.accumulation > 1 or self.team is not None:
             torch._foreach_div_(gradients, weight)
-        return parameters, torch.nn.utils.get_total_norm(gradients, foreach=True)
+        return gradients, torch.nn.utils.get_total_norm(gradients, foreach=True)
 
     def _unseen(
         self,
@@ -344,7 +350,7 @@ class Engine:
                 optimizer.zero_grad(set_to_none=True)
             spare, uncut = True, False
             try:
-                with watched.recomputed() if self.recomputing else nullcontext():
+                with watched.recomputed() if self.recomputing else nullcontext(), self.apart(optimizers):
                     return self._backward(loss, batch, watched)
             except _CannotBeCutError:
                 if self.accumulation == self._asked:
@@ -446,6 +452,25 @@ class Engine:
             for name in metrics[0]
         }
         return torch.stack(totals).sum(), weight, mean
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    """The numbers of the gradient, parameter by parameter, to be changed in place."""
+    for parameter in _parameters([optimizer]):
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        if gradient.is_sparse:
+            gradient = _each_row_once(gradient) if isinstance(optimizer, RowAdam) else gradient.to_dense()
+            parameter.grad = gradient
+        yield gradient._values() if gradient.is_sparse else gradient
+
+
+def _each_row_once(gradient: Tensor) -> Tensor:
+    """A sparse gradient, coalesced: where it came in parts, their rows are added."""
+    rows = gradient._indices()[0]
+    # Autograd forgets that it is so; looking costs less than sorting.
+    return gradient._coalesced_(True) if bool((rows[1:] > rows[:-1]).all()) else gradient.coalesce()
 
 
 def _parameters(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[torch.nn.Parameter]:

@@ -10,10 +10,12 @@ import torch
 from torch.optim import Optimizer
 
 from lamina.errors import InputError, nearest
+from lamina.learn.row_steps import RowAdam
 from lamina.plan import OptimizerPlan
 
 Groups = Sequence[dict[str, Any]]
-"""Parameter groups with "params" and, where they differ, "lr" (a factor of the plan's) and "weight_decay"."""
+"""Parameter groups with "params" and, where they differ, "lr" (a factor of the plan's), "weight_decay", and "rows":
+tables of which a batch uses few rows."""
 
 
 MARK = "__dynamo_disable"
@@ -40,7 +42,8 @@ def take_step(optimizer: Optimizer) -> None:
     steps that are differentiated themselves keep it.
     """
     hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-    if hooked or optimizer.defaults.get("differentiable") or not type(optimizer).__module__.startswith("torch.optim"):
+    known = isinstance(optimizer, RowAdam) or type(optimizer).__module__.startswith("torch.optim")
+    if hooked or optimizer.defaults.get("differentiable") or not known:
         optimizer.step()
         return
     with torch.no_grad():
@@ -67,9 +70,18 @@ def _momentum(nesterov: bool) -> Callable[[Groups, OptimizerPlan], list[Optimize
 
 def _adam_family(kind: type[Optimizer], **extra: Any) -> Callable[[Groups, OptimizerPlan], list[Optimizer]]:
     def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
-        return [kind(groups, lr=plan.learning_rate, betas=(plan.momentum, plan.beta2), **extra)]  # type: ignore[call-arg]
+        tables = [{key: group[key] for key in ("params", "lr")} for group in groups if group.get("rows")]
+        others = _without("rows", [group for group in groups if not group.get("rows")])
+        found: list[Optimizer] = []
+        if others:
+            found.append(kind(others, lr=plan.learning_rate, betas=(plan.momentum, plan.beta2), **extra))  # type: ignore[call-arg]
+        return found + ([RowAdam(tables, plan.learning_rate, plan.beta2)] if tables else [])
 
     return build
+
+
+def _without(key: str, groups: Groups) -> list[dict[str, Any]]:
+    return [{name: value for name, value in group.items() if name != key} for group in groups]
 
 
 def _plain(kind: type[Optimizer]) -> Callable[[Groups, OptimizerPlan], list[Optimizer]]:
@@ -122,6 +134,10 @@ BUILDERS: dict[str, Callable[[Groups, OptimizerPlan], list[Optimizer]]] = {
 }
 
 
+BY_ROWS = ("adam", "adamw")
+"""What has a kind for tables of which a batch uses few rows."""
+
+
 def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
     """The optimizers for `groups` (several where one kind serves only some parameters).
 
@@ -144,7 +160,9 @@ def build(groups: Groups, plan: OptimizerPlan) -> list[Optimizer]:
         for group in groups
     ]
     if plan.name != "muon":
-        scaled = [{key: value for key, value in group.items() if key != "matrix"} for group in scaled]
+        scaled = _without("matrix", scaled)
+    if plan.name not in BY_ROWS:
+        scaled = _without("rows", scaled)
     optimizers = BUILDERS[plan.name](scaled, plan)
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -20,6 +20,7 @@ from lamina.modalities import Feature
 from lamina.networks import OutputShape
 from lamina.networks.blocks.fields import only_field, trimmed
 from lamina.networks.blocks.options import share, whole
+from lamina.networks.blocks.rows import Table
 from lamina.networks.blocks.spelling import SpelledEmbedding
 from lamina.networks.heads.vector import MemberLinear
 
@@ -73,11 +74,11 @@ class GramMean(nn.Module):
         table: [n-gram, member * width].
     """
 
-    def __init__(self, order: int, table: nn.Embedding | SpelledEmbedding, members: int, dropout: float) -> None:
+    def __init__(self, order: int, table: Table | SpelledEmbedding, members: int, dropout: float) -> None:
         super().__init__()
         self.order, self.members, self.chance = order, members, dropout
         self.table = table
-        self.importance = nn.Embedding(table.num_embeddings, members)
+        self.importance = Table(table.num_embeddings, members)
         nn.init.zeros_(self.importance.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class GramMean(nn.Module):
             return torch.einsum("blm,blmw->bmw", weight, vectors)
         if isinstance(self.table, SpelledEmbedding):
             return weighted_sums(*self.table.different(index), weight)
-        return weighted_sums(index, self.table.weight, weight)
+        return weighted_sums(*self.table.used(index), weight)
 
     def grams(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens [batch, length] as (row of the table [batch, n-gram], whether it is one of the text)."""
@@ -217,7 +218,7 @@ class Bag(nn.Module):
         return [("grams", self.grams), ("hidden", self.hidden)]
 
 
-def _tokens(feature: Feature, members: int, width: int) -> nn.Embedding | SpelledEmbedding:
+def _tokens(feature: Feature, members: int, width: int) -> Table | SpelledEmbedding:
     """The embedding of single tokens; it knows their letters where the encoder tells their spellings."""
     spellings = feature.details.get("spellings")
     if isinstance(spellings, list):
@@ -225,8 +226,8 @@ def _tokens(feature: Feature, members: int, width: int) -> nn.Embedding | Spelle
     return _table(feature.size, members, width)
 
 
-def _table(size: int, members: int, width: int) -> nn.Embedding:
-    table = nn.Embedding(size, members * width)
+def _table(size: int, members: int, width: int) -> Table:
+    table = Table(size, members * width)
     nn.init.normal_(table.weight, std=1 / math.sqrt(width))
     return table
 

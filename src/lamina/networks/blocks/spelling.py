@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lamina.networks.blocks.rows import Sums, Table, different
+
 SHORTEST, LONGEST = 3, 5
 """Letters in a run."""
 MOST = 24
@@ -36,9 +38,9 @@ class SpelledEmbedding(nn.Module):
 
     def __init__(self, spellings: Sequence[str], width: int, spread: float) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(len(spellings), width)
+        self.tokens = Table(len(spellings), width)
         buckets = min(BUCKETS, 4 * len(spellings))
-        self.letters = nn.EmbeddingBag(buckets + 1, width, mode="sum", padding_idx=0)
+        self.letters = Sums(buckets + 1, width)
         for table in (self.tokens, self.letters):
             nn.init.normal_(table.weight, std=spread)
         nn.init.zeros_(self.letters.weight[0])
@@ -67,8 +69,8 @@ class SpelledEmbedding(nn.Module):
 
         A text repeats its words: each one's letters are added up once.
         """
-        different, place = torch.unique(tokens, return_inverse=True)
-        return place, self.vectors(different)
+        found, place = different(tokens, self.num_embeddings)
+        return place, self.vectors(found)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return nn.functional.embedding(*self.different(tokens))

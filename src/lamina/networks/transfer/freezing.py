@@ -10,6 +10,7 @@ from torch import nn
 
 from lamina.errors import InputError, nearest
 from lamina.networks.assembly import Assembly
+from lamina.networks.blocks.rows import ByRows
 from lamina.networks.blocks.table import ColumnLinear, PiecewiseLinear
 from lamina.networks.heads.vector import MemberLinear
 from lamina.networks.transfer.lora import Adapted, add_adapters, merge_adapters
@@ -180,7 +181,8 @@ def parameter_groups(
     weight_decay: float = 0.0,
     decay_embeddings: bool = False,
 ) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer: "params", "lr" (a factor), "weight_decay", "matrix" (for Muon).
+    """Parameter groups for an optimizer: "params", "lr" (a factor), "weight_decay", "matrix" (for Muon), and "rows" for
+    tables of which a batch uses few.
 
     A network learns `rates` (by its name; else 1) times as fast as heads and fusion. A stage that is n stages below
     the heads learns layer_decay ** n times as fast; where some networks are pretrained, that holds for those only.
@@ -194,7 +196,7 @@ def parameter_groups(
         if not 0 < rate < math.inf:
             raise InputError(f"The rate is {rate}.", where=f"network.{name}.rate", fix="Give a number above 0.")
     waiting = {name for name, stages in assembly.frozen.items() if stages} - assembly.adapted
-    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool, bool, bool], list[nn.Parameter]] = {}
     taken: set[int] = set()
     for stage in assembly.stages():
         slower = not assembly.pretrained or stage.network in assembly.pretrained
@@ -207,10 +209,17 @@ def parameter_groups(
                 taken.add(id(parameter))
                 decays = _decays(owner, name, parameter, decay_embeddings)
                 matrix = isinstance(owner, nn.Linear | nn.RNNBase) and parameter.ndim == 2 and stage.height > 0
-                groups.setdefault((factor, decays, matrix), []).append(parameter)
+                rows = isinstance(owner, ByRows) and not decays
+                groups.setdefault((factor, decays, matrix, rows), []).append(parameter)
     return [
-        {"params": parameters, "lr": factor, "weight_decay": weight_decay if decays else 0.0, "matrix": matrix}
-        for (factor, decays, matrix), parameters in groups.items()
+        {
+            "params": parameters,
+            "lr": factor,
+            "weight_decay": weight_decay if decays else 0.0,
+            "matrix": matrix,
+            "rows": rows,
+        }
+        for (factor, decays, matrix, rows), parameters in groups.items()
     ]
 
 
