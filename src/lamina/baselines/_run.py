@@ -28,6 +28,10 @@ SHARES = {
 """How the time is divided; a baseline not listed gets 1."""
 
 
+def _share(name: str) -> float:
+    return SHARES.get(name, 1.0)
+
+
 Kept = Callable[[Sequence[BaselineAnswers], Sequence[str]], None]
 """Takes the answers so far, and the titles of the baselines that are still to come."""
 ROWS_PER_THREAD = 2_000
@@ -45,8 +49,9 @@ def reads(name: str, features: BaselineFeatures) -> bool:
 
 
 def fitting(task: Task, kinds: set[str], train: BaselineFeatures) -> list[str]:
-    """The names of the baselines that will be fitted, in that order."""
-    return [name for name in suited(kinds, task.task, train.rows) if reads(name, train)]
+    """The names of the baselines that will be fitted, cheapest first: time may end."""
+    chosen = [name for name in suited(kinds, task.task, train.rows) if reads(name, train)]
+    return sorted(chosen, key=_share)
 
 
 def titles(names: Sequence[str]) -> list[str]:
@@ -79,7 +84,7 @@ def compare(
         kept: gets what there is when a baseline is done.
     """
     chosen = fitting(task, kinds, train[0])
-    total = sum(SHARES.get(name, 1.0) for name in chosen) or 1.0
+    total = sum(map(_share, chosen)) or 1.0
     answers: list[BaselineAnswers] = []
     start = clock()
     # With few rows, threads wait for each other longer than they work; on a busy machine many times longer.
@@ -87,7 +92,7 @@ def compare(
     for number, name in enumerate(chosen, 1):
         baseline = module("baselines", name)
         begin = clock()
-        if begin - start > seconds and SHARES.get(name, 1.0):
+        if begin - start > seconds and _share(name):
             told(f"{baseline.TITLE}: left out, the time for baselines is used up")
             continue
         fitted = baseline.fit(
@@ -95,7 +100,7 @@ def compare(
             task,
             validation=validation,
             seed=seed,
-            seconds=min(seconds * SHARES.get(name, 1.0) / total, max(seconds - (begin - start), 1.0)),
+            seconds=min(seconds * _share(name) / total, max(seconds - (begin - start), 1.0)),
             threads=threads,
             clock=clock,
         )

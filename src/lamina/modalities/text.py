@@ -19,6 +19,7 @@ from lamina.errors import InputError
 from lamina.modalities import Chunks, Encoded, Feature, Recognition, _tokens
 from lamina.modalities._auto import settings, whole
 from lamina.modalities._canonical import canonical_value
+from lamina.modalities._conversation import messages, written_out
 from lamina.modalities._files import Array, Unreadable, objects, present, sample, some_of, spread
 from lamina.modalities._given_tokens import GivenTokens
 
@@ -49,9 +50,15 @@ _NOT_PROSE = re.compile(r"\s*[\[{(].*[\])}]\s*|[\d\s.,:;/+\-%$€£TZ]*|\S+://\S
 
 
 def recognise(values: Values, name: str) -> Recognition | None:
-    """Free text: several words, and hardly a value twice."""
-    texts = [value for value in some_of(values, 1000) if isinstance(value, str) and value.strip()]
-    if not texts or len(texts) < 0.8 * len(some_of(values, 1000)):
+    """Free text: several words, and hardly a value twice; or conversations."""
+    some = some_of(values, 1000)
+    talks = [said for value in some if (said := messages(value)) is not None]
+    if talks and len(talks) >= 0.8 * len(some):
+        return Recognition(
+            0.95, f"conversations of {np.median([len(said) for said in talks]):g} messages in the middle value"
+        )
+    texts = [value for value in some if isinstance(value, str) and value.strip()]
+    if not texts or len(texts) < 0.8 * len(some):
         return None
     words = float(np.median([len(text.split()) for text in texts]))
     characters = float(np.median([len(text) for text in texts]))
@@ -102,7 +109,8 @@ def describe(values: Values) -> dict[str, Json]:
 
 
 def as_text(value: object) -> str | None:
-    """The text that a value stands for; None if it is missing. 3, 3.0 and "3" are the same text.
+    """The text that a value stands for; None if it is missing. 3, 3.0 and "3" are the same text; a list of messages is
+    a text with a line for each.
 
     Raises:
         Unreadable: a value that is no text, such as a list, or bytes that are not UTF-8.
@@ -124,6 +132,8 @@ def as_text(value: object) -> str | None:
         return str(bool(value))
     if isinstance(value, int | float | np.number | np.datetime64 | date | datetime | time):
         return canonical_value(value) if str(value) != "NaT" else None
+    if (said := messages(value)) is not None:
+        return written_out(said) or None
     raise Unreadable(f"a value of type {type(value).__name__} is no text")
 
 

@@ -49,8 +49,8 @@ def write(
         InputError: the model does not write, a number is out of range, or the prompt is no text.
     """
     task_of(model)
-    _check(prompt, tokens, temperature, top_p, seed)
-    return _written(model, prompt, tokens, drawn(temperature, top_p, np.random.default_rng(seed)))
+    check(prompt, tokens, temperature, top_p, seed)
+    return write_with(model, prompt, tokens, drawn(temperature, top_p, np.random.default_rng(seed)))
 
 
 def write_each(
@@ -74,7 +74,7 @@ def write_each(
         InputError: the model does not write, or a number is out of range.
     """
     _, encoder = task_of(model)
-    _check("", tokens, temperature, top_p, seed)
+    check("", tokens, temperature, top_p, seed)
     return (
         _one(model, encoder, prompt, tokens, drawn(temperature, top_p, np.random.default_rng((seed, place))))
         for place, prompt in enumerate(prompts)
@@ -168,10 +168,11 @@ def _one(model: Model, encoder: Encoder, prompt: object, tokens: int, pick: Pick
         error = "the prompt is no text in UTF-8"
     if not error and (given := encoder.counts([text])[0]) > encoder.length:
         error = f"the prompt has {given:,} tokens, and the model reads {encoder.length:,} at most: give its end"
-    return Written(text, "" if error else _written(model, text, tokens, pick), error)
+    return Written(text, "" if error else write_with(model, text, tokens, pick), error)
 
 
-def _written(model: Model, prompt: str, tokens: int, pick: Pick) -> str:
+def write_with(model: Model, prompt: str, tokens: int, pick: Pick) -> str:
+    """What the model writes on from a prompt, by any way to pick tokens."""
     task, encoder = task_of(model)
     # As bytes: of a text that is a number, such as 12.10, a cell of a table would be read as 12.1.
     values = np.array([prompt.encode()], object)
@@ -196,7 +197,8 @@ def task_of(model: Model) -> tuple[Task, Encoder]:
     raise InputError("The model does not write.", where=model.where, fix="Train one: lamina train TEXTS --task write")
 
 
-def _check(prompt: str, tokens: int, temperature: float, top_p: float, seed: int) -> None:
+def check(prompt: str, tokens: int, temperature: float, top_p: float, seed: int) -> None:
+    """Raises InputError for a prompt that is no text, or a number out of range."""
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError:

@@ -63,6 +63,7 @@ class Task:
         width: tokens that are written for a row, at most.
         start, end: the tokens that stand before a text and that end it.
         size: tokens that a given model knows; 0 where the tokenizer is Lamina's own.
+        speakers: of conversations, who begins and who answers; () of other texts.
     """
 
     task: ClassVar[str] = "write"
@@ -77,6 +78,7 @@ class Task:
     start: int = BOUNDARY
     end: int = BOUNDARY
     size: int = 0
+    speakers: tuple[str, ...] = ()
 
     @property
     def padding(self) -> int:
@@ -96,15 +98,30 @@ class Task:
 
     def state(self) -> dict[str, Json]:
         known = asdict(self)
-        return known if self.size else {name: known[name] for name in ("name", "tokenizer", "context", "width")}
+        names = list(known) if self.size else ["name", "tokenizer", "context", "width", "speakers"]
+        if not self.speakers:
+            names.remove("speakers")
+        return {name: known[name] for name in names}
 
     @classmethod
     def restore(cls, state: Mapping[str, Json]) -> Self:
         context = check_size("a context", int(state["context"]), LONGEST)
         width = check_size("texts", int(state["width"]), LONGEST)
-        own = cls(str(state["name"]), str(state["tokenizer"]), context, width)
+        own = cls(str(state["name"]), str(state["tokenizer"]), context, width, speakers=_two(state.get("speakers", ())))
         if "size" not in state:
             return own
         size = check_size("a vocabulary", int(state["size"]), LARGEST_VOCABULARY)
         start, end = (check_token(f"the token {name!r}", int(state[name]), size) for name in ("start", "end"))
         return replace(own, start=start, end=end, size=size)
+
+
+def _two(names: Json) -> tuple[str, ...]:
+    """The speakers that a sealed file names: none, or two.
+
+    Raises:
+        ValueError: it names others.
+    """
+    found = tuple(map(str, names))
+    if len(found) not in (0, 2) or any(not name or ":" in name or "\n" in name for name in found):
+        raise ValueError(f"the speakers {found!r}")
+    return found

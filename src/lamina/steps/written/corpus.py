@@ -14,6 +14,7 @@ from lamina.data.column_roles import parts_of, split_reason
 from lamina.data.tables import Table
 from lamina.data.texts import SAMPLE, content, decoded, of_value, sure_columns, text_files
 from lamina.errors import InputError
+from lamina.modalities._conversation import Speakers, messages, speakers
 from lamina.networks.transfer.causal import Given
 from lamina.plan import DataPlan
 from lamina.steps.request import Sources
@@ -54,6 +55,7 @@ class Corpus:
         added: (texts, texts learned from) of each source of more; those learned from are the last of `train`.
         copies: texts of these that were left out for they are for validation or testing.
         model: that was given to be learned on from.
+        speakers: of conversations, who begins and who answers.
     """
 
     train: Texts
@@ -68,6 +70,7 @@ class Corpus:
     added: tuple[tuple[int, int], ...] = ()
     copies: int = 0
     model: Given | None = None
+    speakers: Speakers | None = None
 
     @property
     def repeated(self) -> int:
@@ -86,6 +89,7 @@ class _Found:
     column: str = ""
     dropped: tuple[tuple[int, str], ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    speakers: Speakers | None = None
 
 
 def read(given: Sources, plan: DataPlan, column: str, split: str) -> Corpus:
@@ -127,7 +131,10 @@ def read(given: Sources, plan: DataPlan, column: str, split: str) -> Corpus:
         how = f"the last {plan.test_share:.0%} of the text tests, what stands before it validates"
     if not validation:
         train, validation = divide(train, plan.validation_share)
-    divided = Corpus(train, validation, held, digest, found.column, how, len(found.texts), dropped, unreadable)
+    divided = Corpus(
+        train, validation, held, digest, found.column, how, len(found.texts), dropped, unreadable,
+        speakers=found.speakers,
+    )  # fmt: skip
     for one in given.also:
         divided = _with_more(divided, _read(one, found.column, ""), str(one))
     return divided
@@ -217,7 +224,7 @@ def _of_table(table: Table, column: str, split: str) -> _Found:
     sample = table.take(np.arange(min(len(table), SAMPLE)))
     column = column or text_columns(table, sample, "task.column")
     marks = split or next((name for name in table.columns if split_reason(name, sample[name])), "")
-    texts, parts, dropped = [], [], []
+    texts, parts, dropped, talks = [], [], [], []
     for rows, values in table.chunks(columns=[column, *([marks] if marks else [])]):
         told = parts_of(marks, values[marks]) if marks else [""] * len(rows)
         for row, value, part in zip(rows.tolist(), values[column], told, strict=True):
@@ -229,11 +236,14 @@ def _of_table(table: Table, column: str, split: str) -> _Found:
             else:
                 texts.append(found)
                 parts.append(part or "")
+                talks.append(messages(value) or ())
     if not texts:
         raise InputError(
             f"The column {column!r} has no text.", where=column, fix="Name another with --set task.column=NAME."
         )
-    return _Found(tuple(texts), tuple(parts), table.fingerprint, column, tuple(dropped), tuple(table.unreadable))
+    return _Found(
+        tuple(texts), tuple(parts), table.fingerprint, column, tuple(dropped), tuple(table.unreadable), speakers(talks)
+    )
 
 
 def text_columns(table: Table, sample: dict[str, Any], option: str, without: Sequence[str] = ()) -> str:

@@ -142,6 +142,9 @@ def understand(request: Request, narrator: Narrator) -> tuple[Plan, Corpus]:
     name = corpus.column or PROMPT
     field = Field(name, "text", "input", reason=f"{corpus.places:,} {'rows' if corpus.column else 'files'} of text")
     narrator.say(f"{request.name}: {corpus.places:,} {'texts' if corpus.places > 1 else 'text'}; {corpus.how}")
+    if corpus.speakers:
+        person, answering = corpus.speakers
+        narrator.say(f"conversations: {person} begins, {answering} answers (lamina chat)")
     options = {**options, **({"column": corpus.column} if corpus.column else {})}
     return replace(plan, data=data, schema=(field,), task={UNLABELLED: TaskPlan("write", options)}), corpus
 
@@ -216,15 +219,15 @@ def prepare(plan: Plan, corpus: Corpus, run: Run, narrator: Narrator, *, tokeniz
 
 def _task(tokenizer: str, corpus: Corpus, options: Mapping[str, Json]) -> Task:
     """The task with its tokens: of a given model, of a run that is gone on with, or trained on the training part."""
-    width, model = int(options.get("tokens", 64)), corpus.model
+    width, model, talking = int(options.get("tokens", 64)), corpus.model, tuple(corpus.speakers or ())
     if model is not None:
         start, end = model.bounds
         text = tokenizer or given_model.tokenizer_of(model)
-        return Task(UNLABELLED, text, width=width, start=start, end=end, size=model.described.vocabulary)
+        size = model.described.vocabulary
+        return Task(UNLABELLED, text, width=width, start=start, end=end, size=size, speakers=talking)
     usual = _tokenizer.usual_vocabulary(sum(len(one.encode()) for one in corpus.train))
-    return Task(
-        UNLABELLED, tokenizer or _tokenizer.trained(corpus.train, int(options.get("vocabulary", usual))), width=width
-    )
+    text = tokenizer or _tokenizer.trained(corpus.train, int(options.get("vocabulary", usual)))
+    return Task(UNLABELLED, text, width=width, speakers=talking)
 
 
 def _check_lengths(parts: Mapping[str, Array], context: int) -> None:
