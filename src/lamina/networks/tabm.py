@@ -60,7 +60,8 @@ class MemberScale(nn.Module):
         self.factor = nn.Parameter(start)
 
     def forward(self, values: Tensor) -> Tensor:
-        return values * self.factor
+        # Of two precisions the result would be the larger one, at twice the cost of all that follows.
+        return values * self.factor.to(values.dtype)
 
 
 class Layer(nn.Module):
@@ -76,7 +77,8 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor) -> Tensor:
-        values = self.after(self.linear(self.before(values))) + self.bias
+        values = self.after(self.linear(self.before(values)))
+        values = values + self.bias.to(values.dtype)
         answer: Tensor = self.dropout(torch.relu(values))
         return answer
 
