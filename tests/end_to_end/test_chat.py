@@ -16,9 +16,9 @@ from lamina.model.chat import Chat
 
 KNOWN = {"grass": "green", "snow": "white", "coal": "black", "blood": "red"}
 SETS = (
-    "training.threads=1", "training.precision=fp32", "training.keep=last", "training.epochs=40", "training.evaluations=4",
-    "training.batch_size=16", "network.width=32", "network.depth=1", "network.heads=2", "task.vocabulary=300",
-    "task.context=32",
+    "training.threads=1", "training.precision=fp32", "training.keep=last", "training.epochs=40",
+    "training.evaluations=4", "training.batch_size=16", "network.width=32", "network.depth=1", "network.heads=2",
+    "task.vocabulary=300", "task.context=32",
 )  # fmt: skip
 
 
