@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lamina.errors import InputError
 from lamina.learn import checkpoint, optimizers
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 from lamina.learn.row_steps import RowAdam
+from lamina.methods.supervised import Supervised
 from lamina.modalities import Feature
 from lamina.networks.assembly import Assembly, build_assembly
 from lamina.networks.blocks import rows
@@ -80,6 +82,28 @@ def test_a_step_that_the_device_leaves_out_changes_nothing() -> None:
     stepped(optimizer, table, [2 * gradients[2]])
     optimizer.found_inf = optimizer.grad_scale = None
     assert torch.equal(stepped(optimizer, table, gradients[3:]), stepped(plain, other, gradients))
+
+
+def test_a_first_step_that_the_device_leaves_out_changes_nothing() -> None:
+    table = nn.Parameter(torch.ones(7, 3))
+    optimizer = RowAdam([{"params": [table]}], 0.01)
+    optimizer.found_inf = torch.tensor(1.0)
+    assert torch.equal(stepped(optimizer, table, [torch.full((7, 3), torch.nan)]), torch.ones(7, 3))
+    optimizer.found_inf = torch.tensor(0.0)
+    assert stepped(optimizer, table, [torch.ones(7, 3)]).lt(1).all()
+
+
+def test_runs_of_older_versions_are_told_apart() -> None:
+    """Before tables had steps of their own, there was one optimizer."""
+    network = texts({"spellings": WORDS})
+    groups = parameter_groups(network, weight_decay=0.1)
+    method = Supervised(
+        network, lambda answers, batch: Loss(torch.zeros(()), torch.ones(())), optimizers.build(groups, ADAM)
+    )
+    state = method.state()
+    method.restore(state)
+    with pytest.raises(InputError, match="older version of Lamina"):
+        method.restore({**state, "optimizers": state["optimizers"][:1]})
 
 
 def test_training_that_goes_on_is_the_same_to_the_bit() -> None:

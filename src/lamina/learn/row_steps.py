@@ -56,7 +56,8 @@ class RowAdam(Optimizer):
             # Without a gradient and without a step nothing decays and nothing moves.
             steps += 1 - self.found_inf
             gradient = torch.where(self.found_inf > 0, 0.0, gradient)
-        root = (1 - beta2**steps).sqrt()
+        # Where the very first step is left out, nothing is divided by nothing.
+        root = (1 - beta2 ** steps.clamp_min(1)).sqrt()
         if gradient.is_sparse:
             rows, values = gradient._indices()[0], gradient._values()
             mean = square.index_select(0, rows).mul_(_decay(beta2, steps, last.index_select(0, rows)))

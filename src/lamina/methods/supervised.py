@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lamina.errors import InputError
 from lamina.learn.batch import Batch, Loss
 from lamina.learn.engine import Engine
 
@@ -112,6 +113,12 @@ class Supervised:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._put(state["network"])
+        if len(state["optimizers"]) != len(self.optimizers):
+            raise InputError(
+                f"The checkpoint has {len(state['optimizers'])} optimizers in place of {len(self.optimizers)}: an "
+                "older version of Lamina began this run, and took other steps.",
+                fix="Begin the run anew, or resume it with that version.",
+            )
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.averaged_steps = state["averaged_steps"]
