@@ -82,6 +82,7 @@ def talk(*names: str) -> list[Message]:
         ([talk("system", "user", "assistant"), talk("system", "system", "system", "user")], ("user", "assistant")),
         ([talk("A", "B", "A", "B", "C"), talk("C", "A", "B")], ("A", "B")),
         ([talk("A", "A")], None),
+        ([talk("", "A")], None),
         ([talk("system", "user")], None),
         ([], None),
     ],

@@ -64,7 +64,7 @@ def speakers(conversations: Iterable[Iterable[Message]]) -> Speakers | None:
     """The two that say most; of them, who begins more often is the person. None where there are no two."""
     talks, begins = Counter[str](), Counter[str]()
     for conversation in conversations:
-        names = [name for name in _named(conversation) if name.lower() not in ABOUT]
+        names = [name for name in _named(conversation) if name and name.lower() not in ABOUT]
         talks.update(names)
         begins.update(names[:1])
     two = [name for name, _ in talks.most_common(2)]
