@@ -19,7 +19,7 @@ from lamina.baselines._features import (
 )
 from lamina.baselines._matrix import for_linear, for_trees
 from lamina.baselines._outputs import affordable, class_output
-from lamina.baselines._run import compare, suited
+from lamina.baselines._run import SHARES, compare, fitting, suited
 from lamina.modalities import Feature
 from lamina.tasks import Task, classify, regress, tag
 
@@ -188,6 +188,18 @@ def test_which_baselines_suit() -> None:
     assert suited({"tokens", "numbers"}, "regress", 1000) == ["dummy", "linear", "trees"]
     assert suited({"numbers"}, "classify", 20) == ["dummy", "linear"]
     assert {"biases", "item_neighbors"} <= set(suited({"category"}, "regress", 1000))
+
+
+def test_the_cheapest_baselines_come_first() -> None:
+    """Where time ends, what is left out is dear."""
+    features, _ = table(600)
+    found = fitting(a_task("classify"), {"numbers", "category"}, features)
+    assert found == ["dummy", "histogram_trees", "linear", "trees"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SHARES, "linear", 0.5)
+        assert fitting(a_task("classify"), {"numbers", "category"}, features) == [
+            "dummy", "linear", "histogram_trees", "trees",
+        ]  # fmt: skip
 
 
 def test_linear_matrix_fills_marks_and_standardises() -> None:

@@ -41,6 +41,20 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="tell nothing on standard error")
 
 
+def drawing(parser: argparse.ArgumentParser) -> None:
+    """How tokens are drawn."""
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, help="0 takes the likeliest token, more is bolder (default: 0.8)"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=0.95,
+        help="draw from the likeliest tokens of so much probability (default: 0.95)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text (default: 0)")
+
+
 def request(arguments: argparse.Namespace, **more: Any) -> Request:
     """What `data_arguments` asked for, and more."""
     from lamina.steps.request import Request, restored

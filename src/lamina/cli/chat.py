@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 
+from lamina.cli import _options
 from lamina.cli.predict import model_file
 
 ABOUT = "talk with a sealed model that learned to write from conversations"
@@ -15,16 +16,7 @@ ABOUT = "talk with a sealed model that learned to write from conversations"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .lamina file or a run folder of `lamina train --task write`")
     parser.add_argument("--tokens", type=int, default=80, help="of an answer at most (default: 80)")
-    parser.add_argument(
-        "--temperature", type=float, default=0.8, help="0 takes the likeliest token, more is bolder (default: 0.8)"
-    )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        default=0.95,
-        help="draw from the likeliest tokens of so much probability (default: 0.95)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same answers (default: 0)")
+    _options.drawing(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

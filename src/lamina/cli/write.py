@@ -31,16 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of prompts: .csv, .jsonl or .parquet (default: CSV on the screen, JSON with --json)",
     )
     parser.add_argument("--tokens", type=int, default=200, help="how many to write at most (default: 200)")
-    parser.add_argument(
-        "--temperature", type=float, default=0.8, help="0 takes the likeliest token, more is bolder (default: 0.8)"
-    )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        default=0.95,
-        help="draw from the likeliest tokens of so much probability (default: 0.95)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text (default: 0)")
+    _options.drawing(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

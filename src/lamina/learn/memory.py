@@ -51,8 +51,8 @@ def keep_freed() -> bool:
     """Let the process keep the memory that a step frees for the next one; True where the C library was told so.
 
     By default what is freed goes back to the system, which gives it anew, page by page and full of zeros, at every
-    step: of small networks that was a third of the time. The process takes what its largest step takes, as before, but
-    does not give it back in between. Whoever sets these numbers in the environment has them as set.
+    step: of the network for a table that was a quarter of the time. The process takes what its largest step takes, as
+    before, but does not give it back in between. Whoever sets these numbers in the environment has them as set.
     """
     own = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if own or not sys.platform.startswith("linux"):

@@ -15,8 +15,9 @@ class RowAdam(Optimizer):
 
     The weights are, at every step, those that Adam with a first beta of 0 gives: the mean square of a row decays by
     the steps since its last, once it has a gradient again. Momentum is what would move rows that no batch used: for
-    tens of steps after each use, all that was read stays in motion. It takes dense gradients, too, with the same
-    result; the device can leave a step out by `found_inf`, as `torch.amp.GradScaler` has it.
+    tens of steps after each use, all that was read stays in motion. (PyTorch's SparseAdam lets the mean squares of
+    unused rows stand, so that rare rows would learn more slowly than with Adam.) It takes dense gradients, too, with
+    the same result; the device can leave a step out by `found_inf`, as `torch.amp.GradScaler` has it.
 
     Args:
         groups: "params" and, where they differ, "lr"; tables [row, width].

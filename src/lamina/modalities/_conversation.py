@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +64,7 @@ def speakers(conversations: Iterable[Iterable[Message]]) -> Speakers | None:
     """The two that say most; of them, who begins more often is the person. None where there are no two."""
     talks, begins = Counter[str](), Counter[str]()
     for conversation in conversations:
-        names = [name for name in _named(conversation) if name and name.lower() not in ABOUT]
+        names = [name for name, _ in conversation if name and name.lower() not in ABOUT]
         talks.update(names)
         begins.update(names[:1])
     two = [name for name, _ in talks.most_common(2)]
@@ -72,7 +72,3 @@ def speakers(conversations: Iterable[Iterable[Message]]) -> Speakers | None:
         return None
     person = max(two, key=lambda name: begins[name])
     return Speakers(person, next(name for name in two if name != person))
-
-
-def _named(conversation: Iterable[Message]) -> Iterator[str]:
-    return (message.speaker for message in conversation)

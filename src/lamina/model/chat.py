@@ -69,7 +69,8 @@ class Chat:
         self.messages.append(Message(self.person, said))
         prompt = self._remembered()
         answer = next(filter(None, (self._answered(prompt) for _ in range(TRIES))), "")
-        self.messages.append(Message(self.answering, answer))
+        if answer:
+            self.messages.append(Message(self.answering, answer))
         return answer
 
     def _remembered(self) -> str:

@@ -1,7 +1,8 @@
 """Tables of which a batch uses few rows: their gradient can be of those rows alone.
 
-A table of vectors for words has a hundred times the rows that a batch's texts use. Its gradient is zero everywhere
-else, and to write those zeros down, and to step over them, takes longer than all the rest of a step.
+A table of vectors for words has many times the rows that a batch's texts use. Its gradient is zero everywhere else, and
+to write those zeros down, and to step over them, takes longer than all the rest of a step. PyTorch's own sparse
+embeddings cannot weigh the parts of a row, as members that share a table do.
 """
 
 from __future__ import annotations
