@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
@@ -377,30 +375,3 @@ def test_a_table_with_few_rows_learns_at_a_lower_rate() -> None:
     plans = {"table": NetworkPlan("tabm", ("age",))}
     rates = [training.choose(plans, {"age": NUMBER}, rows, True)[0].learning_rate for rows in (5_000, 50_000)]
     assert rates == [0.001, 0.003]
-
-
-FAULTS = """
-import resource, sys
-import torch
-from lamina.choose.hardware import keep_freed_memory
-
-if sys.argv[1] == "kept" and not keep_freed_memory():
-    print("unknown")
-    raise SystemExit
-faults = []
-for step in range(40):  # aligned allocations split a few blocks before they find one that suffices
-    begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.zeros(9_000_000)  # more than the 32 MiB up to which it may keep blocks by itself
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
-print(sum(faults[-10:]))
-"""
-
-
-def test_freed_memory_is_used_again_without_fetching_its_pages() -> None:
-    faults = [
-        subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True).stdout.strip()
-        for way in ("given back", "kept")
-    ]
-    if faults[1] == "unknown":
-        pytest.skip("this C library keeps memory in its own way")
-    assert int(faults[1]) < int(faults[0]) / 10

@@ -548,6 +548,7 @@ def test_sentinel_dates_are_kept_and_bounded() -> None:
 
 
 @given(st.lists(st.lists(numbers, min_size=5, max_size=5), min_size=1, max_size=10))
+@example([[0.0, 0.0, 0.0, 0.0, -0.0]])
 def test_series_come_back(rows: list[list[float]]) -> None:
     column = np.array(rows)
     encoder = fit(series, column)

@@ -237,7 +237,7 @@ from lamina.learn import memory
 torch.set_num_threads(1)
 told = memory.keep_freed()
 def step():
-    pieces = [torch.ones(2**21) for _ in range(8)]
+    pieces = [torch.ones(9_000_000) for _ in range(2)]  # each more than the 32 MiB that may be kept without being told
 step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

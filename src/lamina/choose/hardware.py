@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import statistics
 import time
@@ -155,23 +154,6 @@ def compiler_error(error: BaseException) -> bool:
     """Is it torch.compile that failed, for want of a C++ compiler for instance, rather than the network?"""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"TorchDynamoException", "InductorError", "BackendCompilerFailed"})
-
-
-def keep_freed_memory() -> bool:
-    """Have the C library keep memory that is freed, for the next step; False where it cannot be told so (not glibc).
-
-    A tensor of 32 MiB or more, such as the gradient of a table of embeddings, is otherwise given back to the system
-    after every step and fetched again, page by page, in the next.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return all(mallopt(*option) == 1 for option in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)))
-
-
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-"""Names of options in malloc.h."""
 
 
 def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int, float]]:

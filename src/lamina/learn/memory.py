@@ -21,11 +21,11 @@ STATE = 2**16
 """Numbers of a buffer that a forward pass may move, at most: running statistics; what is larger is a table."""
 LONG = 12
 """Layers from which on a plain sequence of them is taken apart."""
-TRIM, MAP = -1, -3
-"""What `mallopt` of the GNU C library calls the free memory that it keeps, and the size from which on it asks the
-system for a piece of its own."""
-KEPT, MAPPED = 2**31 - 1, 2**30
-"""Bytes of either; the first is the most that it takes."""
+TRIM, MAPPED = -1, -4
+"""What `mallopt` of the GNU C library calls the bytes of free memory that it keeps, and the number of large pieces that
+it asks the system for apart from the others: these always go back."""
+KEPT = 2**31 - 1
+"""The most bytes that it takes."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -62,7 +62,7 @@ def keep_freed() -> bool:
     except (OSError, AttributeError):
         # Another C library.
         return False
-    return bool(mallopt(TRIM, KEPT)) and bool(mallopt(MAP, MAPPED))
+    return bool(mallopt(TRIM, KEPT)) and bool(mallopt(MAPPED, 0))
 
 
 class Watched:

@@ -183,7 +183,8 @@ class Encoder:
         """Standardised float64 of steps [..., channel]."""
         with np.errstate(over="ignore"):
             scaled = (steps - np.array(self.means)) / np.array(self.spreads)
-        return np.asarray(np.clip(np.nan_to_num(scaled, posinf=WIDEST, neginf=-WIDEST), -WIDEST, WIDEST))
+        # A zero has no sign, however it was written: adding 0 takes it off.
+        return np.asarray(np.clip(np.nan_to_num(scaled, posinf=WIDEST, neginf=-WIDEST), -WIDEST, WIDEST)) + 0.0
 
     def decode(self, array: Array) -> Values:
         """Lists of numbers, or with several channels lists of lists [time][channel], of `length` steps each.

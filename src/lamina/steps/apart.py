@@ -110,7 +110,6 @@ def _learn_and_test(
     allowed: Allowance,
 ) -> Ended:  # fmt: skip
     narrator.step("Train")
-    hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = way.build(plan, prepared, hardware.detect().device)
     if way.samples:

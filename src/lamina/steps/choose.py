@@ -46,7 +46,6 @@ def choose(
         The plan, and the time for training.
     """
     narrator.step("Choose")
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     plan, reasons, sets = _decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device, request.base)

@@ -93,7 +93,6 @@ def _learn(team: Team, folder: Path, opened: Opened) -> None:
     plan = run.plan()
     table, boundary = opened(run, plan)
     prepared = prepare.prepared_again(run, plan, table, boundary, Silent())
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     torch.set_num_threads(plan.training.threads or machine.cores)
     base = Path(run.status().get("base", "."))

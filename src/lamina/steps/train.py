@@ -62,7 +62,6 @@ def train(
         The learner with its best weights, where training ended, and the log.
     """
     narrator.step("Train")
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     threads = plan.training.threads or machine.cores
     if company is not None and company.running() and threads_measured(plan):

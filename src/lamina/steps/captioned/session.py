@@ -56,7 +56,6 @@ def train_and_test(
 ) -> tuple[Results, Status]:
     """Train, or go on from the newest checkpoint; then write captions, compare, seal and report."""
     narrator.step("Train")
-    hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     material = material_of(plan, prepared)
     learner = build(plan, material, hardware.detect().device, base)

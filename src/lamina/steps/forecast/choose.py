@@ -35,7 +35,6 @@ def choose(
 ) -> tuple[Plan, Allowance]:
     """Fill in all that the plan leaves open; arguments as of `lamina.steps.choose.choose`."""
     narrator.step("Choose")
-    hardware.keep_freed_memory()
     plan = decided(request, prepared, plan, given)
     learner = build(plan, prepared, hardware.detect().device)
     fixed = {item.partition("=")[0].strip() for item in request.sets} | {"training.compile"}

@@ -38,7 +38,6 @@ def choose(
 ) -> tuple[Plan, Allowance]:
     """Fill in all that the plan leaves open; arguments as of `lamina.steps.choose.choose`."""
     narrator.step("Choose")
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     plan = decided(request, prepared, plan, given)
     kind = kind_of(plan)

@@ -94,7 +94,6 @@ def learn(
 ) -> tuple[Maker, Status, Record]:
     """Train as planned, or go on from the newest checkpoint; arguments as of `lamina.steps.train.train`."""
     narrator.step("Train")
-    hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = kind_of(plan).build(plan, prepared, hardware.detect().device)
     learner.judge = judge_of(plan, learner, run)

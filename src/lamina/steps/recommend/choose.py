@@ -59,7 +59,6 @@ def choose(
         The plan, and the time for training.
     """
     narrator.step("Choose")
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     plan = decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device)

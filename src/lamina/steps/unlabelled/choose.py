@@ -81,7 +81,6 @@ def choose(
         rows: training and validation rows to learn from.
     """
     narrator.step("Choose")
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     plan = decided(request, prepared, plan, given)
     learner = build(plan, prepared, machine.device, request.base, rows)

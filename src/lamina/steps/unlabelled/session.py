@@ -30,7 +30,6 @@ def learn(
 ) -> tuple[Learner, Status, Record]:
     """Train as planned, or go on from the newest checkpoint; arguments as of `lamina.steps.train.train`."""
     narrator.step("Train")
-    hardware.keep_freed_memory()
     torch.set_num_threads(plan.training.threads or hardware.detect().cores)
     learner = build(plan, prepared, hardware.detect().device, base, rows_to_learn(plan, prepared))
     learner.say = narrator.say

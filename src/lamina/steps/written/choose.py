@@ -50,7 +50,6 @@ def choose(
         The plan, and the time for training.
     """
     narrator.step("Choose")
-    hardware.keep_freed_memory()
     machine = hardware.detect()
     plan = decided(request, material, plan, given)
     learner = build(plan, material, machine.device)
