@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "lamina"
 LAYERS = [
-    {"errors", "registry", "cores", "launched", "files", "plan", "narrate", "data.schema"},
+    {"errors", "registry", "cores", "launched", "ahead", "files", "plan", "narrate", "data.schema"},
     {"data", "modalities"},
     {"environments"},
     {"networks", "tasks", "baselines", "demo"},

@@ -288,7 +288,7 @@ def test_bf16_is_taken_where_it_is_faster_and_learns_the_same(
     able, plan = hardware.Hardware(torch.device("cpu"), 1, True, ""), Plan()
     precision, pace, reasons, found = precision_for(learner, plan, able, set(), lambda: None, 0.5)
     assert precision == engine.precision == chosen
-    assert pace == (seconds if chosen == "bf16" else 0.5)
+    assert pace == pytest.approx(seconds if chosen == "bf16" else 0.5)
     assert reasons["training.precision"].startswith(f"{chosen}, measured: ")
     assert method.taken == 0
     # A step in each that agrees with an earlier run is enough, whose figure is taken: it took more of them.

@@ -16,6 +16,7 @@ from lamina.learn.engine import Engine
 from lamina.plan import NetworkPlan, Plan, TrainingPlan
 from lamina.steps import known
 from lamina.steps.pace import Stepping, stepping
+from lamina.steps.trial import Steps
 
 CPU = torch.device("cpu")
 PLAN = Plan(network={"table": NetworkPlan("mlp")}, training=TrainingPlan(batch_size=64))
@@ -124,3 +125,32 @@ def test_a_damaged_memory_is_none(put: Callable[[Machine], Machine], tmp_path: P
     (file,) = tmp_path.glob(f"questions/*/{known.RATIOS}.*")
     file.write_bytes(file.read_bytes()[:-5])
     assert machine.found().reasons["training.threads"].startswith("measured, milliseconds")
+
+
+def test_what_is_compared_takes_steps_on_the_same_batches() -> None:
+    taken: list[str] = []
+
+    class Numbered:
+        """Batches that say which they are."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def batches(self, start: int = 0) -> Iterator[tuple[int, Any]]:
+            yield from ((number, f"{self.name}{number}") for number in range(start, 99))
+
+    learner: Any = SimpleNamespace(
+        engine=Engine(CPU), source=Numbered("a"), method=SimpleNamespace(update=lambda batch, _: taken.append(batch))
+    )
+    steps = Steps(learner)
+    steps()
+    steps()
+    steps.again()
+    steps()
+    steps.again(7)
+    steps()
+    steps()
+    # Batches of another size come from another source.
+    learner.source = Numbered("b")
+    steps()
+    assert taken == ["a0", "a1", "a0", "a7", "a8", "b0"]

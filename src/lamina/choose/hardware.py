@@ -63,13 +63,17 @@ def _cpu_name() -> str:
 
 
 def seconds_per_call(
-    call: Callable[[], object], calls: int = 5, most: float = 3.0, hopeless: float = float("inf")
+    call: Callable[[], object], calls: int = 5, most: float = 3.0, hopeless: float = float("inf"), warm: bool = False
 ) -> float:
     """The median time of `call`, with all that it asks of an accelerator, after one call to warm up.
 
     Stops early after `most` seconds, and after the first call that takes longer than `hopeless`.
+
+    Args:
+        warm: such calls have just been made: none is needed to warm up.
     """
-    _finish(call)
+    if not warm:
+        _finish(call)
     times: list[float] = []
     begin = time.perf_counter()
     while len(times) < calls and time.perf_counter() - begin < most and (not times or times[-1] < hopeless):
@@ -156,17 +160,23 @@ def compiler_error(error: BaseException) -> bool:
     return bool(kinds & {"TorchDynamoException", "InductorError", "BackendCompilerFailed"})
 
 
-def best_threads(call: Callable[[], object], cores: int) -> tuple[int, dict[int, float]]:
+def best_threads(
+    call: Callable[[], object], cores: int, again: Callable[[], object] = lambda: None
+) -> tuple[int, dict[int, float]]:
     """The number of threads with which `call` is fastest: (threads, seconds by number tried).
 
     On a busy machine two threads that wait for each other can be many times slower than one, so this is
     measured rather than assumed; several must win over one by 2%.
+
+    Args:
+        again: called before each number is tried, so that all are tried on the same.
     """
     tried: dict[int, float] = {}
     number = 1
     while number <= cores:
         torch.set_num_threads(number)
         hopeless = 1.5 * min(tried.values()) if tried else float("inf")
+        again()
         tried[number] = seconds_per_call(call, hopeless=hopeless)
         number = cores if number < cores < number * 2 else number * 2
     best = preferred(tried)

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         _write_any_character()
     try:
-        code = _dispatch(words, BEGAN if argv is None else time.monotonic())
+        code = _dispatch(words, BEGAN if argv is None else time.monotonic(), alone=argv is None)
         # What still waits to be written may meet a full disk, or nobody who reads.
         _flush()
     except LaminaError as error:
@@ -149,7 +149,8 @@ def _of_the_system(error: OSError) -> InputError | None:
     return InputError(f"{os.strerror(error.errno)}.", where=place, fix=FIXES[error.errno])
 
 
-def _dispatch(words: list[str], began: float) -> int:
+def _dispatch(words: list[str], began: float, *, alone: bool) -> int:
+    """Arguments: when the command began, and whether this process is for it alone."""
     known = verbs()
     if not words or words[0] in ("-h", "--help", "help"):
         _help(known)
@@ -166,7 +167,7 @@ def _dispatch(words: list[str], began: float) -> int:
     )
     module.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print machine-readable results on standard output")
-    parser.set_defaults(began=began)
+    parser.set_defaults(began=began, alone=alone)
     return int(module.run(parser.parse_args(words[1:])))
 
 

@@ -15,6 +15,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from lamina import ahead
+
+    if arguments.alone:
+        ahead.spare_torch()
     from lamina.api import resume
 
     trained = resume(arguments.run, _options.narrator(arguments))

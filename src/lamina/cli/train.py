@@ -26,6 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from lamina import ahead
+
+    if arguments.alone:
+        ahead.spare_torch()
     from lamina.api import train_request
     from lamina.steps.request import seconds
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lamina.ahead import whole_torch
 from lamina.errors import LaminaError
 from lamina.model import graph, lengths
 from lamina.model.quick_export import operators_read_once, traced_once
@@ -97,6 +98,7 @@ def _exported(
     """Arguments as of `graph_of`."""
     import torch
 
+    whole_torch()
     refused = (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError)
     with _quiet(), operators_read_once(), traced_once(), torch.no_grad():
         try:

@@ -34,12 +34,12 @@ def choose_all(
     decided = choose.check(request, prepared, plan, given)
     cores = hardware.detect().cores
     if baselines.known_baselines(plan, run, narrator, cores) is None:
-        if alongside.worthwhile(decided, prepared, cores):
+        if alongside.worthwhile(decided.plan, prepared, cores):
             narrator.say("baselines: fitted alongside the training")
         else:
             baselines.fit_baselines(plan, prepared, run, narrator, cores=cores)
     clock.lap("prepare")
-    chosen = choose.choose(request, prepared, plan, narrator, began=began, given=given)
+    chosen = choose.choose(request, prepared, decided, narrator, began=began, given=given)
     clock.lap("choose")
     return chosen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,13 +32,29 @@ from lamina.tasks import Choosy, classify, layout_of
 NO_OPTIONS = "It has none: leave that out."
 
 
+@dataclass(frozen=True)
+class Decided:
+    """All that needs no measuring.
+
+    Attributes:
+        reasons: by dotted key.
+        sets: the `--set`s that apply to networks and training.
+        learner: as the plan says, on the processor.
+    """
+
+    plan: Plan
+    reasons: dict[str, str]
+    sets: list[str]
+    learner: Learner
+
+
 def choose(
-    request: Request, prepared: Prepared, plan: Plan, narrator: Narrator, *, began: float, given: Plan | None = None
+    request: Request, prepared: Prepared, decided: Decided, narrator: Narrator, *, began: float, given: Plan | None
 ) -> tuple[Plan, Allowance]:
     """Fill in all that the plan leaves open.
 
     Args:
-        plan: with data, schema and task decided.
+        decided: by `check`; its learner is what is measured.
         began: when the budget began to run, by `time.monotonic`.
         given: a whole plan of the user's to follow; only what depends on the machine is decided anew.
 
@@ -47,8 +63,9 @@ def choose(
     """
     narrator.step("Choose")
     machine = hardware.detect()
-    plan, reasons, sets = _decided(request, prepared, plan, given)
-    learner = build(plan, prepared, machine.device, request.base)
+    plan, reasons, sets, learner = decided.plan, dict(decided.reasons), decided.sets, decided.learner
+    if machine.device != learner.engine.device:
+        learner = build(plan, prepared, machine.device, request.base)
     if private.wanted(plan):
         # What is tried is put back; the secret of what counts is another one.
         private.arm(learner, plan, os.urandom(SECRET_BYTES))
@@ -81,16 +98,16 @@ def choose(
     return plan, allowed
 
 
-def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> Plan:
+def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None = None) -> Decided:
     """Find what is wrong with the wishes for networks and training before any time is spent on baselines.
 
-    Returns:
-        The plan with everything that needs no measuring.
+    Args:
+        plan: with data, schema and task decided.
 
     Raises:
         InputError: a name, option or value that does not exist, or weights that do not fit.
     """
-    decided, _, _ = _decided(request, prepared, plan, given)
+    decided, reasons, sets = _decided(request, prepared, plan, given)
     chosen = registry.module("methods", decided.method.name)
     if hasattr(chosen, "suits"):
         raise InputError(
@@ -115,7 +132,7 @@ def check(request: Request, prepared: Prepared, plan: Plan, given: Plan | None =
     if prepare is not None:
         _, batch = next(learner.source.batches(0))
         prepare(batch)
-    return decided
+    return Decided(decided, reasons, sets, learner)
 
 
 def _decided(

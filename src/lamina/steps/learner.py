@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lamina import launched, registry
+from lamina.ahead import whole_torch
 from lamina.choose import hardware
 from lamina.choose import training as choose_training
 from lamina.data.examples import BLOCK, at, blocks, known_targets, room
@@ -83,6 +84,7 @@ def build(plan: Plan, prepared: Prepared, device: torch.device, base: Path) -> L
         thaw=thawing(network, [name for name, part in plan.network.items() if part.frozen == "gradual"]),
     )
     if training.compile:
+        whole_torch()
         method.forward = torch.compile(network)
     engine = Engine(device, training.precision, training.accumulation, training.clip)
     return Learner(

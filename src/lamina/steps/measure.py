@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
+from lamina.ahead import whole_torch
 from lamina.choose import hardware
 from lamina.choose import training as choose_training
 from lamina.errors import InputError
@@ -21,7 +22,7 @@ from lamina.steps.batch_size import Batched, bearable, largest_useful
 from lamina.steps.explanations import answers_asked
 from lamina.steps.pace import Allowance, available, stepping, with_rate_found
 from lamina.steps.prepare import Prepared
-from lamina.steps.trial import trial
+from lamina.steps.trial import Steps, trial
 from lamina.tasks import LaidOut
 
 TRY_COMPILING = {False: 3600.0, True: 120.0}
@@ -83,17 +84,11 @@ def measure(
     Returns:
         The plan, reasons, and the time for training.
     """
-    numbers = count()
-
-    def step() -> None:
-        # Different batches: sequences differ in length, and so in cost.
-        _, batch = next(learner.source.batches(next(numbers)))
-        learner.method.update(batch, learner.engine)
-
+    step = Steps(learner)
     with trial(learner):
         batched = cast(Batched, learner)
         plan, reasons = bearable(batched, plan, fixed, step)
-        found = stepping(learner, plan, machine, fixed, step)
+        found = stepping(learner, plan, machine, fixed, step, step.again)
         plan, pace, larger = largest_useful(batched, plan, fixed, step, found.pace)
         reasons |= {**found.reasons, **larger}
         if plan.training.compile:
@@ -173,6 +168,7 @@ def _compiled(learner: Measured, step: Callable[[], None], pace: float, steps: f
         step: takes a step with the learner's method.
         pace: seconds a step without.
     """
+    whole_torch()
     plain, begin = learner.method.forward, time.perf_counter()
     learner.method.forward = torch.compile(learner.network)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from lamina.plan import Plan, TrainingPlan
 from lamina.steps import known
 from lamina.steps.known import Ratios
 from lamina.steps.precision import Precise, Precision, precision_for
-from lamina.steps.trial import Tried, agree, trial
+from lamina.steps.trial import ENOUGH, Steps, Tried, agree, nowhere, trial
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -70,7 +71,12 @@ class Stepping:
 
 
 def stepping(
-    learner: Precise, plan: Plan, machine: hardware.Hardware, fixed: Collection[str], step: Callable[[], None]
+    learner: Precise,
+    plan: Plan,
+    machine: hardware.Hardware,
+    fixed: Collection[str],
+    step: Callable[[], None],
+    again: Callable[[int], None] = nowhere,
 ) -> Stepping:
     """Threads and precision, as far as the plan leaves them open, and the pace.
 
@@ -80,16 +86,18 @@ def stepping(
     Args:
         fixed: settings that are not to be decided here.
         step: takes a step with the learner's engine.
+        again: has the next step be on the batch of a number.
     """
     asked, earlier = _question(learner, plan, machine, fixed), None
     if asked is not None:
         earlier = known.ratios(asked)
-    threads, pace, reasons, tried = threads_for(step, plan, machine, earlier)
+    threads, pace, reasons, tried = threads_for(step, plan, machine, earlier, again)
     if pace is None:
+        again(0)
         pace = hardware.seconds_per_call(step, calls=7, most=4.0)
     elif earlier is not None and tried != earlier.threads:
         earlier = None
-    precision, pace, why, compared = precision_for(learner, plan, machine, fixed, step, pace, earlier)
+    precision, pace, why, compared = precision_for(learner, plan, machine, fixed, step, pace, earlier, again)
     found = Ratios(tried, compared.gain, compared.apart)
     if asked is not None and found != earlier:
         known.keep_ratios(asked, found)
@@ -113,23 +121,28 @@ def _question(
 
 
 def threads_for(
-    step: Callable[[], None], plan: Plan, machine: hardware.Hardware, earlier: Ratios | None = None
+    step: Callable[[], None],
+    plan: Plan,
+    machine: hardware.Hardware,
+    earlier: Ratios | None = None,
+    again: Callable[[int], None] = nowhere,
 ) -> tuple[int, float | None, dict[str, str], Mapping[int, float]]:
     """The plan's threads, or the best ones: (threads, which are set; seconds a step where measured; reasons; seconds by
     number tried, as multiples of the least).
 
     Args:
         earlier: what an earlier run found; it is taken where steps with two of its numbers agree with it.
+        again: has the next step be on the batch of a number.
     """
     if plan.training.threads:
         torch.set_num_threads(plan.training.threads)
         return plan.training.threads, None, {}, {}
-    confirmed = _confirmed(step, machine, earlier.threads) if earlier is not None else None
+    confirmed = _confirmed(step, machine, earlier.threads, again) if earlier is not None else None
     if confirmed is not None:
         threads, pace, reason = confirmed
         assert earlier is not None
         return threads, pace, {"training.threads": reason}, earlier.threads
-    threads, tried = hardware.best_threads(step, machine.cores)
+    threads, tried = hardware.best_threads(step, machine.cores, partial(again, 0))
     times = ", ".join(f"{number}: {seconds * 1000:.0f} ms" for number, seconds in tried.items())
     reasons = {"training.threads": f"measured, milliseconds a step with each number of threads: {times}"}
     least = max(min(tried.values()), 1e-9)
@@ -137,7 +150,7 @@ def threads_for(
 
 
 def _confirmed(
-    step: Callable[[], None], machine: hardware.Hardware, earlier: Mapping[int, float]
+    step: Callable[[], None], machine: hardware.Hardware, earlier: Mapping[int, float], again: Callable[[int], None]
 ) -> tuple[int, float, str] | None:
     """(Threads, which are set; seconds a step; reason), where the best of an earlier run and another number agree."""
     if len(earlier) < 2 or max(earlier) > machine.cores:
@@ -147,9 +160,11 @@ def _confirmed(
     # One thread waits for no other: beside it several show at once that cores are taken.
     other = 1 if best > 1 else min(others, key=lambda number: earlier[number])
     seconds = {}
-    for number, calls in ((other, 1), (best, 3)):
+    for number in (other, best):
         torch.set_num_threads(number)
-        seconds[number] = hardware.seconds_per_call(step, calls=calls)
+        again(0)
+        # The first has warmed the second up.
+        seconds[number] = hardware.seconds_per_call(step, calls=5, most=ENOUGH, warm=number == best)
     times = seconds[other] / seconds[best]
     if not agree(times, earlier[other] / earlier[best]):
         return None
@@ -216,9 +231,9 @@ def measured(
     Returns:
         The plan, reasons, and the time for training.
     """
-    step = _stepping(learner)
+    step = Steps(learner)
     with trial(learner):
-        found = stepping(learner, plan, machine, fixed, step)
+        found = stepping(learner, plan, machine, fixed, step, step.again)
         scoring = hardware.seconds_per_call(learner.validation_scores, calls=1)
     pace, reasons = found.pace, dict(found.reasons)
     if plan.training.find_rate:
@@ -231,16 +246,6 @@ def measured(
             training = replace(training, most_epochs=training.epochs)
         training, reasons["training.epochs"] = _epochs(training, learner.source.steps, pace, scoring, seconds)
     return replace(plan, training=training), reasons, Allowance(seconds, testing, scoring)
-
-
-def _stepping(learner: Paced) -> Callable[[], None]:
-    batches = learner.source.batches(0)
-
-    def step() -> None:
-        _, batch = next(batches)
-        learner.method.update(batch, learner.engine)
-
-    return step
 
 
 def _epochs(

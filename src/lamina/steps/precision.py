@@ -16,7 +16,7 @@ from lamina.learn.finder import Batches
 from lamina.learn.schedules import Schedule
 from lamina.plan import Plan
 from lamina.steps.known import Ratios
-from lamina.steps.trial import Tried, agree, trial
+from lamina.steps.trial import ENOUGH, Tried, agree, nowhere, trial
 
 Precision = Literal["fp32", "bf16"]
 CLEARLY_FASTER = 1.1
@@ -52,6 +52,7 @@ def precision_for(
     step: Callable[[], None],
     pace: float,
     earlier: Ratios | None = None,
+    again: Callable[[int], None] = nowhere,
 ) -> tuple[Precision, float, dict[str, str], Ratios]:
     """(The precision, which the engine then has; seconds a step; reasons; what was found): bf16 where it is clearly
     faster and the losses of the first updates agree with those in fp32, as far as the plan leaves it open.
@@ -61,46 +62,50 @@ def precision_for(
         earlier: what an earlier run found; it is taken where a step in each agrees with it.
         step: takes a step with the learner's engine.
         pace: about what a step takes in fp32, in seconds.
+        again: has the next step be on the batch of a number.
     """
     precision = plan.training.precision
     if precision == "bf16" or "training.precision" in fixed or not machine.fast_bf16:
         return precision, pace, {}, Ratios({})
     if earlier is not None and earlier.gain:
-        slower, faster = _in_turn(learner, step, 1)
-        if agree(slower / faster, earlier.gain):
+        learner.engine.precision = "bf16"
+        again(0)
+        faster = hardware.seconds_per_call(step, calls=5, most=ENOUGH)
+        if agree(pace / faster, earlier.gain):
             # It took more steps than these, so its figure is the better one.
             why = f"bf16 has {earlier.gain:.1f} times the pace of fp32 here, as an earlier run found, and"
-            return *_decided(learner, slower, faster, earlier, why), earlier
+            return *_decided(learner, pace, earlier, why), earlier
     count = max(2, min(UPDATES, int(COMPARED / max(pace, 1e-9))))
     schedule = Schedule.over(learner.steps_in(plan.training.epochs), plan.schedule)
     exact, rounded = (losses(learner, schedule, kind, count) for kind in ("fp32", "bf16"))
-    slower, faster = _in_turn(learner, step, TURNS)
-    found = Ratios({}, slower / faster, furthest(exact, rounded))
+    found = Ratios({}, _gain(learner, step, again), furthest(exact, rounded))
     why = f"bf16 has {found.gain:.1f} times the pace of fp32 here, and in {count} updates"
-    return *_decided(learner, slower, faster, found, why), found
+    return *_decided(learner, pace, found, why), found
 
 
-def _in_turn(learner: Precise, step: Callable[[], None], turns: int) -> tuple[float, float]:
-    """Seconds a step in fp32 and in bf16, by turns: what slows the machine for a while slows both."""
+def _gain(learner: Precise, step: Callable[[], None], again: Callable[[int], None]) -> float:
+    """The pace in bf16 as a multiple of that in fp32, by turns on the same batches: what slows the machine for a while
+    slows both. Steps in both have just been taken, so none is needed to warm up.
+    """
     times: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     begin = time.perf_counter()
-    for _ in range(turns):
+    for turn in range(TURNS):
         for precision, taken in times.items():
             learner.engine.precision = precision
-            taken.append(hardware.seconds_per_call(step, calls=1))
+            again(turn)
+            taken.append(hardware.seconds_per_call(step, calls=1, warm=True))
         if time.perf_counter() - begin > MOST_SECONDS:
             break
-    return statistics.median(times["fp32"]), statistics.median(times["bf16"])
+    return statistics.median(slow / fast for slow, fast in zip(times["fp32"], times["bf16"], strict=True))
 
 
-def _decided(
-    learner: Precise, slower: float, faster: float, found: Ratios, why: str
-) -> tuple[Precision, float, dict[str, str]]:
+def _decided(learner: Precise, pace: float, found: Ratios, why: str) -> tuple[Precision, float, dict[str, str]]:
+    """(The precision, which the engine then has; seconds a step; reasons); `pace` is that of a step in fp32."""
     better = found.gain >= CLEARLY_FASTER and found.apart <= SAME_LOSS
     learner.engine.precision = "bf16" if better else "fp32"
     told = f"that differ by {found.apart:.1%} at most" if found.apart < NO_NUMBER else "that are no numbers"
     reasons = {"training.precision": f"{learner.engine.precision}, measured: {why} losses {told}"}
-    return learner.engine.precision, faster if better else slower, reasons
+    return learner.engine.precision, pace / found.gain if better else pace, reasons
 
 
 def losses(learner: Precise, schedule: Schedule, precision: Precision, count: int) -> list[float]:

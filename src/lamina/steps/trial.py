@@ -9,9 +9,12 @@ from typing import Any, Protocol
 from lamina.choose import hardware
 from lamina.learn import checkpoint
 from lamina.learn.engine import Engine
+from lamina.learn.finder import Batches
 
 AGREEING = 1.5
 """So many times may a ratio of paces differ from what an earlier run found."""
+ENOUGH = 0.05
+"""Seconds of steps that tell whether it still holds: one step, where steps are slow."""
 
 
 def agree(now: float, earlier: float) -> bool:
@@ -26,6 +29,42 @@ class Tried(Protocol):
 
     @property
     def method(self) -> Any: ...
+
+
+class Stepping(Tried, Protocol):
+    """What takes steps on batches."""
+
+    @property
+    def source(self) -> Batches: ...
+
+
+class Steps:
+    """Steps that a learner really takes, on one batch after the other.
+
+    Sequences differ in length, and so steps on them in cost: what is compared takes the same batches, `again`.
+    """
+
+    def __init__(self, learner: Stepping) -> None:
+        self._learner = learner
+        self.again()
+
+    def again(self, number: int = 0) -> None:
+        """The next step is on the batch of this number."""
+        self._source = self._learner.source
+        self._batches = self._source.batches(number)
+        # Drawn already: the first batch after a jump takes longer, for the rows of its epoch are put into order.
+        self._drawn = [next(self._batches)]
+
+    def __call__(self) -> None:
+        if self._source is not self._learner.source:
+            # Batches of another size.
+            self.again()
+        _, batch = self._drawn.pop() if self._drawn else next(self._batches)
+        self._learner.method.update(batch, self._learner.engine)
+
+
+def nowhere(number: int = 0) -> None:
+    """In place of `Steps.again` where it does not matter which batches are taken."""
 
 
 @contextmanager

@@ -45,9 +45,12 @@ class SpelledEmbedding(nn.Module):
             nn.init.normal_(table.weight, std=spread)
         nn.init.zeros_(self.letters.weight[0])
         runs = torch.zeros(len(spellings), MOST, dtype=torch.int64)
-        for token, spelling in enumerate(spellings):
-            found = hashed_runs(spelling, buckets)
-            runs[token, : len(found)] = torch.tensor(found, dtype=torch.int64)
+        all_runs = [hashed_runs(spelling, buckets) for spelling in spellings]
+        # In one go: a tensor for each token would take longer than all else.
+        lengths = torch.tensor([len(found) for found in all_runs])
+        runs[torch.arange(MOST) < lengths.unsqueeze(1)] = torch.tensor(
+            [run for found in all_runs for run in found], dtype=torch.int64
+        )
         # A function of the spellings, so it is in no checkpoint.
         self.register_buffer("runs", runs, persistent=False)
         scale = (runs > 0).sum(1, keepdim=True).clamp_min(1).to(torch.float32).rsqrt()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina import registry
+from lamina.ahead import whole_torch
 from lamina.errors import InputError
 from lamina.networks.blocks.options import read_options
 from lamina.networks.transfer.weights import PICKLED, read_tensors
@@ -294,6 +295,7 @@ def _numbers(writer: str, described: Described) -> int:
     """How many weights a network of such sizes has; needs no memory for them."""
     module = registry.module(FOLDER, writer)
     options = read_options(module.Options, described.options, CONFIG)
+    whole_torch()
     with torch.device("meta"):
         network = module.build(described.vocabulary, described.positions, 0, options)
     return sum(value.numel() for value in network.parameters())
