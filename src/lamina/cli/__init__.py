@@ -150,7 +150,12 @@ def _of_the_system(error: OSError) -> InputError | None:
 
 
 def _dispatch(words: list[str], began: float, *, alone: bool) -> int:
-    """Arguments: when the command began, and whether this process is for it alone."""
+    """Run the command that `words` ask for.
+
+    Args:
+        began: when it began, by `time.monotonic`.
+        alone: whether this process is there for it alone.
+    """
     known = verbs()
     if not words or words[0] in ("-h", "--help", "help"):
         _help(known)

@@ -160,11 +160,12 @@ def _confirmed(
     # One thread waits for no other: beside it several show at once that cores are taken.
     other = 1 if best > 1 else min(others, key=lambda number: earlier[number])
     seconds = {}
-    for number in (other, best):
+    for number in (best, other):
         torch.set_num_threads(number)
         again(0)
         # The first has warmed the second up.
-        seconds[number] = hardware.seconds_per_call(step, calls=5, most=ENOUGH, warm=number == best)
+        seconds[number] = hardware.seconds_per_call(step, calls=5, most=ENOUGH, warm=number == other)
+    torch.set_num_threads(best)
     times = seconds[other] / seconds[best]
     if not agree(times, earlier[other] / earlier[best]):
         return None
