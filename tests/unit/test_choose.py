@@ -291,15 +291,16 @@ def test_bf16_is_taken_where_it_is_faster_and_learns_the_same(
     assert pace == pytest.approx(seconds if chosen == "bf16" else 0.5)
     assert reasons["training.precision"].startswith(f"{chosen}, measured: ")
     assert method.taken == 0
-    # A step in each that agrees with an earlier run is enough, whose figure is taken: it took more of them.
+    # A few steps in each that agree with an earlier run are enough, whose figure is taken: it took more of them.
     pace_in["bf16"] *= 1.3
     again = precision_for(learner, plan, able, set(), lambda: None, 0.5, found)
     assert (again[0], again[3]) == (chosen, found)
     assert f"bf16 has {found.gain:.1f} times" in again[2]["training.precision"]
     assert "an earlier run found" in again[2]["training.precision"]
+    more = 2.0 if found.gain > 1.1 else 0.5
     assert (
         "in 5 updates"
-        in precision_for(learner, plan, able, set(), lambda: None, 0.5, replace(found, gain=2 * found.gain))[2][
+        in precision_for(learner, plan, able, set(), lambda: None, 0.5, replace(found, gain=more * found.gain))[2][
             "training.precision"
         ]
     )

@@ -18,7 +18,7 @@ from lamina.plan import Plan, TrainingPlan
 from lamina.steps import known
 from lamina.steps.known import Ratios
 from lamina.steps.precision import Precise, Precision, precision_for
-from lamina.steps.trial import ENOUGH, Steps, Tried, agree, nowhere, trial
+from lamina.steps.trial import ENOUGH, TRIALS, Steps, Tried, holds, nowhere, trial
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -152,25 +152,26 @@ def threads_for(
 def _confirmed(
     step: Callable[[], None], machine: hardware.Hardware, earlier: Mapping[int, float], again: Callable[[int], None]
 ) -> tuple[int, float, str] | None:
-    """(Threads, which are set; seconds a step; reason), where the best of an earlier run and another number agree."""
+    """(Threads, which are set; seconds a step; reason), where the best number of an earlier run still gains."""
     if len(earlier) < 2 or max(earlier) > machine.cores:
         return None
     best = hardware.preferred(earlier)
     others = [number for number in earlier if number != best]
     # One thread waits for no other: beside it several show at once that cores are taken.
     other = 1 if best > 1 else min(others, key=lambda number: earlier[number])
-    seconds = {}
-    for number in (best, other):
-        torch.set_num_threads(number)
-        again(0)
-        # The first has warmed the second up.
-        seconds[number] = hardware.seconds_per_call(step, calls=5, most=ENOUGH, warm=number == other)
-    torch.set_num_threads(best)
-    times = seconds[other] / seconds[best]
-    if not agree(times, earlier[other] / earlier[best]):
-        return None
-    told = f"{seconds[best] * 1000:.0f} ms a step, and with {other} {seconds[other] * 1000:.0f}"
-    return best, seconds[best], f"{best}: measured by an earlier run on this machine, and now much the same: {told}"
+    again(0)
+    step()
+    for _ in range(TRIALS):
+        seconds = {}
+        for number in (other, best):
+            torch.set_num_threads(number)
+            again(1)
+            seconds[number] = hardware.seconds_per_call(step, calls=5, most=ENOUGH, warm=True)
+        if holds(seconds[other] / seconds[best], earlier[other] / earlier[best]):
+            told = f"{seconds[best] * 1000:.0f} ms a step, and with {other} {seconds[other] * 1000:.0f}"
+            reason = f"{best}: measured by an earlier run on this machine, and now as well: {told}"
+            return best, seconds[best], reason
+    return None
 
 
 class Found(Tried, Protocol):

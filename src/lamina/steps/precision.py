@@ -16,7 +16,7 @@ from lamina.learn.finder import Batches
 from lamina.learn.schedules import Schedule
 from lamina.plan import Plan
 from lamina.steps.known import Ratios
-from lamina.steps.trial import ENOUGH, Tried, agree, nowhere, trial
+from lamina.steps.trial import ENOUGH, Tried, holds, nowhere, trial
 
 Precision = Literal["fp32", "bf16"]
 CLEARLY_FASTER = 1.1
@@ -71,7 +71,7 @@ def precision_for(
         learner.engine.precision = "bf16"
         again(0)
         faster = hardware.seconds_per_call(step, calls=5, most=ENOUGH)
-        if agree(pace / faster, earlier.gain):
+        if _still(pace / faster, earlier) or _still(_gain(learner, step, again), earlier):
             # It took more steps than these, so its figure is the better one.
             why = f"bf16 has {earlier.gain:.1f} times the pace of fp32 here, as an earlier run found, and"
             return *_decided(learner, pace, earlier, why), earlier
@@ -81,6 +81,11 @@ def precision_for(
     found = Ratios({}, _gain(learner, step, again), furthest(exact, rounded))
     why = f"bf16 has {found.gain:.1f} times the pace of fp32 here, and in {count} updates"
     return *_decided(learner, pace, found, why), found
+
+
+def _still(gain: float, earlier: Ratios) -> bool:
+    """Is what an earlier run found faster, bf16 or fp32, still so?"""
+    return holds(gain, earlier.gain) if earlier.gain >= CLEARLY_FASTER else holds(1 / gain, 1 / earlier.gain)
 
 
 def _gain(learner: Precise, step: Callable[[], None], again: Callable[[int], None]) -> float:

@@ -12,14 +12,19 @@ from lamina.learn.engine import Engine
 from lamina.learn.finder import Batches
 
 AGREEING = 1.5
-"""So many times may a ratio of paces differ from what an earlier run found."""
-ENOUGH = 0.05
-"""Seconds of steps that tell whether it still holds: one step, where steps are slow."""
+"""So many times less may the faster way gain than in an earlier run, and is taken again."""
+ENOUGH, TRIALS = 0.1, 2
+"""Seconds of steps that tell whether it still holds (one step, where steps are slow), and how often they are taken
+where they do not: a machine that does something else for a moment is no other machine."""
 
 
-def agree(now: float, earlier: float) -> bool:
-    """Is a ratio of paces about what an earlier run found?"""
-    return earlier / AGREEING <= now <= earlier * AGREEING
+def holds(now: float, earlier: float) -> bool:
+    """Is what was `earlier` times as fast as something else still about as much faster, or more?
+
+    >>> holds(1.5, 2.0), holds(4.0, 2.0), holds(1.2, 2.0)
+    (True, True, False)
+    """
+    return now * AGREEING >= earlier
 
 
 class Tried(Protocol):
