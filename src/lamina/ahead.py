@@ -1,14 +1,18 @@
-"""PyTorch begins sooner: linked on a thread while the data is read, and at first without what only exporting needs.
+"""PyTorch begins sooner: linked on a thread while the data is read, at first without what only exporting needs, and
+without a search for garbage among modules, which stay.
 
-Both know how PyTorch is laid out. Where another release is laid out otherwise, its import does it all, as ever.
+The first two know how PyTorch is laid out. Where another release is laid out otherwise, its import does it all.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -62,6 +66,8 @@ def spare_torch() -> None:
     """
     if "torch" not in sys.modules:
         sys.modules.setdefault(ABSTRACT, _Later(ABSTRACT))
+        # From here on `uncollected` may freeze as well.
+        gc.freeze()
 
 
 def whole_torch() -> None:
@@ -69,3 +75,19 @@ def whole_torch() -> None:
     if isinstance(sys.modules.get(ABSTRACT), _Later):
         del sys.modules[ABSTRACT]
         importlib.import_module(ABSTRACT)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within, many objects come that stay, such as modules: Python does not look through them for unreachable ones
+    time and again, as they grow in number; nor afterwards, in a program that has frozen some already (`gc.freeze`), as
+    Lamina's own does."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if gc.get_freeze_count():
+            gc.freeze()
+        if enabled:
+            gc.enable()

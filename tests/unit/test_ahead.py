@@ -104,3 +104,24 @@ print(ahead.load_torch())
 
 def test_a_library_that_is_not_there_is_no_hindrance(tmp_path: Path) -> None:
     ahead._load(tmp_path / "libtorch_cpu.so")
+
+
+COLLECTS = """
+import gc
+from lamina import ahead
+{begin}
+before = gc.get_freeze_count()
+with ahead.uncollected():
+    print(gc.isenabled())
+    kept = [[] for _ in range(1000)]
+print(gc.isenabled(), gc.get_freeze_count() - before >= 1000)
+gc.disable()
+with ahead.uncollected():
+    pass
+print(gc.isenabled())
+"""
+
+
+@pytest.mark.parametrize(("begin", "frozen"), [("ahead.spare_torch()", "True"), ("", "False")])
+def test_objects_that_stay_are_not_searched_for_garbage(begin: str, frozen: str) -> None:
+    assert said(COLLECTS.format(begin=begin)) == ["False", "True", frozen, "False"]

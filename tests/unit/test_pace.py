@@ -28,14 +28,17 @@ class Machine:
 
     seconds: Callable[[int], float]
     cores: int = 4
+    bf16: float = 0.0
+    """So many times as fast are steps in bf16; 0 where it has none."""
     now: float = 0.0
     threads: int = 1
     taken: list[int] = field(default_factory=list)
     """The threads of each step."""
+    engine: Engine = field(default_factory=lambda: Engine(CPU))
 
     def step(self) -> None:
         self.taken.append(self.threads)
-        self.now += self.seconds(self.threads)
+        self.now += self.seconds(self.threads) / (self.bf16 if self.engine.precision == "bf16" else 1)
 
     def found(self, plan: Plan = PLAN, columns: int = 3) -> Stepping:
         """What is found out about steps on it."""
@@ -44,8 +47,11 @@ class Machine:
         def batches(start: int) -> Iterator[tuple[int, Any]]:
             yield start, SimpleNamespace(inputs={"a": torch.zeros(64, columns)}, targets={"y": torch.zeros(64)})
 
-        learner: Any = SimpleNamespace(engine=Engine(CPU), method=None, source=SimpleNamespace(batches=batches))
-        machine = hardware.Hardware(CPU, self.cores, False, "made up")
+        self.engine = Engine(CPU)
+        learner: Any = SimpleNamespace(
+            engine=self.engine, method=None, source=SimpleNamespace(batches=batches), steps_in=lambda _: 100
+        )
+        machine = hardware.Hardware(CPU, self.cores, bool(self.bf16), "made up")
         return stepping(learner, plan, machine, set(), self.step)
 
 
@@ -62,6 +68,34 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Machine], 
 
 FREE: Callable[[int], float] = lambda threads: 0.4 / threads  # noqa: E731
 BUSY: Callable[[int], float] = lambda threads: 0.4 * threads  # noqa: E731
+
+
+def test_a_machine_as_free_as_it_was_tries_nothing_else(put: Callable[[Machine], Machine]) -> None:
+    machine = put(Machine(FREE))
+    machine.found()
+    # A little slower, and then free again: it stays with what was found when it was first asked.
+    for slower in (1.4, 1.4, 1.0):
+        machine.seconds = lambda threads, slower=slower: slower * FREE(threads)  # type: ignore[misc]
+        again = machine.found()
+        assert again.threads == machine.threads == 4
+        assert again.pace == pytest.approx(slower * 0.1)
+        assert "steps take" in again.reasons["training.threads"]
+        assert set(machine.taken) == {4}
+
+
+def test_the_precision_goes_with_the_pace(put: Callable[[Machine], Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamina.steps.precision.losses", lambda *_: [1.0, 0.5])
+    machine = put(Machine(FREE, bf16=2.0))
+    first = machine.found()
+    assert (first.precision, first.pace) == ("bf16", pytest.approx(0.05))
+    again = machine.found()
+    assert (again.threads, again.precision, again.pace) == (4, "bf16", pytest.approx(0.05))
+    assert "an earlier run found" in again.reasons["training.precision"]
+    assert set(machine.taken) == {4}
+    # Steps that take so much longer tell nothing, and bf16 gains nothing any more.
+    machine.bf16 = 1.0
+    other = machine.found()
+    assert (other.threads, other.precision, other.pace) == (4, "fp32", pytest.approx(0.1))
 
 
 def test_the_next_run_needs_a_few_steps_only(put: Callable[[Machine], Machine]) -> None:
@@ -122,7 +156,7 @@ def test_nothing_is_kept_where_nothing_is_found_out(put: Callable[[Machine], Mac
 def test_a_damaged_memory_is_none(put: Callable[[Machine], Machine], tmp_path: Path) -> None:
     machine = put(Machine(FREE))
     machine.found()
-    (file,) = tmp_path.glob(f"questions/*/{known.RATIOS}.*")
+    (file,) = tmp_path.glob(f"questions/*/{known.PACES}.*")
     file.write_bytes(file.read_bytes()[:-5])
     assert machine.found().reasons["training.threads"].startswith("measured, milliseconds")
 

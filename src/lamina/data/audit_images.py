@@ -211,7 +211,9 @@ def _pairs(hashes: Array, thumbnails: Array, tests: Array, trains: Array) -> Ite
                 yield int(position), int(trains[near[best]])
 
 
-_ONES = np.array([number.bit_count() for number in range(2**16)], dtype=np.uint8)
+_ONES = np.unpackbits(np.arange(2**16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(
+    axis=1, dtype=np.uint8
+)
 
 
 def differing_bits(hashes: Array, other: Values) -> Array:

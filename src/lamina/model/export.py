@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamina.ahead import whole_torch
+from lamina.ahead import uncollected, whole_torch
 from lamina.errors import LaminaError
 from lamina.model import graph, lengths
 from lamina.model.quick_export import operators_read_once, traced_once
@@ -98,7 +98,11 @@ def _exported(
     """Arguments as of `graph_of`."""
     import torch
 
-    whole_torch()
+    with uncollected():
+        whole_torch()
+        # The exporter would import them itself.
+        import onnxscript  # noqa: F401
+        import torch._dynamo
     refused = (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError)
     with _quiet(), operators_read_once(), traced_once(), torch.no_grad():
         try:

@@ -1,4 +1,4 @@
-"""What an earlier run with the same question found out before its training: columns, parts, fits, baselines, ratios.
+"""What an earlier run with the same question found out before its training: columns, parts, fits, baselines, paces.
 
 Whoever tries another network on the same data need not wait for them again. What is kept is the very file of the run
 folder (or what belongs into none), under a key of all that went into it; another seed, column, option or budget, a
@@ -28,7 +28,7 @@ MOST_BYTES = 2**30
 CODE = ("plan.py", "baselines", "data", "modalities", "steps", "tasks")
 """Parts of Lamina whose change makes another question."""
 LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "tokenizers")
-RATIOS = "steps.json"
+PACES = "paces.json"
 DIGEST = 32
 """Hexadecimal digits behind a kept file's name, of its content."""
 
@@ -120,18 +120,20 @@ NO_STEP = (
 
 
 @dataclass(frozen=True)
-class Ratios:
-    """What was found out about steps, as far as it does not depend on what else the machine was doing.
+class Paces:
+    """What was found out about steps: ratios, which depend little on what else the machine was doing, and a pace.
 
     Attributes:
         threads: seconds of a step for each number of threads that was tried, as multiples of the least.
         gain: pace of bf16 as a multiple of that of fp32; 0 where that was not tried.
         apart: how far the losses of first updates in the two differ at most, relatively.
+        pace: seconds a step, with what is best of all that: where steps take as long again, the machine is as free.
     """
 
     threads: Mapping[int, float]
     gain: float = 0.0
     apart: float = 0.0
+    pace: float = 0.0
 
 
 def steps_question(plan: Plan, shapes: Json, machine: Sequence[Json], fixed: Collection[str]) -> Question:
@@ -157,20 +159,21 @@ def steps_question(plan: Plan, shapes: Json, machine: Sequence[Json], fixed: Col
     )
 
 
-def ratios(asked: Question) -> Ratios | None:
+def paces(asked: Question) -> Paces | None:
     """What an earlier run found out about its steps; None where none did."""
-    content = asked.read(RATIOS)
+    content = asked.read(PACES)
     if content is None:
         return None
     with suppress(OSError):
         os.utime(asked.folder / COMPLETE)
     found = json.loads(content)
-    return Ratios({int(number): times for number, times in found["threads"].items()}, found["gain"], found["apart"])
+    threads = {int(number): times for number, times in found["threads"].items()}
+    return Paces(threads, found["gain"], found["apart"], found["pace"])
 
 
-def keep_ratios(asked: Question, found: Ratios) -> None:
+def keep_paces(asked: Question, found: Paces) -> None:
     """Keep them for the next run."""
-    asked.write({RATIOS: json.dumps(asdict(found)).encode()})
+    asked.write({PACES: json.dumps(asdict(found)).encode()})
 
 
 def _digest(content: bytes) -> str:

@@ -16,9 +16,9 @@ from lamina.learn.engine import Engine
 from lamina.learn.finder import Batches, find_rate
 from lamina.plan import Plan, TrainingPlan
 from lamina.steps import known
-from lamina.steps.known import Ratios
-from lamina.steps.precision import Precise, Precision, precision_for
-from lamina.steps.trial import ENOUGH, TRIALS, Steps, Tried, holds, nowhere, trial
+from lamina.steps.known import Paces
+from lamina.steps.precision import Precise, Precision, as_found, is_open, precision_for
+from lamina.steps.trial import AGREEING, ENOUGH, TRIALS, Steps, Tried, holds, nowhere, trial
 
 TEST_SHARE = 0.05
 """The least share of the budget that is kept for the fifth step, besides a fixed time for sealing."""
@@ -80,8 +80,9 @@ def stepping(
 ) -> Stepping:
     """Threads and precision, as far as the plan leaves them open, and the pace.
 
-    What an earlier run with such steps found on this machine is taken where a few steps agree with it: ratios of paces
-    are kept, never a pace, and a machine that was busy then has other ratios when it is free.
+    What an earlier run with such steps found on this machine is taken where a few steps agree with it: where they take
+    as long as then, or where what was compared then compares alike now. A pace alone tells nothing of a machine that is
+    slower than then, or was busy: ratios do.
 
     Args:
         fixed: settings that are not to be decided here.
@@ -90,7 +91,11 @@ def stepping(
     """
     asked, earlier = _question(learner, plan, machine, fixed), None
     if asked is not None:
-        earlier = known.ratios(asked)
+        earlier = known.paces(asked)
+    if earlier is not None:
+        unchanged = _as_then(learner, plan, machine, fixed, step, earlier, again)
+        if unchanged is not None:
+            return unchanged
     threads, pace, reasons, tried = threads_for(step, plan, machine, earlier, again)
     if pace is None:
         again(0)
@@ -98,18 +103,54 @@ def stepping(
     elif earlier is not None and tried != earlier.threads:
         earlier = None
     precision, pace, why, compared = precision_for(learner, plan, machine, fixed, step, pace, earlier, again)
-    found = Ratios(tried, compared.gain, compared.apart)
-    if asked is not None and found != earlier:
-        known.keep_ratios(asked, found)
+    if asked is not None:
+        known.keep_paces(asked, Paces(tried, compared.gain, compared.apart, _few(step, again)))
     return Stepping(threads, precision, pace, {**reasons, **why})
+
+
+def _few(step: Callable[[], None], again: Callable[[int], None]) -> float:
+    """Seconds a step, from a few after those that warmed up; each time on the same batches."""
+    again(1)
+    return hardware.seconds_per_call(step, calls=5, most=ENOUGH, warm=True)
+
+
+def _as_then(
+    learner: Precise,
+    plan: Plan,
+    machine: hardware.Hardware,
+    fixed: Collection[str],
+    step: Callable[[], None],
+    earlier: Paces,
+    again: Callable[[int], None],
+) -> Stepping | None:
+    """What an earlier run found, which is then set, where steps take as long as they took then and nothing tells that
+    others could take less now; None, and nothing is set, where not."""
+    open_precision = is_open(plan, machine, fixed)
+    # Where fewer threads than there are cores were best, the machine may have been busy, and be free now.
+    threads = plan.training.threads or hardware.preferred(earlier.threads)
+    if (threads != machine.cores and not plan.training.threads) or (open_precision and not earlier.gain):
+        return None
+    before, precision, reasons = learner.engine.precision, plan.training.precision, dict[str, str]()
+    if open_precision:
+        precision, _, reasons = as_found(learner, earlier, 0.0)
+    torch.set_num_threads(threads)
+    again(0)
+    step()
+    pace = _few(step, again)
+    if pace > AGREEING * earlier.pace:
+        learner.engine.precision = before
+        return None
+    if not plan.training.threads:
+        told = f"and steps take {pace * 1000:.0f} ms now, then {earlier.pace * 1000:.0f}"
+        reasons["training.threads"] = f"{threads}: measured by an earlier run on this machine, {told}"
+    return Stepping(threads, precision, pace, reasons)
 
 
 def _question(
     learner: Precise, plan: Plan, machine: hardware.Hardware, fixed: Collection[str]
 ) -> known.Question | None:
     """What is to be found out; None where nothing is."""
-    rounds = machine.fast_bf16 and plan.training.precision == "fp32" and "training.precision" not in fixed
-    if not rounds and (plan.training.threads or machine.cores == 1):
+    if not is_open(plan, machine, fixed) and (plan.training.threads or machine.cores == 1):
         return None
     _, batch = next(learner.source.batches(0))
     shapes = {
@@ -124,7 +165,7 @@ def threads_for(
     step: Callable[[], None],
     plan: Plan,
     machine: hardware.Hardware,
-    earlier: Ratios | None = None,
+    earlier: Paces | None = None,
     again: Callable[[int], None] = nowhere,
 ) -> tuple[int, float | None, dict[str, str], Mapping[int, float]]:
     """The plan's threads, or the best ones: (threads, which are set; seconds a step where measured; reasons; seconds by

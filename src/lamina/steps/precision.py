@@ -15,7 +15,7 @@ from lamina.learn.engine import Engine, NonFiniteLossError
 from lamina.learn.finder import Batches
 from lamina.learn.schedules import Schedule
 from lamina.plan import Plan
-from lamina.steps.known import Ratios
+from lamina.steps.known import Paces
 from lamina.steps.trial import ENOUGH, Tried, holds, nowhere, trial
 
 Precision = Literal["fp32", "bf16"]
@@ -51,9 +51,9 @@ def precision_for(
     fixed: Collection[str],
     step: Callable[[], None],
     pace: float,
-    earlier: Ratios | None = None,
+    earlier: Paces | None = None,
     again: Callable[[int], None] = nowhere,
-) -> tuple[Precision, float, dict[str, str], Ratios]:
+) -> tuple[Precision, float, dict[str, str], Paces]:
     """(The precision, which the engine then has; seconds a step; reasons; what was found): bf16 where it is clearly
     faster and the losses of the first updates agree with those in fp32, as far as the plan leaves it open.
 
@@ -64,26 +64,39 @@ def precision_for(
         pace: about what a step takes in fp32, in seconds.
         again: has the next step be on the batch of a number.
     """
-    precision = plan.training.precision
-    if precision == "bf16" or "training.precision" in fixed or not machine.fast_bf16:
-        return precision, pace, {}, Ratios({})
+    if not is_open(plan, machine, fixed):
+        return plan.training.precision, pace, {}, Paces({})
     if earlier is not None and earlier.gain:
         learner.engine.precision = "bf16"
         again(0)
         faster = hardware.seconds_per_call(step, calls=5, most=ENOUGH)
         if _still(pace / faster, earlier) or _still(_gain(learner, step, again), earlier):
             # It took more steps than these, so its figure is the better one.
-            why = f"bf16 has {earlier.gain:.1f} times the pace of fp32 here, as an earlier run found, and"
-            return *_decided(learner, pace, earlier, why), earlier
+            return *as_found(learner, earlier, pace), earlier
     count = max(2, min(UPDATES, int(COMPARED / max(pace, 1e-9))))
     schedule = Schedule.over(learner.steps_in(plan.training.epochs), plan.schedule)
     exact, rounded = (losses(learner, schedule, kind, count) for kind in ("fp32", "bf16"))
-    found = Ratios({}, _gain(learner, step, again), furthest(exact, rounded))
+    found = Paces({}, _gain(learner, step, again), furthest(exact, rounded))
     why = f"bf16 has {found.gain:.1f} times the pace of fp32 here, and in {count} updates"
     return *_decided(learner, pace, found, why), found
 
 
-def _still(gain: float, earlier: Ratios) -> bool:
+def is_open(plan: Plan, machine: hardware.Hardware, fixed: Collection[str]) -> bool:
+    """Is the precision to be found out?"""
+    return machine.fast_bf16 and plan.training.precision == "fp32" and "training.precision" not in fixed
+
+
+def as_found(learner: Precise, earlier: Paces, pace: float) -> tuple[Precision, float, dict[str, str]]:
+    """(The precision that an earlier run found best, which the engine then has; seconds a step; reasons).
+
+    Args:
+        pace: seconds a step in fp32.
+    """
+    why = f"bf16 has {earlier.gain:.1f} times the pace of fp32 here, as an earlier run found, and"
+    return _decided(learner, pace, earlier, why)
+
+
+def _still(gain: float, earlier: Paces) -> bool:
     """Is what an earlier run found faster, bf16 or fp32, still so?"""
     return holds(gain, earlier.gain) if earlier.gain >= CLEARLY_FASTER else holds(1 / gain, 1 / earlier.gain)
 
@@ -104,7 +117,7 @@ def _gain(learner: Precise, step: Callable[[], None], again: Callable[[int], Non
     return statistics.median(slow / fast for slow, fast in zip(times["fp32"], times["bf16"], strict=True))
 
 
-def _decided(learner: Precise, pace: float, found: Ratios, why: str) -> tuple[Precision, float, dict[str, str]]:
+def _decided(learner: Precise, pace: float, found: Paces, why: str) -> tuple[Precision, float, dict[str, str]]:
     """(The precision, which the engine then has; seconds a step; reasons); `pace` is that of a step in fp32."""
     better = found.gain >= CLEARLY_FASTER and found.apart <= SAME_LOSS
     learner.engine.precision = "bf16" if better else "fp32"

@@ -187,7 +187,8 @@ def _resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
 def _way(plan: Plan) -> ModuleType:
     """The module with steps 3 to 5 for what the plan asks: `choose_all` and `train_and_test`."""
     way = _way_of(plan)
-    return importlib.import_module("lamina.steps.answered") if way == "answered" else _session(way)
+    with ahead.uncollected():
+        return importlib.import_module("lamina.steps.answered") if way == "answered" else _session(way)
 
 
 def _way_of(plan: Plan) -> str:

@@ -12,7 +12,7 @@ from lamina.learn.engine import Engine
 from lamina.learn.finder import Batches
 
 AGREEING = 1.5
-"""So many times less may the faster way gain than in an earlier run, and is taken again."""
+"""So many times less may the faster way gain than in an earlier run, or its steps take longer, and is taken again."""
 ENOUGH, TRIALS = 0.1, 2
 """Seconds of steps that tell whether it still holds (one step, where steps are slow), and how often they are taken
 where they do not: a machine that does something else for a moment is no other machine."""
