@@ -1,5 +1,5 @@
-"""PyTorch begins sooner: linked on a thread while other modules are imported and the data is read, at first without
-what only exporting needs, and without a search for garbage among modules, which stay.
+"""PyTorch begins sooner: linked on a thread while the data is read, at first without what only exporting needs, and
+without a search for garbage among modules, which stay.
 
 The first two know how PyTorch is laid out. Where another release is laid out otherwise, its import does it all.
 """
@@ -26,11 +26,8 @@ ABSTRACT = "torch._meta_registrations"
 
 
 def load_torch() -> Thread | None:
-    """Begin to link PyTorch's library, a sixth of the import, which needs nothing of Python, busy with other modules;
-    None where PyTorch is there already, or it is not known how to load it.
-
-    Not just before a module of C is imported: the system links one library after the other.
-    """
+    """Begin to link PyTorch's library, a sixth of the import, which needs nothing of Python, busy with reading data;
+    None where PyTorch is there already, or it is not known how to load it."""
     if "torch" in sys.modules or not sys.platform.startswith("linux") or cores.available() < 2:
         return None
     found = find_spec("torch")

@@ -8,10 +8,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lamina import ahead
 from lamina import plan as plans
 from lamina import run as runs
 from lamina.errors import InputError, MissingDependencyError
@@ -261,21 +259,15 @@ def _path(given: Any, what: str) -> Path:
 
 def train_request(request: Request, narrator: Narrator) -> Trained:
     """`train` for a Request."""
-    return _trained(_session().train(request, narrator))
+    _check_installed()
+    from lamina.steps import session
+
+    return _trained(session.train(request, narrator))
 
 
 def _trained(done: Ended) -> Trained:
     run, results, ended = done
     return Trained(run, results, ended.stopped == "interrupted")
-
-
-def _session() -> ModuleType:
-    """The module that takes the steps; while it is imported, PyTorch is linked."""
-    _check_installed()
-    ahead.load_torch()
-    from lamina.steps import session
-
-    return session
 
 
 def _check_installed() -> None:
@@ -300,7 +292,10 @@ def resume(
     Raises:
         InputError: there is no run, or the data is not what the run was started with.
     """
-    return _trained(_session().resume(_path(folder, RUN), narrator or Plain(), Sources(data, test, sources(also))))
+    _check_installed()
+    from lamina.steps import session
+
+    return _trained(session.resume(_path(folder, RUN), narrator or Plain(), Sources(data, test, sources(also))))
 
 
 def load(path: str | Path, *, fastest: bool = False) -> Model:

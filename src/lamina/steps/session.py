@@ -109,6 +109,7 @@ def _train(request: Request, narrator: Narrator) -> Ended:
     began = request.began or time.monotonic()
     check(request)
     runs.check_out(request.out)
+    ahead.load_torch()
     clock, meter = Clock(began), EnergyMeter()
     given = plans.read(Path(request.plan)) if request.plan else None
     if given is not None and given.data.also and not request.also:
@@ -164,6 +165,7 @@ def _resume(folder: str | Path, narrator: Narrator, given: Sources) -> Ended:
     began, meter = time.monotonic(), EnergyMeter("only since the run was resumed")
     run = runs.find(folder)
     plan, status = run.plan(), run.status()
+    ahead.load_torch()
     _check_alone("control" if is_environment(plan.data.train) else _way_of(plan))
     clock = Clock(began, {step: float(value) for step, value in status.get("seconds", {}).items()})
     if is_environment(plan.data.train):
