@@ -262,13 +262,16 @@ def figures(run: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def page(found: dict[str, Any]) -> str:
-    """A row for each figure: median, least and most over the seeds."""
+    """A row for each figure: median, least and most over the seeds; samples are the first seed's."""
     runs = [figures(run) for run in found["runs"]]
     rows = []
     for name, value in runs[0].items():
         values = [run[name] for run in runs]
-        plain = isinstance(value, float)
-        rows.append((name, _machine.around(_machine.spread(values)) if plain else ", ".join(map(str, values))))
+        if isinstance(value, float):
+            told = _machine.around(_machine.spread(values))
+        else:
+            told = value if name.startswith("samples") else ", ".join(map(str, values))
+        rows.append((name, told))
     return _machine.markdown(("figure", f"median (least to most) of {len(runs)} seeds"), rows)
 
 

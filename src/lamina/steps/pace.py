@@ -123,8 +123,8 @@ def _as_then(
     earlier: Paces,
     again: Callable[[int], None],
 ) -> Stepping | None:
-    """What an earlier run found, which is then set, where steps take as long as they took then and nothing tells that
-    others could take less now; None, and nothing is set, where not."""
+    """What an earlier run found, which is then set, where all cores were best and steps take no longer now; None where
+    not, with the precision as before."""
     open_precision = is_open(plan, machine, fixed)
     # Where fewer threads than there are cores were best, the machine may have been busy, and be free now.
     threads = plan.training.threads or hardware.preferred(earlier.threads)
