@@ -82,12 +82,15 @@ def uncollected() -> Iterator[None]:
     """Within, many objects come that stay, such as modules: Python does not look through them for unreachable ones
     time and again, as they grow in number; nor afterwards, in a program that has frozen some already (`gc.freeze`), as
     Lamina's own does."""
-    enabled = gc.isenabled()
+    enabled, freezing = gc.isenabled(), gc.get_freeze_count() > 0
+    if freezing:
+        # What is garbage by now would be kept for good.
+        gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if gc.get_freeze_count():
+        if freezing:
             gc.freeze()
         if enabled:
             gc.enable()

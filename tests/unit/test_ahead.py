@@ -107,12 +107,17 @@ def test_a_library_that_is_not_there_is_no_hindrance(tmp_path: Path) -> None:
 
 
 COLLECTS = """
-import gc
+import gc, weakref
 from lamina import ahead
 {begin}
+class Garbage:
+    def __init__(self):
+        self.itself = self
+left = weakref.ref(Garbage())
 before = gc.get_freeze_count()
 with ahead.uncollected():
     print(gc.isenabled())
+    print(left() is None or not before)
     kept = [[] for _ in range(1000)]
 print(gc.isenabled(), gc.get_freeze_count() - before >= 1000)
 gc.disable()
@@ -124,4 +129,4 @@ print(gc.isenabled())
 
 @pytest.mark.parametrize(("begin", "frozen"), [("ahead.spare_torch()", "True"), ("", "False")])
 def test_objects_that_stay_are_not_searched_for_garbage(begin: str, frozen: str) -> None:
-    assert said(COLLECTS.format(begin=begin)) == ["False", "True", frozen, "False"]
+    assert said(COLLECTS.format(begin=begin)) == ["False", "True", "True", frozen, "False"]
