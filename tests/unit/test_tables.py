@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lamina.data.content import under
-from lamina.data.readers import collect, source
+from lamina.data.readers import collect, source, store
 from lamina.data.tables import Table, concatenate, open_table, read_chunks
 from lamina.errors import InputError
 
@@ -39,19 +41,37 @@ def test_all_rows_stream_in_order(table: Table) -> None:
     assert seen == [str(n) for n in range(10_000)]
 
 
+@pytest.mark.parametrize("few", [1, store._FEW])
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(st.integers(0, 9_999), max_size=40), size=st.integers(1, 50))
-def test_any_rows_in_any_order(table: Table, rows: list[int], size: int) -> None:
-    found = table.take(rows, ["half", "n"])
+@example(rows=[*range(4_000, 4_200), 4_199, 4_198, 7], size=50)
+def test_any_rows_in_any_order(table: Table, few: int, rows: list[int], size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_FEW", few)
+        found = table.take(rows, ["half", "n"])
+        streamed = [
+            (row, value)
+            for numbers, values in table.chunks(np.array(rows, dtype=np.int64), ["n"], size)
+            for row, value in zip(numbers.tolist(), values["n"].tolist(), strict=True)
+        ]
     assert list(found) == ["half", "n"]
     assert found["n"].tolist() == [str(row) for row in rows]
     assert found["half"].tolist() == [str(row / 2) if row % 3 else None for row in rows]
-    streamed = [
-        (row, value)
-        for numbers, values in table.chunks(np.array(rows, dtype=np.int64), ["n"], size)
-        for row, value in zip(numbers.tolist(), values["n"].tolist(), strict=True)
-    ]
     assert streamed == [(row, str(row)) for row in rows]
+
+
+def test_a_few_rows_are_read_without_arrows_functions(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from lamina.data.tables import open_table\n"
+        "table = open_table(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print(table.take([0, 2, 5])['n'].tolist(), 'pyarrow.compute' in sys.modules)"
+    )
+    path = tmp_path / "numbers.csv"
+    path.write_text("n,m\n" + "".join(f"{n},{n}\n" for n in range(6)))
+    open_table(path, tmp_path / "cache")
+    line = [sys.executable, "-c", program, str(path), str(tmp_path / "cache")]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['0', '2', '5'] False"
 
 
 def test_places_are_physical_lines(table: Table) -> None:

@@ -23,6 +23,8 @@ from lamina.files import write_text
 VERSION = 1
 _MARK = "\0mark"
 _PURPOSE = "Training on tables"
+_FEW = 64
+"""Runs of rows in one piece that are cut out one by one: Arrow's gathering takes 0.06 s to import."""
 
 
 @dataclass(frozen=True)
@@ -275,8 +277,10 @@ class Store:
         for number, inside in zip(numbers, np.split(order, starts[1:]), strict=True):
             local = rows[inside] - offsets[number]
             batch = self._piece(int(number), wanted)
-            if len(local) == local[-1] - local[0] + 1 and (np.diff(local) == 1).all():
-                parts.append(batch.slice(int(local[0]), len(local)))
+            begins = np.flatnonzero(np.diff(local, prepend=-2) != 1)
+            if len(begins) <= _FEW:
+                lengths = np.diff(begins, append=len(local)).tolist()
+                parts.extend(map(batch.slice, local[begins].tolist(), lengths))
             else:
                 parts.append(batch.take(_places(arrow, local)))
         back = np.empty(len(rows), dtype=np.int64)
